@@ -1,0 +1,51 @@
+# Every target first brings .venv up to date with constraints.txt and pyproject.toml.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+EXTRAS := demo,docs,lint,networks,test
+
+DEMO_ARGS ?=
+TEST_ARGS ?= -n 2
+# One thread a process: two test processes that each start a thread a core only get in each other's way.
+TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+.PHONY: help demo test slow lint docs bench clean
+
+help:  ## say what each target does
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 16
+
+demo: $(READY)  ## train an instrument classifier with the callback, log to TensorBoard, print its units
+	$(BIN)/python examples/train_instruments.py $(DEMO_ARGS)
+
+test: $(READY)  ## run the tests, without those that take minutes
+	$(TEST) $(TEST_ARGS)
+
+slow: $(READY)  ## run the tests that take minutes
+	$(TEST) -m slow $(TEST_ARGS)
+
+lint: $(READY)  ## check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(READY)  ## build the documentation into docs/_build/html; a warning is an error
+	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: $(READY)  ## run every benchmarks/bench_*.py and print its figures
+	$(BIN)/python -m benchmarks
+
+clean:  ## remove what the other targets made, the environment included
+	rm -rf $(VENV) build dist docs/_build docs/_generated lightning_logs .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+# tinysoundfont declares pyaudio, which needs PortAudio's headers to build and only serves live playback.
+$(READY): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python3.11 <target>" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "error: Python's venv or ensurepip is missing; on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps tinysoundfont
+	@touch $@
