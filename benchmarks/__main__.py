@@ -6,11 +6,10 @@ from pathlib import Path
 
 
 def main() -> int:
-    """Run the benchmarks one after another, each in a process of its own, and return the number of those that failed."""
+    """Run the benchmarks one after another, each in its own process, and return the number of those that failed."""
     wanted = sys.argv[1:] or [""]
-    scripts = [
-        path for path in sorted(Path(__file__).parent.glob("bench_*.py")) if any(part in path.stem for part in wanted)
-    ]
+    scripts = sorted(Path(__file__).parent.glob("bench_*.py"))
+    scripts = [script for script in scripts if any(part in script.stem for part in wanted)]
     if not scripts:
         print(f"no benchmark's name holds {' or '.join(map(repr, wanted))}", file=sys.stderr)
         return 1
