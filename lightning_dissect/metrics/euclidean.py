@@ -1,0 +1,123 @@
+"""Euclidean distance over normalised vectors as a metric."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from lightning_dissect.metrics.functional.euclidean import (
+    Normalization,
+    check_normalization,
+    extremes_update,
+    largest_distance,
+    normalised_distance,
+)
+from lightning_dissect.metrics.functional.moments import (
+    CrossMoments,
+    correlation,
+    counted_clips,
+    cross_moments_update,
+)
+from lightning_dissect.metrics.functional.significance import correlation_p_value
+from lightning_dissect.metrics.similarity import (
+    Level,
+    Similarity,
+    SimilarityMetric,
+    check_same_clips,
+    check_same_units,
+    full_precision,
+)
+
+
+class EuclideanSimilarity(SimilarityMetric):
+    """Closeness of every unit's vector over clips to every feature row's, both normalised (Slizovskaia et al. 2019).
+
+    The paper measures the Euclidean distance d of two vectors of one value a clip, over the data set. Here ``score =
+    1 - d / d_max``, with d_max the largest distance that two such normalised vectors can have, so that 1 means
+    identical and 0 opposite: d_max is 2 for ``"l2"``, ``2 sqrt(n)`` for ``"zscore"`` and ``sqrt(n)`` for
+    ``"minmax"``.
+
+    ``null`` is the score at the root of the mean squared distance over all pairings of units' clips with features'
+    clips (by Jensen's inequality the mean distance is a little smaller, by a part of order 1/n). ``effect`` is score
+    minus null. Under a permutation of clips, d changes with the sum of products alone, so that ranking permutations
+    by d ranks them by Pearson's correlation: the p-value is that of the correlation, one-sided.
+
+    The distance is streamed in closed form: memory grows with units times rows, not with clips. Which clips count,
+    and what is NaN, is as in :class:`~lightning_dissect.metrics.PearsonSimilarity` at level clip.
+
+    Args:
+        normalization: ``"l2"`` (unit length), ``"zscore"`` or ``"minmax"``; the paper leaves it open.
+        level: ``"clip"``.
+        kwargs: torchmetrics' own arguments.
+
+    Raises:
+        ValueError: if the normalization or the level is unknown.
+
+    Example:
+        >>> import torch
+        >>> from lightning_dissect.metrics import EuclideanSimilarity
+        >>> metric = EuclideanSimilarity(normalization="zscore")
+        >>> loudness = torch.linspace(-1, 1, 32).unsqueeze(1)
+        >>> metric.update(torch.cat([3 * loudness + 5, -loudness], dim=1), loudness)
+        >>> metric.compute().score.round(decimals=2).abs()
+        tensor([[1.],
+                [0.]], dtype=torch.float64)
+    """
+
+    name: ClassVar[str] = "euclidean"
+    levels: ClassVar[tuple[Level, ...]] = ("clip",)
+    alternative: ClassVar[Literal["two-sided", "greater"]] = "greater"
+
+    n: Tensor
+    cov: Tensor
+    extremes: Tensor
+
+    def __init__(self, normalization: Normalization = "l2", level: Level | None = None, **kwargs: Any) -> None:
+        super().__init__(level=level, **kwargs)
+        check_normalization(normalization)
+        self.normalization: Normalization = normalization
+        self._add_moments(CrossMoments.zeros())
+        self.add_state("extremes", default=torch.zeros(2, 0), dist_reduce_fx=None)
+
+    def update(self, activations: Tensor, features: Tensor, mask: Tensor | None = None) -> None:
+        """Add a batch of clips.
+
+        Args:
+            activations: one value a clip, shape ``(B, U)``.
+            features: one value a clip, shape ``(B, F)``.
+            mask: not used.
+
+        Raises:
+            ValueError: if axes, clips or units do not fit together.
+        """
+        check_same_clips(activations, features, (2, 2))
+        check_same_units(self.cov, activations.shape[1], features.shape[1])
+        with full_precision(activations):
+            x, f = activations.float(), features.float()
+            moments = self._load(CrossMoments)
+            self._store(cross_moments_update(moments, x, f))
+            if self.normalization == "minmax":
+                extremes = self.extremes if self.extremes.numel() else None
+                self.extremes = extremes_update(extremes, x, f, counted_clips(x, f))
+
+    def compute(self) -> Similarity:
+        """Score, null, effect, p-value and number of clips, each ``(U, F)``."""
+        moments = self._merged(CrossMoments)
+        distance, by_chance = normalised_distance(moments, self._merged_extremes(moments), self.normalization)
+        n = moments.n.expand_as(distance)
+        largest = largest_distance(n, self.normalization)
+        score, null = 1 - distance / largest, 1 - by_chance / largest
+        p = correlation_p_value(correlation(moments), n, self.alternative)
+        return Similarity(score, null, score - null, p, n)
+
+    def _merged_extremes(self, moments: CrossMoments) -> Tensor:
+        """Extremes over all processes; those without a clip hold zeros there and are left out."""
+        extremes, n = self.extremes.double().cpu(), self.n.cpu()
+        if extremes.ndim == 2:
+            return extremes
+        some = (n > 0).view(-1, 1)
+        low = extremes[:, 0].masked_fill(~some, torch.inf).amin(0)
+        high = extremes[:, 1].masked_fill(~some, -torch.inf).amax(0)
+        return torch.stack([low, high])

@@ -1,0 +1,29 @@
+"""The metrics as functions of tensors."""
+
+from lightning_dissect.metrics.functional.euclidean import euclidean_over_clips
+from lightning_dissect.metrics.functional.pearson import pearson_over_clips, pearson_within_clips
+from lightning_dissect.metrics.functional.sift import (
+    KeyPoints,
+    Matches,
+    common_grid,
+    key_points,
+    match_rate,
+    mutual_matches,
+    sift_matches,
+)
+from lightning_dissect.metrics.functional.significance import correlation_p_value, t_p_value
+
+__all__ = [
+    "KeyPoints",
+    "Matches",
+    "common_grid",
+    "correlation_p_value",
+    "euclidean_over_clips",
+    "key_points",
+    "match_rate",
+    "mutual_matches",
+    "pearson_over_clips",
+    "pearson_within_clips",
+    "sift_matches",
+    "t_p_value",
+]

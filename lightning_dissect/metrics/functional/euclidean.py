@@ -1,0 +1,120 @@
+"""Euclidean distance between normalised vectors of one value a clip."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from lightning_dissect.metrics.functional.moments import (
+    MIN_CLIPS,
+    CrossMoments,
+    cross_moments_update,
+    standard_deviation_or_nan,
+)
+
+Normalization = Literal["l2", "zscore", "minmax"]
+
+
+def euclidean_over_clips(activations: Tensor, features: Tensor, normalization: Normalization = "l2") -> Tensor:
+    """Euclidean distance of every unit's vector of clips to every feature row's, each normalised over clips.
+
+    Args:
+        activations: one value a clip, shape ``(B, U)``.
+        features: one value a clip, shape ``(B, F)``.
+        normalization: ``"l2"`` divides each vector by its length, ``"zscore"`` takes its mean away and divides by its
+            population standard deviation, ``"minmax"`` maps its range to [0, 1].
+
+    Returns:
+        Distances, shape ``(U, F)``, float64 on the CPU; NaN for constants, for units that are not finite and with fewer
+        than four clips.
+
+    Raises:
+        ValueError: if the normalization is unknown.
+
+    Example:
+        >>> import torch
+        >>> loudness = torch.tensor([[1.0], [2.0], [4.0], [3.0]])
+        >>> euclidean_over_clips(torch.cat([loudness, 5 - loudness], dim=1), loudness, "zscore").round(decimals=2)
+        tensor([[0.],
+                [4.]], dtype=torch.float64)
+    """
+    x, f = activations.float(), features.float()
+    moments = cross_moments_update(CrossMoments.zeros(), x, f)
+    ranges = extremes_update(None, x, f, torch.isfinite(f).all(1))
+    distance, _ = normalised_distance(
+        CrossMoments(*(t.double().cpu() for t in moments)), ranges.double().cpu(), normalization
+    )
+    return distance
+
+
+def check_normalization(normalization: str) -> None:
+    """Raise ValueError unless the normalization is known."""
+    if normalization not in get_args(Normalization):
+        raise ValueError(f"normalization={normalization!r} is not one of {', '.join(get_args(Normalization))}")
+
+
+def largest_distance(n: Tensor, normalization: Normalization) -> Tensor:
+    """Largest distance that two vectors of ``n`` clips can have: 2 (l2), 2 sqrt(n) (zscore), sqrt(n) (minmax)."""
+    if normalization == "l2":
+        return torch.full_like(n, 2.0)
+    return n.sqrt() * (2.0 if normalization == "zscore" else 1.0)
+
+
+def normalised_distance(moments: CrossMoments, extremes: Tensor, normalization: Normalization) -> tuple[Tensor, Tensor]:
+    """Distance in closed form, and its root mean square over all pairings of the clips.
+
+    With a and b the two vectors after normalisation, ``d**2 = |a|**2 + |b|**2 - 2 sum(a * b)``. Under a random
+    pairing of clips the expectation of ``sum(a * b)`` is ``n * mean(a) * mean(b)``, all else stays.
+
+    Args:
+        moments: moments over clips, float64.
+        extremes: lowest and highest value of the units, then of the rows, shape ``(2, U + F)``; used by minmax.
+        normalization: as in :func:`euclidean_over_clips`.
+
+    Returns:
+        The distance and its expectation under random pairing (square root of the mean square), each ``(U, F)``.
+    """
+    check_normalization(normalization)
+    n = moments.n.clamp(min=1)
+    sd_x = standard_deviation_or_nan(moments.m2_x, moments.mean_x, n)
+    sd_f = standard_deviation_or_nan(moments.m2_f, moments.mean_f, n)
+    mean_x, mean_f = moments.mean_x, moments.mean_f
+    if normalization == "l2":
+        scale_x, scale_f = ((n * (sd.square() + mean.square())).sqrt() for sd, mean in ((sd_x, mean_x), (sd_f, mean_f)))
+    elif normalization == "zscore":
+        scale_x, scale_f = sd_x, sd_f
+        mean_x, mean_f = torch.zeros_like(mean_x), torch.zeros_like(mean_f)
+    else:
+        low, span = extremes[0], extremes[1] - extremes[0]
+        scale_x, scale_f = span[: len(mean_x)] + 0 * sd_x, span[len(mean_x) :] + 0 * sd_f
+        mean_x, mean_f = mean_x - low[: len(mean_x)], mean_f - low[len(mean_x) :]
+    a, b = mean_x / scale_x, mean_f / scale_f
+    spread = n * ((sd_x / scale_x).square().unsqueeze(1) + (sd_f / scale_f).square())
+    by_chance = spread + n * (a.unsqueeze(1) - b).square()
+    square = by_chance - 2 * moments.cov / (scale_x.unsqueeze(1) * scale_f)
+    enough = moments.n >= MIN_CLIPS
+    return (
+        torch.where(enough, square.clamp(min=0).sqrt(), torch.nan),
+        torch.where(enough & ~square.isnan(), by_chance.sqrt(), torch.nan),
+    )
+
+
+def extremes_update(extremes: Tensor | None, x: Tensor, f: Tensor, counted: Tensor) -> Tensor:
+    """Lowest and highest value of each unit and each feature row over the clips that count.
+
+    Args:
+        extremes: those so far, shape ``(2, U + F)``; None before the first batch.
+        x: activations, shape ``(B, U)``.
+        f: feature values, shape ``(B, F)``.
+        counted: the clips that count, shape ``(B,)``.
+
+    Returns:
+        Extremes with this batch added, infinite where no clip counts yet.
+    """
+    values, column = torch.cat([x, f], dim=1), counted.unsqueeze(1)
+    new = torch.stack([values.masked_fill(~column, torch.inf).amin(0), values.masked_fill(~column, -torch.inf).amax(0)])
+    if extremes is None:
+        return new
+    return torch.stack([torch.minimum(extremes[0], new[0]), torch.maximum(extremes[1], new[1])])

@@ -1,0 +1,95 @@
+"""Per-clip similarities against the same clips with their features swapped: running moments and the test."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lightning_dissect.metrics.functional.moments import MIN_CLIPS
+
+
+class PairedMoments(NamedTuple):
+    """What is kept of per-clip similarities, each of shape ``(U, R)``: units and feature rows.
+
+    Attributes:
+        n: clips with a defined score.
+        mean_score: mean score over them.
+        pairs: pairs of clips with a defined effect.
+        mean_null: mean score over these pairs with the features swapped.
+        mean_effect: mean over these pairs of own minus swapped score.
+        m2_effect: sum of squared deviations of that difference.
+    """
+
+    n: Tensor
+    mean_score: Tensor
+    pairs: Tensor
+    mean_null: Tensor
+    mean_effect: Tensor
+    m2_effect: Tensor
+
+    @classmethod
+    def zeros(cls, units: int = 0, rows: int = 0, device: torch.device | str | None = None) -> PairedMoments:
+        """Moments of no clips at all."""
+        return cls(*(torch.zeros((units, rows), device=device) for _ in cls._fields))
+
+    @classmethod
+    def merge(cls, stacked: PairedMoments) -> PairedMoments:
+        """Join the moments of several processes, given with a leading axis; float64 on the CPU."""
+        return reduce(_merge_two, (cls(*(t.double().cpu() for t in part)) for part in zip(*stacked, strict=True)))
+
+
+def paired_moments_update(moments: PairedMoments, score: Tensor, own: Tensor, swapped: Tensor) -> PairedMoments:
+    """Add the scores of a batch of clips, and the comparison of the pairs completed by it.
+
+    Args:
+        moments: the moments so far; ``PairedMoments.zeros()`` takes its sizes from the first batch.
+        score: similarity of each clip's activation and its own feature, shape ``(B, U, R)``, NaN where undefined.
+        own: mean own score of each pair of clips, shape ``(P, U, R)``; P may be 0.
+        swapped: mean score of each pair when its two clips swap features, shape ``(P, U, R)``.
+
+    Returns:
+        The moments with these added. Undefined values are left out, each (unit, row) on its own.
+    """
+    n, mean_score, _ = _batch_moments(score)
+    effect = own - swapped
+    pairs, mean_effect, m2_effect = _batch_moments(effect)
+    _, mean_null, _ = _batch_moments(torch.where(torch.isfinite(effect), swapped, torch.nan))
+    batch = PairedMoments(n, mean_score, pairs, mean_null, mean_effect, m2_effect)
+    return batch if moments.n.numel() == 0 else _merge_two(moments, batch)
+
+
+def paired_scores(moments: PairedMoments) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean score, mean null and mean effect; NaN where fewer than four clips have a score."""
+    enough = moments.n >= MIN_CLIPS
+    score = torch.where(enough, moments.mean_score, torch.nan)
+    tested = enough & (moments.pairs > 0)
+    return (
+        score,
+        torch.where(tested, moments.mean_null, torch.nan),
+        torch.where(tested, moments.mean_effect, torch.nan),
+    )
+
+
+def _batch_moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Count, mean and sum of squared deviations over the first axis, of the finite values only."""
+    finite = torch.isfinite(values)
+    count = finite.sum(0, dtype=values.dtype)
+    mean = torch.where(finite, values, 0).sum(0) / count.clamp(min=1)
+    return count, mean, torch.where(finite, values - mean, 0).square().sum(0)
+
+
+def _merge_two(a: PairedMoments, b: PairedMoments) -> PairedMoments:
+    n, pairs = a.n + b.n, a.pairs + b.pairs
+    share_n, share = b.n / n.clamp(min=1), b.pairs / pairs.clamp(min=1)
+    delta = b.mean_effect - a.mean_effect
+    return PairedMoments(
+        n=n,
+        mean_score=a.mean_score + share_n * (b.mean_score - a.mean_score),
+        pairs=pairs,
+        mean_null=a.mean_null + share * (b.mean_null - a.mean_null),
+        mean_effect=a.mean_effect + share * delta,
+        m2_effect=a.m2_effect + b.m2_effect + a.pairs * share * delta.square(),
+    )

@@ -1,0 +1,86 @@
+"""Pearson's correlation of units with feature rows, over clips or within them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from lightning_dissect.metrics.functional.moments import (
+    MIN_CLIPS,
+    CrossMoments,
+    correlation,
+    cross_moments_update,
+)
+
+
+def pearson_over_clips(activations: Tensor, features: Tensor) -> Tensor:
+    """Pearson's correlation of every unit with every feature row over clips.
+
+    Args:
+        activations: one value a clip, shape ``(B, U)``.
+        features: one value a clip, shape ``(B, F)``.
+
+    Returns:
+        Correlations in [-1, 1], shape ``(U, F)``, float64 on the CPU, as ``scipy.stats.pearsonr``; NaN for constants,
+        for units that are not finite and with fewer than four clips.
+
+    Example:
+        >>> import torch
+        >>> loudness = torch.tensor([[1.0], [2.0], [4.0], [3.0]])
+        >>> units = torch.cat([2 * loudness - 7, torch.ones(4, 1)], dim=1)
+        >>> pearson_over_clips(units, loudness)
+        tensor([[1.0000],
+                [   nan]], dtype=torch.float64)
+    """
+    moments = cross_moments_update(CrossMoments.zeros(), activations.float(), features.float())
+    return correlation(CrossMoments(*(t.double().cpu() for t in moments)))
+
+
+def pearson_within_clips(activations: Tensor, features: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Pearson's correlation of every unit with every feature row over the frames of each clip.
+
+    Args:
+        activations: shape ``(B, U, T)``.
+        features: shape ``(B, F, T)``.
+        mask: valid frames, booleans ``(B, T)``; None if all are.
+
+    Returns:
+        Correlations in [-1, 1], shape ``(B, U, F)``; NaN where either is constant or not finite within the clip, and
+        with fewer than four valid frames.
+
+    Example:
+        >>> import torch
+        >>> envelope = torch.tensor([[[0.0, 1.0, 3.0, 2.0, 1.0]]])
+        >>> pearson_within_clips(5 - envelope, envelope)
+        tensor([[[-1.0000]]])
+    """
+    x = standardised(activations.float(), mask)
+    f = standardised(features.float(), mask)
+    return (x @ f.mT).clamp(-1, 1)
+
+
+def standardised(values: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Bring each series to mean zero and length one over its valid frames.
+
+    Args:
+        values: shape ``(B, N, T)``.
+        mask: valid frames ``(B, T)``; None if all are.
+
+    Returns:
+        The same shape, zero at invalid frames; NaN for series that are constant (up to rounding), not finite, or of
+        fewer than four valid frames.
+    """
+    if mask is None:
+        frames = values.new_full((1, 1, 1), values.shape[-1])
+        deviation = values - values.mean(-1, keepdim=True)
+        square = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
+    else:
+        valid = mask.unsqueeze(1)
+        frames = valid.sum(-1, keepdim=True, dtype=values.dtype)
+        values = values.masked_fill(~valid, 0)
+        square = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
+        deviation = (values - values.sum(-1, keepdim=True) / frames).masked_fill(~valid, 0)
+    length = torch.linalg.vector_norm(deviation, dim=-1, keepdim=True)
+    defined = (length > 8 * torch.finfo(torch.float32).eps * square) & (frames >= MIN_CLIPS)
+    scaled: Tensor = deviation / length.where(defined, torch.nan)
+    return scaled

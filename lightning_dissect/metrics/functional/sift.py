@@ -1,0 +1,190 @@
+"""SIFT key points of maps, and their matching."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+if TYPE_CHECKING:
+    from kornia.feature import SIFTFeatureScaleSpace
+
+CONSTANT_RANGE = 1e-5
+"""A map whose range is at most this part of its largest magnitude counts as constant: rounding has key points too."""
+
+_MAPS_AT_ONCE = 64
+
+
+class KeyPoints(NamedTuple):
+    """Key points of a batch of maps, brought to one grid. ``U`` maps a clip (1 for a feature), ``K`` slots a map.
+
+    Attributes:
+        descriptors: RootSIFT descriptors of length 1, shape ``(B, U, K, 128)``.
+        centres: column (time) and row (frequency) on the grid, first pixel at 0, shape ``(B, U, K, 2)``.
+        reach: right end of what the descriptor covers, as a part of the grid's width, shape ``(B, U, K)``.
+        filled: which slots hold a key point, shape ``(B, U, K)``; none in maps that are constant or not finite.
+    """
+
+    descriptors: Tensor
+    centres: Tensor
+    reach: Tensor
+    filled: Tensor
+
+
+class Matches(NamedTuple):
+    """Matched key points of two maps, in each map's own pixels (column, row), first pixel at 0.
+
+    Attributes:
+        points_a: shape ``(M, 2)``.
+        points_b: the partners, shape ``(M, 2)``.
+        distance: Euclidean distance of the descriptors, in [0, 2], shape ``(M,)``.
+    """
+
+    points_a: Tensor
+    points_b: Tensor
+    distance: Tensor
+
+
+def common_grid(
+    size_a: Sequence[int], size_b: Sequence[int], min_size: int = 64, max_size: int = 256
+) -> tuple[int, int]:
+    """Height and width that two maps are brought to: the larger along each axis, within the limits.
+
+    Args:
+        size_a: shape of one map; the last two numbers count.
+        size_b: shape of the other.
+        min_size: smallest side; small maps have few key points or none.
+        max_size: largest side, to bound the work.
+
+    Example:
+        >>> common_grid((32, 54), (128, 108))
+        (128, 108)
+    """
+    height, width = (max(min_size, min(max_size, max(a, b))) for a, b in zip(size_a[-2:], size_b[-2:], strict=True))
+    return height, width
+
+
+def key_points(maps: Tensor, grid: tuple[int, int], num_features: int = 64) -> KeyPoints:
+    """Find and describe the key points of maps by SIFT (Lowe 2004), upright.
+
+    Each map is scaled to [0, 1] by its own range and enlarged or reduced bilinearly to the grid. Key points are
+    kornia's scale-space SIFT with its pyramid backend: the strongest ``num_features`` extrema, no contrast or edge
+    threshold.
+
+    Args:
+        maps: shape ``(B, U, H, W)``, rows are frequency and columns time.
+        grid: height and width, from :func:`common_grid`.
+        num_features: slots a map; stronger key points come first.
+
+    Returns:
+        The key points.
+    """
+    clips, units, height, width = maps.shape
+    flat = maps.reshape(clips * units, 1, height, width).float()
+    low, high = flat.amin((-2, -1), keepdim=True), flat.amax((-2, -1), keepdim=True)
+    span = high - low
+    usable = (span > CONSTANT_RANGE * torch.maximum(low.abs(), high.abs())) & torch.isfinite(span)
+    flat = torch.where(usable, (flat - low) / span, 0)
+    if grid != (height, width):
+        flat = interpolate(flat, grid, mode="bilinear", antialias=height > grid[0] or width > grid[1])
+    found = [_sift(num_features, flat.device)(part)[::2] for part in flat.split(_MAPS_AT_ONCE)]
+    frames, descriptors = (torch.cat(parts) for parts in zip(*found, strict=True))
+    centres, radius = frames[..., 2], frames[..., 0, 0].abs()
+    return KeyPoints(
+        descriptors.unflatten(0, (clips, units)),
+        centres.unflatten(0, (clips, units)),
+        ((centres[..., 0] + radius + 0.5) / grid[1]).unflatten(0, (clips, units)),
+        ((radius > 0) & usable.view(-1, 1)).unflatten(0, (clips, units)),
+    )
+
+
+def mutual_matches(a: KeyPoints, b: KeyPoints, ratio: float = 0.9) -> tuple[Tensor, Tensor, Tensor]:
+    """Match key points that are each other's nearest and clearly nearer than the second nearest, both ways.
+
+    Args:
+        a: key points of ``U`` maps a clip.
+        b: key points of 1 map a clip, of the same clips.
+        ratio: largest ratio of the distances to the nearest and to the second nearest (Lowe 2004, section 7.1).
+
+    Returns:
+        For each slot of ``a``, shape ``(B, U, K)``: whether it is matched, the partner's slot in ``b``, and the squared
+        distance of the descriptors (infinite for empty slots).
+    """
+    product = (a.descriptors.flatten(1, 2) @ b.descriptors[:, 0].mT).unflatten(1, a.descriptors.shape[1:3])
+    both = a.filled.unsqueeze(-1) & b.filled.unsqueeze(-2)
+    square = (2 - 2 * product).clamp(min=0).where(both, torch.inf)
+    near, partner = square.topk(2, dim=-1, largest=False)
+    near_back, partner_back = square.topk(2, dim=-2, largest=False)
+    forth = near[..., 0] < ratio**2 * near[..., 1]
+    back = near_back[..., 0, :] < ratio**2 * near_back[..., 1, :]
+    slot = partner[..., 0]
+    here = torch.arange(slot.shape[-1], device=slot.device)
+    mutual = (partner_back[..., 0, :].gather(-1, slot) == here) & back.gather(-1, slot)
+    return forth & mutual, slot, near[..., 0]
+
+
+def match_rate(a: KeyPoints, b: KeyPoints, ratio: float = 0.9) -> Tensor:
+    """Matches as a part of the smaller number of key points.
+
+    Args:
+        a: key points of ``U`` maps a clip.
+        b: key points of 1 map a clip, of the same clips.
+        ratio: as in :func:`mutual_matches`.
+
+    Returns:
+        Rates in [0, 1], shape ``(B, U)``; NaN where either map has fewer than two key points.
+    """
+    matched, _, _ = mutual_matches(a, b, ratio)
+    fewer = torch.minimum(a.filled.sum(-1), b.filled.sum(-1)).float()
+    return matched.sum(-1) / fewer.where(fewer >= 2, torch.nan)
+
+
+def sift_matches(
+    map_a: Tensor, map_b: Tensor, num_features: int = 64, ratio: float = 0.9, min_size: int = 64, max_size: int = 256
+) -> Matches:
+    """The matches of one pair of maps, for drawing.
+
+    Args:
+        map_a: shape ``(H, W)``.
+        map_b: shape ``(H', W')``.
+        num_features: largest number of key points a map.
+        ratio: as in :func:`mutual_matches`.
+        min_size: as in :func:`common_grid`.
+        max_size: as in :func:`common_grid`.
+
+    Returns:
+        Matched points, best first; none where a map is constant.
+
+    Example:
+        >>> import torch
+        >>> spots = torch.randn(64, 64, generator=torch.Generator().manual_seed(0)).cumsum(0).cumsum(1)
+        >>> matches = sift_matches(spots, spots)
+        >>> len(matches.distance) > 5, torch.equal(matches.points_a, matches.points_b)
+        (True, True)
+    """
+    grid = common_grid(map_a.shape, map_b.shape, min_size, max_size)
+    a, b = (key_points(m.view(1, 1, *m.shape), grid, num_features) for m in (map_a, map_b))
+    matched, slot, square = (t[0, 0] for t in mutual_matches(a, b, ratio))
+    order = square[matched].argsort()
+    slot_a, slot_b = matched.nonzero()[order, 0], slot[matched][order]
+    points_a = _on_map(a.centres[0, 0, slot_a], map_a, grid)
+    points_b = _on_map(b.centres[0, 0, slot_b], map_b, grid)
+    return Matches(points_a, points_b, square[matched][order].sqrt())
+
+
+def _on_map(points: Tensor, of: Tensor, grid: tuple[int, int]) -> Tensor:
+    """From pixels of the grid to pixels of the map that was brought to it."""
+    scale = points.new_tensor([of.shape[1] / grid[1], of.shape[0] / grid[0]])
+    return (points + 0.5) * scale - 0.5
+
+
+@lru_cache(maxsize=8)
+def _sift(num_features: int, device: torch.device) -> SIFTFeatureScaleSpace:
+    from kornia.feature import SIFTFeatureScaleSpace  # half a second to import, and needed by this metric alone
+
+    sift = SIFTFeatureScaleSpace(num_features, upright=True, descriptor_backend="pyramid", device=device)
+    return sift.eval().requires_grad_(False)

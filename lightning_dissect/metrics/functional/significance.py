@@ -1,0 +1,76 @@
+"""p-values of correlations and of paired differences, computed once a run on the CPU in float64."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from scipy import special
+from torch import Tensor
+
+from lightning_dissect.metrics.functional.moments import MIN_CLIPS
+from lightning_dissect.metrics.functional.paired import PairedMoments
+
+Alternative = Literal["two-sided", "greater"]
+
+
+def t_p_value(t: Tensor, dof: Tensor, alternative: Alternative = "two-sided") -> Tensor:
+    """Probability of a t statistic at least this large under Student's distribution.
+
+    Args:
+        t: statistics, any shape; NaN gives NaN.
+        dof: degrees of freedom, broadcastable to ``t``.
+        alternative: ``"two-sided"`` counts both tails, ``"greater"`` the upper one.
+
+    Returns:
+        Probabilities in float64 on the CPU, as ``scipy.stats.t.sf``.
+    """
+    statistic, freedom = (v.double().cpu().numpy() for v in (t, dof))
+    tail = -np.abs(statistic) if alternative == "two-sided" else -statistic
+    p = special.stdtr(freedom, tail)
+    return torch.from_numpy(np.asarray(2 * p if alternative == "two-sided" else p))
+
+
+def correlation_p_value(r: Tensor, n: Tensor, alternative: Alternative = "two-sided") -> Tensor:
+    """p-value of Pearson's correlation over ``n`` clips, from ``t = r * sqrt((n - 2) / (1 - r**2))``.
+
+    Args:
+        r: correlations in [-1, 1]; NaN gives NaN.
+        n: number of clips, broadcastable to ``r``.
+        alternative: as in :func:`t_p_value`.
+
+    Returns:
+        Probabilities in float64 on the CPU, as ``scipy.stats.pearsonr``.
+    """
+    dof = (n - 2).clamp(min=1).expand_as(r)
+    return t_p_value(r * (dof / (1 - r.square())).sqrt(), dof, alternative)
+
+
+def paired_p_value(moments: PairedMoments, alternative: Alternative = "two-sided") -> Tensor:
+    """t-test that the mean effect over pairs of clips is zero.
+
+    Where clips are independent and activations have nothing to do with features, swapping the two features of a pair
+    turns the sign of its effect, so that the effects are symmetric around zero and independent of one another.
+
+    Where all effects are the same the t statistic is infinite or undefined; then the sign-flip test decides: p = 1 for
+    effects of zero, and 2 to the power of minus the number of pairs (twice that if two-sided) for others.
+
+    Args:
+        moments: moments over pairs of clips.
+        alternative: as in :func:`t_p_value`.
+
+    Returns:
+        Probabilities, shape ``(U, R)``; NaN with fewer than four clips or two pairs.
+    """
+    dof = (moments.pairs - 1).clamp(min=1)
+    error = (moments.m2_effect / dof / moments.pairs.clamp(min=1)).sqrt()
+    effect = moments.mean_effect
+    p = t_p_value(effect / error, dof, alternative)
+    constant = error <= 4 * torch.finfo(torch.float32).eps * effect.abs()
+    sides = 2.0 if alternative == "two-sided" else 1.0
+    signs = (sides * torch.pow(0.5, moments.pairs)).clamp(max=1)
+    if alternative == "greater":
+        signs = torch.where(effect > 0, signs, 1.0)
+    p = torch.where(constant, torch.where(effect == 0, 1.0, signs), p)
+    return torch.where((moments.n >= MIN_CLIPS) & (moments.pairs >= 2), p, torch.nan)

@@ -1,0 +1,210 @@
+"""What every metric returns, and the base class they share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from lightning_dissect.metrics.functional.moments import CrossMoments
+from lightning_dissect.metrics.functional.paired import PairedMoments
+
+Level = Literal["clip", "frame", "map"]
+Moments = CrossMoments | PairedMoments
+M = TypeVar("M", CrossMoments, PairedMoments)
+
+
+class _Fields(NamedTuple):
+    score: Tensor
+    null: Tensor
+    effect: Tensor
+    p_value: Tensor
+    n_clips: Tensor
+
+
+class Similarity(_Fields):
+    """Similarity of every unit (or layer, then one) with every feature row, in float64 on the CPU.
+
+    Always of shape ``(units, rows)``, also where there is only one of each: torchmetrics squeezes results of one
+    element, and building the tuple undoes that.
+
+    Attributes:
+        score: the similarity; NaN where it is undefined (dead unit, constant feature, too few clips). null: what the
+            score would be if activations and features had nothing to do with each other. effect: score minus null,
+            over the clips that both are known for. p_value: probability of such an effect by chance; NaN where it
+            cannot be tested. Not corrected for multiple tests. n_clips: number of clips that the score rests on.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, score: Tensor, null: Tensor, effect: Tensor, p_value: Tensor, n_clips: Tensor) -> Similarity:
+        """Build the tuple with every tensor two-dimensional."""
+        return super().__new__(cls, *(torch.atleast_2d(t) for t in (score, null, effect, p_value, n_clips)))
+
+
+class SimilarityMetric(Metric, ABC):
+    """A torchmetrics metric that compares units with feature rows, clip after clip.
+
+    One instance serves one layer and one feature. The sizes of its states are taken from the first update, and
+    ``reset`` forgets them. States are merged over processes, whatever the share of clips of each; a process without
+    any is fine.
+
+    Subclasses give ``name``, ``levels`` and ``alternative``, and implement ``update`` and ``compute``. The shapes
+    ``update`` takes depend on the level: clip ``(B, U)`` and ``(B, F)``; frame ``(B, U, T)`` and ``(B, F, T)`` with a
+    mask ``(B, T)`` of the valid frames; map ``(B, U, H, W)`` and ``(B, H', W')``, one feature map a clip. Units and
+    rows of the result are ``U`` and ``F``, and 1 row at level map.
+
+    A metric whose work depends on one side only (key points of a map) does that in ``prepare_activations`` and
+    ``prepare_features``, so that a layer is prepared once a batch for all features and a feature once for all layers::
+
+        grid = metric.grid(activations.shape, features.shape)     # sides with an equal grid share what is prepared
+        prepared = metric.prepare_activations(activations, grid)  # keep for (layer, grid)
+        against = metric.prepare_features(features, grid)         # keep for (feature, grid)
+        metric.update(prepared, against)
+
+    For other metrics ``grid`` is None and both return their argument. Any instance may prepare for its clones.
+
+    Args:
+        level: where the comparison takes place; None takes the first of ``levels``.
+        kwargs: torchmetrics' own arguments, such as ``sync_on_compute``.
+
+    Raises:
+        ValueError: if the metric does not work at ``level``.
+    """
+
+    name: ClassVar[str]
+    levels: ClassVar[tuple[Level, ...]]
+    alternative: ClassVar[Literal["two-sided", "greater"]]
+
+    is_differentiable = False
+    higher_is_better = True
+    # Merging the state of a batch into the state so far is not a sum: forward() updates twice instead.
+    full_state_update = True
+
+    def __init__(self, level: Level | None = None, **kwargs: Any) -> None:
+        kwargs.setdefault("dist_sync_fn", gather_padded)
+        super().__init__(**kwargs)
+        if level is not None and level not in self.levels:
+            raise ValueError(
+                f"level={level!r} is not one that {type(self).__name__} works at: {', '.join(self.levels)}"
+            )
+        self.level: Level = level or self.levels[0]
+
+    def grid(self, activations: Sequence[int], features: Sequence[int]) -> tuple[int, int] | None:
+        """Common (height, width) that maps of these shapes are brought to before they are prepared; None for none.
+
+        Args:
+            activations: shape of the activations.
+            features: shape of the features.
+        """
+        return None
+
+    def prepare_activations(self, activations: Any, grid: tuple[int, int] | None = None) -> Any:
+        """What ``update`` needs of activations, whatever the feature; here they are returned as they are.
+
+        Args:
+            activations: a batch's activations.
+            grid: what :meth:`grid` gave.
+        """
+        return activations
+
+    def prepare_features(self, features: Any, grid: tuple[int, int] | None = None) -> Any:
+        """What ``update`` needs of a feature, whatever the layer; here it is returned as it is.
+
+        Args:
+            features: a batch's feature values.
+            grid: what :meth:`grid` gave.
+        """
+        return features
+
+    @abstractmethod
+    def update(self, activations: Any, features: Any, mask: Tensor | None = None) -> None:
+        """Add a batch of clips.
+
+        Args:
+            activations: raw or prepared activations, shapes as above.
+            features: raw or prepared feature values of the same clips.
+            mask: valid frames ``(B, T)``, None if all are.
+        """
+
+    @abstractmethod
+    def compute(self) -> Similarity:
+        """The similarity over all clips since the last reset, of all processes."""
+
+    def _add_moments(self, zeros: Moments) -> None:
+        """Register the moments' tensors as states of the same names."""
+        for name, value in zip(zeros._fields, zeros, strict=True):
+            self.add_state(name, default=value, dist_reduce_fx=None)
+
+    def _load(self, kind: type[M]) -> M:
+        """The states as the moments that they were registered from."""
+        return kind(*(getattr(self, name) for name in kind._fields))
+
+    def _store(self, moments: Moments) -> None:
+        for name, value in zip(moments._fields, moments, strict=True):
+            setattr(self, name, value)
+
+    def _merged(self, kind: type[M]) -> M:
+        """The states of all processes, or of this one, as float64 moments on the CPU."""
+        moments = self._load(kind)
+        if moments[0].ndim == kind.zeros()[0].ndim:
+            moments = kind(*(t.unsqueeze(0) for t in moments))
+        return kind.merge(moments)
+
+
+def gather_padded(tensor: Tensor, group: Any = None) -> list[Tensor]:
+    """Gather over processes as torchmetrics does; a process that saw no clip gives zeros of the others' shape."""
+    gathered = gather_all_tensors(tensor, group)
+    shape = [max(sizes) for sizes in zip(*(t.shape for t in gathered), strict=True)]
+    return [t if list(t.shape) == shape else t.new_zeros(shape) for t in gathered]
+
+
+def check_same_clips(activations: Tensor, features: Tensor, dims: tuple[int, int]) -> None:
+    """Raise unless both have these numbers of axes and the same number of clips.
+
+    Raises:
+        ValueError: naming the argument and the shape found.
+    """
+    for argument, value, ndim in (("activations", activations, dims[0]), ("features", features, dims[1])):
+        if value.ndim != ndim:
+            raise ValueError(f"{argument} of shape {tuple(value.shape)} should have {ndim} axes at this level")
+    if activations.shape[0] != features.shape[0]:
+        raise ValueError(
+            f"activations are of {activations.shape[0]} clips and features of {features.shape[0]}: both need the same"
+        )
+
+
+def check_same_grid(activations: Tensor, features: Tensor, axes: int) -> None:
+    """Raise unless the last axes (frames, or frequency and frames) are the same.
+
+    Raises:
+        ValueError: naming both shapes.
+    """
+    if activations.shape[-axes:] != features.shape[-axes:]:
+        raise ValueError(
+            f"activations {tuple(activations.shape)} and features {tuple(features.shape)} should end in the same "
+            f"{axes} axes: bring both to one grid first"
+        )
+
+
+def full_precision(tensor: Tensor) -> torch.autocast:
+    """Context in which autocast leaves float32 alone, on the tensor's device."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
+def check_same_units(states: Tensor, units: int, rows: int) -> None:
+    """Raise if an update has another number of units or rows than those before it.
+
+    Raises:
+        ValueError: naming the sizes before and now.
+    """
+    if states.numel() and tuple(states.shape) != (units, rows):
+        raise ValueError(
+            f"units and feature rows were {tuple(states.shape)} so far and are {(units, rows)} now: "
+            "use one metric for each layer and feature, or reset() first"
+        )
