@@ -1,0 +1,73 @@
+import ast
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from lightning_dissect.metrics import EuclideanSimilarity, PearsonSimilarity, SIFTSimilarity
+
+METRICS = {
+    "clip": lambda: PearsonSimilarity(),
+    "frame": lambda: PearsonSimilarity(level="frame"),
+    "minmax": lambda: EuclideanSimilarity("minmax"),
+    "sift": lambda: SIFTSimilarity(),
+}
+
+
+def data(kind):
+    g = torch.Generator().manual_seed(3)
+    if kind in ("clip", "minmax"):
+        return torch.randn(30, 4, generator=g) + 50, torch.randn(30, 2, generator=g)
+    if kind == "frame":
+        return torch.randn(30, 4, 20, generator=g), torch.randn(30, 2, 20, generator=g)
+    maps = torch.randn(10, 64, 64, generator=g).cumsum(1).cumsum(2)
+    return torch.stack([maps, maps.roll(3, 1)], 1), maps
+
+
+def work(rank: int, edges: list[float], port: str, out: str) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=len(edges) - 1)
+    results = {}
+    for kind, build in METRICS.items():
+        x, f = data(kind)
+        # Whole pairs of clips, so that the same pairs are compared as in one process.
+        start, stop = (int(edge * len(x)) // 2 * 2 for edge in edges[rank : rank + 2])
+        metric = build()
+        for batch in range(start, stop, 6):
+            part = slice(batch, min(batch + 6, stop))
+            metric.update(x[part], f[part])
+        results[kind] = tuple(metric.compute())
+    torch.save(results, out)
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("edges", [(0, 0.3, 1), (0, 0, 0.4, 1), (0, 0.2, 0.5, 0.7, 1)], ids=["2", "3, one empty", "4"])
+def test_processes_equal_one(tmp_path, edges):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    files = [tmp_path / f"{rank}.pt" for rank in range(len(edges) - 1)]
+    commands = [[sys.executable, __file__, str(rank), repr(edges), port, str(file)] for rank, file in enumerate(files)]
+    processes = [subprocess.Popen(command) for command in commands]
+    try:
+        assert [process.wait(120) for process in processes] == [0] * len(files)
+    finally:
+        for process in processes:
+            process.kill()
+    for kind, build in METRICS.items():
+        metric = build()
+        metric.update(*data(kind))
+        one = metric.compute()
+        # kornia blurs large batches another way, which may turn one of hundreds of matches.
+        tolerance = 5e-3 if kind == "sift" else 1e-6
+        for file in files:
+            for ours, expected in zip(torch.load(file)[kind], one, strict=True):
+                torch.testing.assert_close(ours, expected, atol=tolerance, rtol=10 * tolerance)
+
+
+if __name__ == "__main__":
+    work(int(sys.argv[1]), list(ast.literal_eval(sys.argv[2])), sys.argv[3], sys.argv[4])

@@ -1,0 +1,160 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import avg_pool2d, max_pool2d
+
+from lightning_dissect.metrics import SIFTSimilarity
+from lightning_dissect.metrics.functional import key_points, match_rate, sift_matches
+
+
+def run(units, feature, sizes=None, **kwargs):
+    metric = SIFTSimilarity(**kwargs)
+    for a, b in zip(units.split(sizes or len(units)), feature.split(sizes or len(units)), strict=True):
+        metric.update(a, b)
+    return metric.compute()
+
+
+def test_shifted_and_pooled_maps_are_recognised(scenes, rng):
+    shifted = torch.roll(scenes, (3, 4), (1, 2))
+    pooled = max_pool2d(scenes, 2)
+    noise = torch.rand(8, 64, 80, generator=rng)
+    for other in (scenes, shifted):
+        result = run(torch.stack([other, noise], 1), scenes)
+        assert result.score[0] > 0.5
+        assert result.effect[0] > 0.4
+        assert result.p_value[0] < 1e-3
+        assert result.p_value[1] > 0.01
+    assert run(pooled.unsqueeze(1), scenes).p_value < 0.01
+
+
+def test_identical_maps_score_one_and_do_not_depend_on_range(scenes):
+    result = run(torch.stack([scenes, 1e5 * scenes, 1e-5 * scenes - 3e-6], 1), scenes)
+    # Equal descriptors of two equal spots in one map fail the ratio test.
+    assert (result.score > 0.95).all()
+    # Scaling rounds differently; a key point on the edge of selection may change.
+    torch.testing.assert_close(result.score[1:], result.score[:1].expand(2, 1), atol=0.02, rtol=0)
+
+
+def test_score_equals_a_plain_loop(scenes):
+    units = torch.stack([max_pool2d(scenes, (2, 3), 1)[:, :62], avg_pool2d(scenes, 3, 1)], 1)
+    grid = (64, 80)
+    a, b = key_points(units, grid), key_points(scenes.unsqueeze(1), grid)
+    rate = match_rate(a, b, ratio=0.9)
+    for clip in range(3):
+        for unit in range(2):
+            da = a.descriptors[clip, unit][a.filled[clip, unit]].double().numpy()
+            db = b.descriptors[clip, 0][b.filled[clip, 0]].double().numpy()
+            distance = np.linalg.norm(da[:, None] - db[None], axis=-1)
+            count = 0
+            for i, row in enumerate(distance):
+                j = row.argmin()
+                column = distance[:, j]
+                count += (
+                    column.argmin() == i
+                    and row[j] < 0.9 * np.partition(row, 1)[1]
+                    and row[j] < 0.9 * np.partition(column, 1)[1]
+                )
+            assert rate[clip, unit] == pytest.approx(count / min(len(da), len(db)), abs=1e-6)
+
+
+def test_empty_slots_do_not_match(scenes):
+    points = key_points(scenes.unsqueeze(1), (64, 80), num_features=512)
+    filled = points.filled.sum(-1)
+    assert (filled < 400).all()
+    assert (match_rate(points, points) <= 1).all()
+
+
+def test_constant_and_broken_maps_have_no_score(scenes):
+    units = torch.stack([scenes, torch.full_like(scenes, 0.1), 1e4 + 1e-4 * scenes], 1)
+    units[3, 0, 5, 5] = torch.nan
+    units[5, 0] = torch.inf
+    result = run(units, scenes)
+    assert result.score[1:].isnan().all()
+    assert result.n_clips.ravel().tolist() == [6, 0, 0]
+    assert result.score[0] > 0.9
+
+
+@pytest.mark.parametrize("sizes", [[1] * 8, [3, 5], [2, 1, 5]])
+def test_batches_do_not_matter(scenes, sizes):
+    units = max_pool2d(scenes, 2, stride=1).unsqueeze(1)
+    whole, parts = run(units, scenes), run(units, scenes, sizes)
+    for a, b in zip(whole, parts, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+
+
+def test_prepared_once_equals_raw(scenes):
+    units = max_pool2d(scenes, 2).unsqueeze(1)
+    metric = SIFTSimilarity()
+    grid = metric.grid(units.shape, scenes.shape)
+    assert grid == (64, 80)
+    a, b = metric.prepare_activations(units, grid), metric.prepare_features(scenes, grid)
+    clone = metric.clone()
+    clone.update(a, b)
+    for x, y in zip(clone.compute(), run(units, scenes), strict=True):
+        torch.testing.assert_close(x, y, atol=1e-6, rtol=1e-5)
+    with pytest.raises(ValueError, match="both be prepared"):
+        metric.update(a, scenes)
+
+
+def test_key_points_at_the_end_of_a_clip_are_left_out(scenes, rng):
+    # Unrelated maps that both stop at column 50 share that edge.
+    noise = 0.3 + torch.rand(8, 64, 80, generator=rng)
+    mask = torch.arange(80).expand(8, 80) < 50
+    mask = mask.clone()
+    mask[0] = True
+    metric = SIFTSimilarity()
+    a = metric.prepare_activations((noise * mask.unsqueeze(1)).unsqueeze(1))
+    from lightning_dissect.metrics.sift import _end_at
+
+    kept = _end_at(a, mask.float().mean(-1))
+    assert torch.equal(kept.filled[0], a.filled[0])
+    right = kept.centres[1:, ..., 0][kept.filled[1:]]
+    assert right.max() < 50 - 3  # a descriptor covers at least this much beside its centre
+    assert kept.filled[1:].any()
+    metric.update((noise * mask.unsqueeze(1)).unsqueeze(1), scenes * mask.unsqueeze(1), mask)
+    assert metric.compute().n_clips.item() <= 8
+
+
+def test_drawn_matches_lie_where_the_maps_agree(scenes):
+    small = avg_pool2d(scenes[:1], 2)[0]
+    matches = sift_matches(small, scenes[0])
+    assert len(matches.distance) >= 4
+    assert (matches.distance.diff() >= 0).all()
+    assert (matches.points_a >= 0).all()
+    assert (matches.points_a < torch.tensor([40.0, 32.0])).all()
+    offset = matches.points_b - 2 * matches.points_a
+    assert (offset.abs() < 3).all(1).float().mean() > 0.6
+    assert len(sift_matches(torch.zeros(64, 80), scenes[0]).distance) == 0
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (5, 40), (300, 20)])
+def test_small_and_long_maps(shape, rng):
+    maps = torch.rand(4, *shape, generator=rng)
+    result = run(maps.unsqueeze(1), maps)
+    assert result.score.shape == (1, 1)
+    assert result.score > 0.5
+
+
+def test_pickle_with_a_waiting_clip(scenes):
+    units = max_pool2d(scenes, 2, stride=1).unsqueeze(1)
+    metric = SIFTSimilarity()
+    metric.update(units[:3], scenes[:3])
+    copy = pickle.loads(pickle.dumps(metric.half()))
+    copy.update(units[3:], scenes[3:])
+    torch.testing.assert_close(copy.compute().p_value, run(units, scenes).p_value, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_features": 1}, "num_features=1"),
+        ({"ratio": 0.0}, "ratio=0.0"),
+        ({"min_size": 300}, "min_size=300"),
+        ({"level": "clip"}, "works at: map"),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        SIFTSimilarity(**arguments)
