@@ -1,0 +1,131 @@
+"""Several features of a batch at once, from one analysis of its audio."""
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from lightning_dissect.features.analysis import Analysis
+from lightning_dissect.features.clips import Clips
+from lightning_dissect.features.feature import Feature, Level, feature_names, make_feature
+from lightning_dissect.features.frequency import FrequencyAxis
+from lightning_dissect.features.functional.spectrum import as_waveform
+
+__all__ = ["FeatureBank", "FeatureValues"]
+
+
+class FeatureValues(NamedTuple):
+    """A feature of each clip of a batch.
+
+    Attributes:
+        values: float32, shape ``(clips, rows)`` at clip level, ``(clips, rows, frames)`` at frame and map level.
+            Frame-level values past a clip's end are 0; maps show there what silence looks like.
+        level: ``clip``, ``frame`` or ``map``.
+        rows: Names of the rows, as used in tables; empty where the rows are bins of the frequency axis.
+        mask: True where a frame belongs to its clip, shape ``(clips, frames)``; None where all frames do.
+    """
+
+    values: Tensor
+    level: Level
+    rows: tuple[str, ...]
+    mask: Tensor | None
+
+
+class FeatureBank(nn.Module):
+    """Computes features of batches of audio; spectrum and decomposition are computed once a batch.
+
+    All frame- and map-level features share one grid of ``1 + samples // hop_length`` frames. Computation is in float32,
+    whatever the precision around it. A clip with a sample that is not finite gets NaN, and changes no other clip.
+
+    Args:
+        features: Names, or `Feature` objects (which are copied).
+        sample_rate: Samples per second.
+        n_fft: Samples of a frame, even.
+        hop_length: Samples between frames.
+        frequency: The frequency axis of the network's input, for map features.
+
+    Raises:
+        ValueError: If a name is unknown or occurs twice, no feature is given, or an argument is out of range.
+
+    Example:
+        >>> bank = FeatureBank(["chroma", "loudness"], sample_rate=22050)
+        >>> features = bank(torch.randn(2, 22050))
+        >>> features["chroma"].values.shape, features["loudness"].rows
+        (torch.Size([2, 12, 44]), ('loudness',))
+    """
+
+    def __init__(
+        self,
+        features: Sequence[str | Feature],
+        sample_rate: int,
+        n_fft: int = 2048,
+        hop_length: int = 512,
+        frequency: FrequencyAxis | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(features, str) or not features:
+            raise ValueError(
+                f"features must be a list of names or Feature objects, at least one; found {features!r}. The known "
+                f"names are {', '.join(feature_names())}."
+            )
+        self.analysis = Analysis(sample_rate, n_fft, hop_length, frequency or FrequencyAxis())
+        self.features = nn.ModuleDict()
+        for item in features:
+            made = copy.deepcopy(item) if isinstance(item, Feature) else make_feature(item)
+            if made.name in self.features:
+                raise ValueError(f"features: {made.name!r} is given twice.")
+            made.setup(self.analysis)
+            self.features[made.name] = made
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the features, in order."""
+        return tuple(self.features)
+
+    def frames(self, samples: int) -> int:
+        """Return how many frames a batch of this many samples has."""
+        return self.analysis.n_frames(samples)
+
+    def forward(self, waveform: Tensor, lengths: Tensor | None = None) -> dict[str, FeatureValues]:
+        """Compute the features.
+
+        Args:
+            waveform: Audio, shape ``(clips, samples)``, floating point.
+            lengths: Valid samples of each clip, shape ``(clips,)``, integers. What lies beyond changes nothing.
+
+        Returns:
+            The values of each feature, by name.
+
+        Raises:
+            ValueError: If ``waveform`` or ``lengths`` is malformed, or a feature returns another shape than it
+                declares.
+        """
+        waveform = as_waveform(waveform, "waveform")
+        with torch.autocast(waveform.device.type, enabled=False):
+            clips = Clips(waveform, self.analysis, lengths)
+            finite = clips.waveform.isfinite().all(dim=1)
+            clips.waveform = torch.where(finite[:, None], clips.waveform, 0.0)
+            return {name: self._values(self.features[name], clips, finite) for name in self.features}
+
+    def _values(self, feature: nn.Module, clips: Clips, finite: Tensor) -> FeatureValues:
+        """Compute one feature, and bring it to the shape that all share."""
+        assert isinstance(feature, Feature)
+        values = feature(clips).float()
+        n_rows = max(len(feature.row_names), 1)
+        n_clips = clips.waveform.shape[0]
+        shape = {"clip": (n_clips, n_rows), "frame": (n_clips, n_rows, clips.n_frames)}.get(feature.level)
+        if shape is not None and n_rows == 1 and values.dim() == len(shape) - 1:
+            values = values.unsqueeze(1)
+        expected = shape or (n_clips, n_rows if feature.row_names else values.shape[1 % values.dim()], clips.n_frames)
+        if values.shape != expected:
+            raise ValueError(
+                f"features: {feature.name!r} is declared as {feature.level}-level and must return shape {expected}, "
+                f"found {tuple(values.shape)}."
+            )
+        mask = None if feature.level == "clip" else clips.frame_mask
+        if mask is not None and feature.level == "frame":
+            values = torch.where(mask[:, None], values, 0.0)
+        values = torch.where(finite.view(-1, *[1] * (values.dim() - 1)), values, torch.nan)
+        return FeatureValues(values, feature.level, feature.rows, mask)

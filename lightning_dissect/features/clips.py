@@ -1,0 +1,97 @@
+"""The audio of one batch, and what its features share."""
+
+from functools import cached_property
+
+from torch import Tensor
+
+from lightning_dissect.features.analysis import Analysis
+from lightning_dissect.features.frequency import FrequencyAxis
+from lightning_dissect.features.functional.hpss import hpss
+from lightning_dissect.features.functional.spectrum import as_waveform, check_lengths, frame_mask, stft, trim
+
+__all__ = ["Clips"]
+
+
+class Clips:
+    """A batch of clips, analysed at most once: whatever asks for its spectrum gets the same one.
+
+    Args:
+        waveform: Shape ``(clips, samples)``; computed in float32.
+        analysis: Sampling rate, frames and frequency axis.
+        lengths: Valid samples of each clip, shape ``(clips,)``; what lies beyond is zeroed.
+
+    Raises:
+        ValueError: If ``waveform`` is not a batch of clips, or ``lengths`` does not fit it.
+
+    Example:
+        >>> import torch
+        >>> clips = Clips(torch.zeros(2, 22050), Analysis(22050))
+        >>> clips.power.shape
+        torch.Size([2, 1025, 44])
+    """
+
+    def __init__(self, waveform: Tensor, analysis: Analysis, lengths: Tensor | None = None) -> None:
+        waveform = as_waveform(waveform, "waveform").float()
+        if waveform.dim() != 2:
+            raise ValueError(f"waveform must have shape (clips, samples), found {tuple(waveform.shape)}.")
+        if lengths is not None:
+            lengths = check_lengths(lengths.to(waveform.device), waveform.shape[:1], waveform.shape[1], "waveform")
+        self.waveform = trim(waveform, lengths)
+        self.lengths = lengths
+        self.analysis = analysis
+
+    @property
+    def sample_rate(self) -> int:
+        """Samples per second."""
+        return self.analysis.sample_rate
+
+    @property
+    def n_fft(self) -> int:
+        """Samples of a frame."""
+        return self.analysis.n_fft
+
+    @property
+    def hop_length(self) -> int:
+        """Samples between frames."""
+        return self.analysis.hop_length
+
+    @property
+    def frequency(self) -> FrequencyAxis:
+        """The frequency axis of map features."""
+        return self.analysis.frequency
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of the padded batch."""
+        return self.analysis.n_frames(self.waveform.shape[1])
+
+    @cached_property
+    def valid_frames(self) -> Tensor | None:
+        """Frames of each clip, shape ``(clips,)``, or None where all clips fill the batch."""
+        return None if self.lengths is None else 1 + self.lengths // self.hop_length
+
+    @cached_property
+    def frame_mask(self) -> Tensor | None:
+        """True where a frame belongs to its clip, shape ``(clips, frames)``, or None where all do."""
+        return None if self.valid_frames is None else frame_mask(self.valid_frames, self.n_frames)
+
+    @cached_property
+    def stft(self) -> Tensor:
+        """Complex spectra, shape ``(clips, 1 + n_fft // 2, frames)``; zero past each clip's frames."""
+        spectra = stft(self.waveform, n_fft=self.n_fft, hop_length=self.hop_length)
+        return spectra if self.frame_mask is None else spectra * self.frame_mask[:, None]
+
+    @cached_property
+    def magnitude(self) -> Tensor:
+        """Magnitudes of the spectra, shape ``(clips, 1 + n_fft // 2, frames)``."""
+        return self.stft.abs()
+
+    @cached_property
+    def power(self) -> Tensor:
+        """Squared magnitudes, shape ``(clips, 1 + n_fft // 2, frames)``."""
+        return self.magnitude.square()
+
+    @cached_property
+    def hpss(self) -> tuple[Tensor, Tensor]:
+        """Harmonic and percussive magnitudes, each of shape ``(clips, 1 + n_fft // 2, frames)``."""
+        return hpss(self.magnitude, lengths=self.valid_frames)

@@ -1,0 +1,58 @@
+"""The harmonic and the percussive part of the spectrum."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from lightning_dissect.features.analysis import Analysis
+from lightning_dissect.features.clips import Clips
+from lightning_dissect.features.feature import Feature, Level, feature
+from lightning_dissect.features.functional.spectrum import power_to_db
+
+__all__ = ["HarmonicSpectrogram", "PercussiveSpectrogram"]
+
+
+class _Spectrogram(Feature):
+    """A power spectrogram on the network's frequency axis, in dB, 80 dB deep."""
+
+    level: ClassVar[Level] = "map"
+    unit: ClassVar[str] = "dB"
+    shift_matters: ClassVar[bool] = False
+    projection: Tensor
+
+    def setup(self, analysis: Analysis) -> None:
+        """Make the filter bank."""
+        projection = analysis.frequency.projection(analysis.sample_rate, analysis.n_fft)
+        self.register_buffer("projection", projection, persistent=False)
+
+    def _to_map(self, magnitude: Tensor) -> Tensor:
+        """Bring magnitudes ``(clips, bins, frames)`` onto the axis, in dB."""
+        return power_to_db(self.projection @ magnitude.square())
+
+
+@feature("harmonic")
+class HarmonicSpectrogram(_Spectrogram):
+    """The harmonic part of the spectrogram (what is steady in time), on the network's frequency axis, in dB.
+
+    Median filtering of 31 frames and bins and soft masks as `librosa.decompose.hpss`; then projected, in dB, at most
+    80 dB below the clip's maximum, so that it looks like the network's own log spectrogram.
+
+    Example:
+        >>> import torch
+        >>> from lightning_dissect.features import FeatureBank
+        >>> FeatureBank(["harmonic"], 22050)(torch.randn(2, 22050))["harmonic"].values.shape
+        torch.Size([2, 128, 44])
+    """
+
+    def forward(self, clips: Clips) -> Tensor:
+        """Return the harmonic part, shape ``(clips, n_bins, frames)``, in dB."""
+        return self._to_map(clips.hpss[0])
+
+
+@feature("percussive")
+class PercussiveSpectrogram(_Spectrogram):
+    """The percussive part of the spectrogram (what is broad in frequency), otherwise as `HarmonicSpectrogram`."""
+
+    def forward(self, clips: Clips) -> Tensor:
+        """Return the percussive part, shape ``(clips, n_bins, frames)``, in dB."""
+        return self._to_map(clips.hpss[1])

@@ -1,0 +1,38 @@
+"""Features of loudness."""
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from lightning_dissect.features.clips import Clips
+from lightning_dissect.features.feature import Feature, Level, feature
+from lightning_dissect.features.functional.loudness import loudness_stevens, rms
+
+__all__ = ["RMS", "Loudness"]
+
+
+@feature("loudness")
+class Loudness(Feature):
+    """Loudness of each frame by Stevens' power law: its energy to the power 0.67, as Essentia's `Loudness`.
+
+    The energy is a sum over the frame of ``n_fft`` samples, so the values depend on that.
+    """
+
+    level: ClassVar[Level] = "frame"
+    unit: ClassVar[str] = "energy^0.67"
+
+    def forward(self, clips: Clips) -> Tensor:
+        """Return the loudness, shape ``(clips, frames)``."""
+        return loudness_stevens(clips.waveform, frame_length=clips.n_fft, hop_length=clips.hop_length)
+
+
+@feature("rms")
+class RMS(Feature):
+    """Root mean square of each frame of ``n_fft`` samples, as `librosa.feature.rms`."""
+
+    level: ClassVar[Level] = "frame"
+    unit: ClassVar[str] = "amplitude"
+
+    def forward(self, clips: Clips) -> Tensor:
+        """Return the root mean square, shape ``(clips, frames)``."""
+        return rms(clips.waveform, frame_length=clips.n_fft, hop_length=clips.hop_length)

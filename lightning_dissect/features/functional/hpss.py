@@ -1,0 +1,91 @@
+"""Harmonic–percussive separation by median filtering (Fitzgerald 2010)."""
+
+import torch
+from torch import Tensor
+
+from lightning_dissect.features.functional.median import median_filter
+
+__all__ = ["hpss", "softmask"]
+
+
+def hpss(
+    S: Tensor,
+    *,
+    kernel_size: int | tuple[int, int] = 31,
+    power: float = 2.0,
+    mask: bool = False,
+    margin: float | tuple[float, float] = 1.0,
+    lengths: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    r"""Split spectrograms into a harmonic and a percussive part.
+
+    A median along time keeps what is steady (harmonic), a median along frequency what is broad (percussive); soft masks
+    of their ratio divide the spectrogram. Matches `librosa.decompose.hpss`, each item on its own.
+
+    Args:
+        S: Spectrograms, real and not negative, or complex, shape ``(..., frequency, frames)``.
+        kernel_size: Values of the median along time and along frequency, or one number for both.
+        power: Exponent of the soft masks; ``math.inf`` gives binary masks.
+        mask: Return the masks instead of the masked spectrograms.
+        margin: At least 1, for the harmonic and the percussive part, or one number for both. Above 1, what is clearly
+            neither ends up in neither part. At 1, the parts add up to ``S``.
+        lengths: Valid frames of each item, shape ``(...)``: the time axis is then reflected at each item's own end.
+
+    Returns:
+        The harmonic and the percussive part, each of the shape of ``S``.
+
+    Raises:
+        ValueError: If ``S`` has fewer than two axes, a margin is below 1, or ``power`` is not positive.
+
+    Example:
+        >>> tone = torch.zeros(64, 64)
+        >>> tone[20] = 1.0  # a steady tone
+        >>> tone[:, 40] = 1.0  # a click
+        >>> harmonic, percussive = hpss(tone)
+        >>> harmonic[20, 3].item(), percussive[3, 40].item()
+        (1.0, 1.0)
+    """
+    if S.dim() < 2:
+        raise ValueError(f"S must have shape (..., frequency, frames), found {tuple(S.shape)}.")
+    kernel_h, kernel_p = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
+    margin_h, margin_p = margin if isinstance(margin, tuple) else (margin, margin)
+    if margin_h < 1 or margin_p < 1:
+        raise ValueError(f"margin must be at least 1 for both parts, found {margin}.")
+    magnitude = S.abs() if S.is_complex() else S
+    items = magnitude.reshape(-1, *S.shape[-2:])
+    steady = median_filter(items, kernel_h, -1, None if lengths is None else lengths.reshape(-1)).view(S.shape)
+    broad = median_filter(items, kernel_p, -2).view(S.shape)
+    split_zeros = margin_h == 1 and margin_p == 1
+    harmonic = softmask(steady, broad * margin_h, power=power, split_zeros=split_zeros)
+    percussive = softmask(broad, steady * margin_p, power=power, split_zeros=split_zeros)
+    return (harmonic, percussive) if mask else (S * harmonic, S * percussive)
+
+
+def softmask(X: Tensor, X_ref: Tensor, *, power: float = 1.0, split_zeros: bool = False) -> Tensor:
+    """Return the share of ``X`` in ``X^power + X_ref^power``, between 0 and 1.
+
+    Args:
+        X: Values, not negative.
+        X_ref: Values to compare with, not negative, same shape.
+        power: Exponent, above 0; infinity gives 1 where ``X > X_ref`` and 0 elsewhere.
+        split_zeros: Where both are (nearly) zero: 0.5 if true, else 0.
+
+    Returns:
+        The mask, shape of ``X``.
+
+    Raises:
+        ValueError: If ``power`` is not positive.
+
+    Example:
+        >>> softmask(torch.tensor([3.0, 0.0]), torch.tensor([1.0, 0.0]), power=2.0)
+        tensor([0.9000, 0.0000])
+    """
+    if not power > 0:
+        raise ValueError(f"power must be positive, found {power}.")
+    if power == float("inf"):
+        return (X_ref < X).to(X.dtype)
+    larger = torch.maximum(X, X_ref)
+    undefined = larger < torch.finfo(X.dtype).tiny
+    scale = torch.where(undefined, 1.0, larger)
+    share, other = (X / scale) ** power, (X_ref / scale) ** power
+    return torch.where(undefined, 0.5 if split_zeros else 0.0, share / (share + other))
