@@ -2,6 +2,7 @@
 
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from lightning_dissect.features.analysis import Analysis
@@ -24,7 +25,6 @@ class Clips:
         ValueError: If ``waveform`` is not a batch of clips, or ``lengths`` does not fit it.
 
     Example:
-        >>> import torch
         >>> clips = Clips(torch.zeros(2, 22050), Analysis(22050))
         >>> clips.power.shape
         torch.Size([2, 1025, 44])
@@ -79,7 +79,7 @@ class Clips:
     def stft(self) -> Tensor:
         """Complex spectra, shape ``(clips, 1 + n_fft // 2, frames)``; zero past each clip's frames."""
         spectra = stft(self.waveform, n_fft=self.n_fft, hop_length=self.hop_length)
-        return spectra if self.frame_mask is None else spectra * self.frame_mask[:, None]
+        return spectra if self.frame_mask is None else torch.where(self.frame_mask[:, None], spectra, 0.0)
 
     @cached_property
     def magnitude(self) -> Tensor:

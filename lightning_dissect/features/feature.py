@@ -138,11 +138,11 @@ def feature(
 class _FunctionFeature(Feature):
     """A feature made of a function."""
 
-    function: staticmethod[[Clips], Tensor]
+    function: ClassVar[Callable[[Clips], Tensor]]
 
     def forward(self, clips: Clips) -> Tensor:
         """Return what the function returns."""
-        return self.function(clips)
+        return type(self).function(clips)
 
 
 def feature_names() -> tuple[str, ...]:

@@ -81,7 +81,7 @@ def _spectra(y: Tensor, sr: int) -> Tensor:
     whole = starts.round()
     index = (whole.long()[:, None] + torch.arange(size)).to(y.device)
     window = torch.hann_window(size, periodic=False, dtype=torch.float64).to(y)
-    spectra = torch.fft.rfft(nnf.pad(y, (0, size))[:, index] * window)
+    spectra: Tensor = torch.fft.rfft(nnf.pad(y, (0, size))[:, index] * window)
     # A frame starts up to half a sample from where it should: turn its phases to the exact time.
     turns = ((starts - whole)[:, None] * torch.arange(spectra.shape[-1]) / size).to(y)
     return spectra * torch.polar(torch.ones_like(turns), 2 * math.pi * turns)
@@ -90,7 +90,8 @@ def _spectra(y: Tensor, sr: int) -> Tensor:
 def _high_frequency_content(spectra: Tensor) -> Tensor:
     """Sum of magnitudes weighted by frequency; the scale does not matter."""
     magnitude = spectra.abs()
-    return magnitude @ torch.arange(magnitude.shape[-1], device=magnitude.device).to(magnitude)
+    weights = torch.arange(magnitude.shape[-1], device=magnitude.device).to(magnitude)
+    return torch.matmul(magnitude, weights)
 
 
 def _complex_difference(spectra: Tensor) -> Tensor:
