@@ -1,0 +1,248 @@
+"""DissectCallback: Lightning's hooks, thin."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
+from matplotlib.figure import Figure
+from torch import nn
+
+from lightning_dissect import loggers
+from lightning_dissect.capture import find_layers
+from lightning_dissect.dissection import Dissection, find_metrics
+from lightning_dissect.features.bank import FeatureBank
+from lightning_dissect.features.feature import Feature
+from lightning_dissect.features.frequency import FrequencyAxis
+from lightning_dissect.metrics import SimilarityMetric
+from lightning_dissect.report import best_matches, heat_map
+from lightning_dissect.scores import Scores
+from lightning_dissect.waveform import Where, find_lengths, find_waveform
+
+DEFAULT_FEATURES = ("harmonic", "percussive", "chroma", "loudness", "onset_rate")
+DEFAULT_METRICS = ("pearson", "euclidean", "sift")
+
+
+def _callback_bases() -> tuple[type[Any], ...]:
+    """``Callback`` of each installed Lightning: their copies are unrelated types, and users may hand us to either."""
+    bases = []
+    for package in ("pytorch_lightning", "lightning.pytorch"):
+        try:
+            bases.append(importlib.import_module(package).Callback)
+        except ImportError:
+            continue
+    return tuple(bases)
+
+
+class DissectCallback(*_callback_bases()):  # type: ignore[misc]
+    """Tells, at each validation run, which neurons behave like audio features that people understand.
+
+    It watches layers while the validation batches go through the network, computes the features of the same audio on
+    the same device, and compares each unit with each feature. At the end of the run the scores go to every logger of
+    the trainer and, as a Parquet file, into ``dissect/`` beside the logger's files (or nowhere, if the trainer has no
+    logger). Training is left as it would be without the callback, to the bit.
+
+    Args:
+        sample_rate: of the audio, in Hz.
+        layers: submodule names or globs (``"features.*"``); ``None`` takes the layers with parameters and says which.
+        features: names, or :class:`~lightning_dissect.features.Feature` objects. The default is that of Slizovskaia
+            2019.
+        metrics: names, or metrics made by yourself. The default is that of Slizovskaia 2019.
+        waveform: where a batch holds the audio: a key, an index or a function of the batch; ``None`` recognises
+            (B, samples) and (B, channels, samples) in tensors, tuples, mappings and dataclasses.
+        lengths: where a padded batch holds the clips' lengths in samples, or a mask: a key, an index or a function.
+        every_n_epochs: run in every n-th epoch of a fit, counted like ``ModelCheckpoint`` does: the n-th is the first.
+        frequency: the frequency axis of the network's input, on which maps are compared; ``None`` takes 128 mel bands
+            up to half the sample rate.
+        axes: for layers whose output is not what their kind suggests, by name or glob, the axes in words, like
+            ``{"blocks.*": "batch unit time frequency"}``.
+        sift_clips: how many clips of a run are compared at map level (SIFT); 0 for none. They are spread over the
+            batches.
+        on_error: what happens when something goes wrong in a run: ``"raise"``; ``"warn"`` and switch off; ``"auto"``
+            raises until the first training step and warns after it, so that a long training never dies of its monitor.
+
+    Attributes:
+        scores: the :class:`~lightning_dissect.Scores` of the last run, ``None`` before the first.
+
+    Raises:
+        ValueError: if an argument cannot work. What depends on the network is checked when a fit or a validation
+            starts, what depends on batches during sanity checking.
+
+    Example:
+        >>> callback = DissectCallback(sample_rate=16_000, layers=["features.*", "embedding"])
+        >>> callback.scores is None
+        True
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        layers: Sequence[str] | None = None,
+        features: Sequence[str | Feature] = DEFAULT_FEATURES,
+        metrics: Sequence[str | SimilarityMetric] = DEFAULT_METRICS,
+        waveform: Where | None = None,
+        lengths: Where | None = None,
+        every_n_epochs: int = 1,
+        frequency: FrequencyAxis | None = None,
+        axes: Mapping[str, str] | None = None,
+        sift_clips: int = 16,
+        on_error: Literal["auto", "raise", "warn"] = "auto",
+    ) -> None:
+        super().__init__()
+        if every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs={every_n_epochs}: it counts epochs, from 1 on.")
+        if sift_clips < 0:
+            raise ValueError(f"sift_clips={sift_clips}: it counts clips, from 0 on.")
+        if on_error not in ("auto", "raise", "warn"):
+            raise ValueError(f"on_error={on_error!r} is none of 'auto', 'raise' and 'warn'.")
+        self.sample_rate = sample_rate
+        self.layers = layers
+        self.every_n_epochs = every_n_epochs
+        self.sift_clips = sift_clips
+        self.on_error = on_error
+        self.scores: Scores | None = None
+        self._frequency = frequency or FrequencyAxis()
+        self._bank = FeatureBank(features, sample_rate, frequency=self._frequency)
+        self._metrics = find_metrics(metrics)
+        self._waveform, self._lengths, self._axes = waveform, lengths, dict(axes or {})
+        self._run: Dissection | None = None
+        self._switched_off = False
+        self._announced = False
+
+    def on_fit_start(self, trainer: Any, pl_module: nn.Module) -> None:
+        """Check the layer names before the first training step, and say what will be done."""
+        self._switched_off = False
+        self._find_layers(pl_module)
+
+    def on_validation_start(self, trainer: Any, pl_module: nn.Module) -> None:
+        """Put the hooks in place, if this run is due."""
+        self._start(
+            trainer, pl_module, trainer.num_sanity_val_batches if trainer.sanity_checking else trainer.num_val_batches
+        )
+
+    def on_validation_batch_start(
+        self, trainer: Any, pl_module: nn.Module, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Compute the features of the batch."""
+        self._guard(trainer, self._begin, batch, dataloader_idx)
+
+    def on_validation_batch_end(
+        self, trainer: Any, pl_module: nn.Module, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Report what went wrong while the network ran."""
+        self._guard(trainer, self._end)
+
+    def on_validation_end(self, trainer: Any, pl_module: nn.Module) -> None:
+        """Compute the scores and give them to the loggers."""
+        self._guard(trainer, self._finish, trainer)
+        self._close()
+
+    def on_test_start(self, trainer: Any, pl_module: nn.Module) -> None:
+        """As for validation."""
+        self._start(trainer, pl_module, trainer.num_test_batches)
+
+    on_test_batch_start = on_validation_batch_start
+    on_test_batch_end = on_validation_batch_end
+    on_test_end = on_validation_end
+
+    def on_exception(self, trainer: Any, pl_module: nn.Module, exception: BaseException) -> None:
+        """Remove the hooks: ``teardown`` is not called after an exception."""
+        self._close()
+
+    def teardown(self, trainer: Any, pl_module: nn.Module, stage: str) -> None:
+        """Remove the hooks."""
+        self._close()
+
+    def _start(self, trainer: Any, pl_module: nn.Module, batches: Sequence[int | float]) -> None:
+        self._close()
+        in_fit = trainer.state.fn == "fit" and not trainer.sanity_checking
+        if not self._switched_off and not (in_fit and (trainer.current_epoch + 1) % self.every_n_epochs):
+            self._guard(trainer, self._open, pl_module, batches)
+
+    def _open(self, pl_module: nn.Module, batches: Sequence[int | float]) -> None:
+        layers = self._find_layers(pl_module)
+        axes = {name: words for glob, words in self._axes.items() for name in find_layers(pl_module, [glob])}
+        fewest = min(batches, default=0)
+        known = int(fewest) if 0 < fewest < float("inf") else None
+        self._run = Dissection(
+            layers, self._bank, self._metrics, sift_clips=self.sift_clips, batches=known, axes=axes
+        ).__enter__()
+
+    def _begin(self, batch: Any, dataloader: int) -> None:
+        if self._run is not None:
+            waveform = find_waveform(batch, self.sample_rate, self._waveform)
+            self._run.begin(waveform, find_lengths(batch, waveform.shape[-1], self._lengths), dataloader)
+
+    def _end(self) -> None:
+        if self._run is not None:
+            self._run.end()
+
+    def _finish(self, trainer: Any) -> None:
+        run = self._run
+        if run is None:
+            return
+        unseen = run.unseen()
+        if len(unseen) == len(run.layers):
+            raise RuntimeError(
+                f"None of the watched layers ran during validation: {', '.join(unseen)}. Watch layers that the "
+                "network's forward calls; torch.compile must come after the callback's hooks to call them."
+            )
+        if trainer.sanity_checking:
+            return
+        if unseen:
+            rank_zero_warn(
+                f"These watched layers did not run in this validation and have no scores: {', '.join(unseen)}."
+            )
+        step = trainer.global_step
+        self.scores = run.scores(trainer.current_epoch, step, self._settings(run))
+        folder = trainer.log_dir or trainer.default_root_dir
+        if trainer.is_global_zero and trainer.loggers and not trainer.fast_dev_run:
+            self.scores.save(Path(folder) / "dissect" / f"epoch={trainer.current_epoch:04d}-step={step:08d}.parquet")
+            loggers.write(trainer.loggers, self.scores, self._figures(run, self.scores), step)
+
+    def _figures(self, run: Dissection, scores: Scores) -> dict[str, Figure]:
+        table = scores.last()
+        figures = {f"dissect/{layer}": heat_map(table, layer) for layer in table["layer"].astype(str).unique()}
+        matches = best_matches(table, run.examples, self._metrics)
+        return figures | {f"dissect.{layer}/sift": figure for layer, figure in matches.items()}
+
+    def _settings(self, run: Dissection) -> dict[str, Any]:
+        packages = ("lightning-dissect", "torch", "pytorch-lightning", "torchmetrics", "kornia")
+        return {
+            "versions": {package: version(package) for package in packages},
+            "sample_rate": self.sample_rate,
+            "frequency": vars(self._frequency),
+            "layers": list(run.layers),
+            "features": list(self._bank.names),
+            "metrics": [f"{metric.name}.{metric.level}" for metric in self._metrics],
+            "sift_clips": self.sift_clips,
+        }
+
+    def _find_layers(self, pl_module: nn.Module) -> dict[str, nn.Module]:
+        layers = find_layers(pl_module, self.layers)
+        if not self._announced:
+            self._announced = True
+            rank_zero_info(
+                f"lightning_dissect compares {len(layers)} layers ({', '.join(layers)}) with the features "
+                f"{', '.join(self._bank.names)}."
+            )
+        return layers
+
+    def _guard(self, trainer: Any, action: Any, *args: Any) -> None:
+        """Do something; if it fails, raise or warn and switch off, as ``on_error`` says."""
+        try:
+            action(*args)
+        except Exception as error:
+            self._close()
+            training = trainer.state.fn == "fit" and trainer.global_step > 0
+            if self.on_error == "raise" or (self.on_error == "auto" and not training):
+                raise
+            self._switched_off = True
+            rank_zero_warn(f"lightning_dissect is switched off for the rest of this training: {error}")
+
+    def _close(self) -> None:
+        if self._run is not None:
+            self._run.close()
+            self._run = None

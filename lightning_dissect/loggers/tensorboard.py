@@ -1,0 +1,39 @@
+"""TensorBoard: scalars, the histogram over units, pictures."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from lightning_dissect.loggers.scalars import PREFIX, loader_suffix, summarise
+from lightning_dissect.scores import Scores, base_feature
+
+_KEYS = ["layer", "_feature", "metric", "level", "dataloader"]
+
+
+def is_tensorboard(logger: Any) -> bool:
+    """Whether a logger's experiment takes histograms and figures the way TensorBoard's ``SummaryWriter`` does."""
+    experiment = getattr(logger, "experiment", None)
+    return all(hasattr(experiment, method) for method in ("add_scalar", "add_histogram", "add_figure"))
+
+
+def write(logger: Any, scores: Scores, figures: Mapping[str, Figure], step: int) -> None:
+    """Write a run to TensorBoard.
+
+    Tags are those of :func:`~lightning_dissect.loggers.scalars.summarise`; the histogram over units (Slizovskaia 2019,
+    figures 3 and 4) has the tag ``dissect.<layer>/<feature>/<metric>.<level>``, a figure the one it is given under.
+    """
+    experiment = logger.experiment
+    for tag, value in summarise(scores).items():
+        if math.isfinite(value):
+            experiment.add_scalar(tag, value, step)
+    table = scores.last().dropna(subset=["score", "unit"])
+    for (layer, feature, metric, level, loader), rows in table.assign(_feature=base_feature(table["feature"])).groupby(
+        _KEYS, observed=True, sort=False
+    ):
+        tag = f"{PREFIX}.{layer}/{feature}/{metric}.{level}{loader_suffix(scores, loader)}"
+        experiment.add_histogram(tag, rows["score"].to_numpy(), step)
+    for tag, figure in figures.items():
+        experiment.add_figure(tag, figure, step)
+    experiment.flush()

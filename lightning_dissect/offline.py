@@ -1,0 +1,95 @@
+"""The dissection of a trained network, without a training script."""
+
+import importlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from torch import Tensor, nn
+
+from lightning_dissect.callback import DissectCallback
+from lightning_dissect.scores import Scores
+from lightning_dissect.waveform import find_waveform
+
+
+def dissect(
+    model: nn.Module,
+    dataloader: Iterable[Any],
+    sample_rate: int,
+    *,
+    forward: Callable[[Any], Any] | None = None,
+    accelerator: str = "auto",
+    progress: bool = True,
+    **arguments: Any,
+) -> Scores:
+    """Compare the units of a trained network with audio features, over all clips of a data loader.
+
+    Args:
+        model: a LightningModule, whose ``validation_step`` is run, or any other module, which is called with the
+            waveform (B, samples) of each batch. It is left in the mode it was in.
+        dataloader: gives batches with audio, like a validation data loader.
+        sample_rate: of the audio, in Hz.
+        forward: runs the network on a batch that is already on the device, if neither of the above does.
+        accelerator: Lightning's: ``"auto"``, ``"cpu"``, ``"gpu"``, …
+        progress: show a progress bar.
+        arguments: those of :class:`~lightning_dissect.DissectCallback`, such as ``layers``, ``features``, ``metrics``,
+            ``waveform``.
+
+    Returns:
+        The scores.
+
+    Raises:
+        ValueError: as :class:`~lightning_dissect.DissectCallback` does.
+
+    Example:
+        >>> import torch
+        >>> net = nn.Sequential(nn.Unflatten(1, (1, -1)), nn.Conv1d(1, 4, 256, 128), nn.ReLU())
+        >>> clips = torch.randn(32, 8_000) * torch.rand(32, 1)
+        >>> scores = dissect(net, clips.split(8), 8_000, features=["rms"], metrics=["pearson"], progress=False)
+        >>> scores.labels()["feature"].tolist()
+        ['rms', 'rms', 'rms', 'rms']
+    """
+    lightning = _lightning_of(model)
+    callback = _NetworkCallback(sample_rate, on_error="raise", **arguments)
+    module = model
+    if not isinstance(model, lightning.LightningModule):
+        run = forward or (lambda batch: model(find_waveform(batch, sample_rate, arguments.get("waveform"))))
+        module = _wrap(model, run, lightning)
+    trainer = lightning.Trainer(
+        accelerator=accelerator,
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        enable_progress_bar=progress,
+        callbacks=[callback],
+    )
+    trainer.validate(module, dataloader, verbose=False)
+    assert callback.scores is not None
+    return callback.scores
+
+
+class _NetworkCallback(DissectCallback):
+    """Names the layers as the network itself does, without the wrapper around it."""
+
+    def _find_layers(self, pl_module: nn.Module) -> dict[str, nn.Module]:
+        return super()._find_layers(getattr(pl_module, "wrapped_network", pl_module))
+
+
+def _lightning_of(model: nn.Module) -> Any:
+    """The package whose LightningModule the model is; any installed one serves a plain module."""
+    kinds = [kind.__module__ for kind in type(model).__mro__ if kind.__name__ == "LightningModule"]
+    name = "lightning.pytorch" if any(kind.startswith("lightning.") for kind in kinds) else "pytorch_lightning"
+    return importlib.import_module(name)
+
+
+def _wrap(model: nn.Module, run: Callable[[Any], Any], lightning: Any) -> Any:
+    class PlainModule(lightning.LightningModule):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.wrapped_network = model
+
+        def validation_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+            run(batch)
+            return None
+
+    return PlainModule()

@@ -1,0 +1,105 @@
+"""Activation and feature brought to one level and one grid."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
+
+from lightning_dissect.capture import Axis
+from lightning_dissect.features.bank import FeatureValues
+
+
+class Extent(NamedTuple):
+    """How far the clips of a batch reach.
+
+    Attributes:
+        clips: number of clips.
+        frames: frames of the feature bank's grid, padding included.
+        fraction: (B,) the part of the padded length that is audio, in [0, 1]; ``None`` if nothing is padded.
+        map_clips: how many clips, from the first on, are compared at map level.
+    """
+
+    clips: int
+    frames: int
+    fraction: Tensor | None
+    map_clips: int
+
+    def mask(self, frames: int) -> Tensor | None:
+        """(B, frames) bool: the frames of a grid over the padded length that lie wholly inside the audio."""
+        if self.fraction is None:
+            return None
+        ends = torch.arange(1, frames + 1, device=self.fraction.device) / frames
+        return ends <= self.fraction[:, None] + 1e-4
+
+
+class Side(NamedTuple):
+    """One side of a comparison, an activation's units or a feature's rows, at each level that it has.
+
+    Attributes:
+        clip: (B, units).
+        frame: (B, units, frames) or ``None``.
+        map: (b, units, frequency, time) of an activation or (b, frequency, time) of a feature, for the first b clips;
+            or ``None``.
+    """
+
+    clip: Tensor
+    frame: Tensor | None
+    map: Tensor | None
+
+
+def pool_activation(output: Tensor, axes: Sequence[Axis], extent: Extent) -> Side:
+    """Bring a layer's output to every level that it has, in float32, keeping nothing of the output itself.
+
+    Args:
+        output: what the layer put out.
+        axes: what each of its axes means.
+        extent: the batch's.
+
+    Raises:
+        ValueError: if the axes do not fit the output, or its batch axis does not hold one item a clip.
+    """
+    if len(axes) != output.ndim or output.shape[axes.index("batch")] != extent.clips:
+        raise ValueError(
+            f"its output {tuple(output.shape)} does not read as ({', '.join(axes)}) of {extent.clips} clips. "
+            "Name its axes with the argument `axes`, or watch another layer."
+        )
+    order: tuple[Axis, ...] = ("batch", "unit", "frequency", "time")
+    ordered = output.permute([axes.index(axis) for axis in order if axis in axes])
+    maps = ordered[: extent.map_clips].to(torch.float32, copy=True) if ordered.ndim == 4 and extent.map_clips else None
+    if "frequency" in axes:
+        ordered = ordered.mean(2, dtype=torch.float32)
+    if "time" not in axes:
+        return Side(ordered.to(torch.float32, copy=True), None, None)
+    frames = ordered.to(torch.float32, copy=True)
+    clip = _mean_over_time(frames, extent.mask(frames.shape[-1]))
+    return Side(clip, to_frames(frames, extent.frames), maps)
+
+
+def pool_feature(feature: FeatureValues, extent: Extent) -> Side:
+    """Bring a feature to every level that it has; rows without names (frequency bins) are averaged below map level."""
+    if feature.level == "clip":
+        return Side(feature.values, None, None)
+    maps = feature.values[: extent.map_clips] if feature.level == "map" and extent.map_clips else None
+    is_spectrum = feature.level == "map" and not feature.rows
+    frames = feature.values.mean(1, keepdim=True) if is_spectrum else feature.values
+    return Side(_mean_over_time(frames, feature.mask), frames, maps)
+
+
+def to_frames(values: Tensor, frames: int) -> Tensor:
+    """Average (B, rows, finer frames) to a coarser grid over the same clips; a grid that is no finer stays."""
+    return values if values.shape[-1] <= frames else adaptive_avg_pool1d(values, frames)
+
+
+def to_one_map(activations: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Average maps (B, units, frequency, time) and (B, frequency', time') to the coarser size along each axis."""
+    size = [min(a, b) for a, b in zip(activations.shape[-2:], features.shape[-2:], strict=True)]
+    return adaptive_avg_pool2d(activations, size), adaptive_avg_pool2d(features, size)
+
+
+def _mean_over_time(values: Tensor, mask: Tensor | None) -> Tensor:
+    if mask is None:
+        return values.mean(-1)
+    inside = mask[:, None, :]
+    return values.where(inside, values.new_zeros(())).sum(-1) / inside.sum(-1)

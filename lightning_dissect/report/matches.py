@@ -1,0 +1,80 @@
+"""The picture of SIFT matches between an activation map and a feature map."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import ConnectionPatch
+from torch import Tensor
+
+from lightning_dissect.dissection import Example
+from lightning_dissect.metrics import SIFTSimilarity, SimilarityMetric
+from lightning_dissect.metrics.functional.sift import sift_matches
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+
+
+def draw_matches(
+    activation: Tensor, feature: Tensor, points: tuple[Tensor, Tensor], titles: tuple[str, str], caption: str
+) -> Figure:
+    """Draw two maps beside each other and a line for each pair of matched key points.
+
+    Args:
+        activation: (frequency, time).
+        feature: (frequency', time').
+        points: the matched points of each map, (matches, 2) each, as (x, y) in pixels of its map.
+        titles: of the two maps.
+        caption: over both.
+
+    Returns:
+        A figure that belongs to no pyplot window.
+    """
+    figure = Figure(figsize=(11, 4.2), dpi=100, layout="constrained")
+    panels = figure.subplots(1, 2)
+    for panel, image, title in zip(panels, (activation, feature), titles, strict=True):
+        panel.imshow(image.detach().cpu().float().numpy(), aspect="auto", origin="lower", cmap="magma")
+        panel.set(title=title, xlabel="time (frames)", ylabel="frequency (bins)")
+    left, right = (np.asarray(side.detach().cpu().float().numpy()) for side in points)
+    for index, (start, end) in enumerate(zip(left, right, strict=True)):
+        colour = _COLOURS[index % len(_COLOURS)]
+        line = ConnectionPatch(start, end, "data", "data", axesA=panels[0], axesB=panels[1], color=colour, lw=1.0)
+        figure.add_artist(line)
+        for panel, point in zip(panels, (start, end), strict=True):
+            panel.plot(*point, "o", ms=5, mfc="none", mec=colour, mew=1.2)
+    figure.suptitle(caption)
+    return figure
+
+
+def best_matches(
+    table: pd.DataFrame, examples: Mapping[str, Example], metrics: Sequence[SimilarityMetric]
+) -> dict[str, Figure]:
+    """Draw, for each layer, the SIFT matches of the unit and the feature that SIFT supports best.
+
+    Args:
+        table: the rows of one run.
+        examples: the maps of one clip by layer.
+        metrics: those of the run.
+
+    Returns:
+        A figure by layer; none without SIFT, and none of layers without maps or without a defined score.
+    """
+    sift = next((metric for metric in metrics if isinstance(metric, SIFTSimilarity)), None)
+    rows = table[(table["metric"] == "sift") & table["p_value"].notna() & table["layer"].isin(list(examples))]
+    if sift is None or rows.empty:
+        return {}
+    rows = rows.assign(_strength=rows["effect"].abs()).sort_values(["p_value", "_strength"], ascending=[True, False])
+    best = rows.drop_duplicates("layer")
+    return {str(row.layer): _draw_best(row, examples[str(row.layer)], sift) for row in best.itertuples()}
+
+
+def _draw_best(row: Any, example: Example, sift: SIFTSimilarity) -> Figure:
+    activation, feature = example.activations[row.unit], example.features[row.feature]
+    found = sift_matches(activation, feature, sift.num_features, sift.ratio, sift.min_size, sift.max_size)
+    caption = (
+        f"{row.layer}, unit {row.unit} beside {row.feature}: {len(found.distance)} key points match in this clip\n"
+        f"over {row.n_clips} clips: score {row.score:.2f}, chance {row.null:.2f}, q = {row.q_value:.2g}"
+    )
+    points = (found.points_a, found.points_b)
+    return draw_matches(activation, feature, points, (f"activation of unit {row.unit}", row.feature), caption)

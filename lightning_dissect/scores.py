@@ -1,0 +1,238 @@
+"""Scores: the table of a run, its significance, its labels, its file."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy.stats import false_discovery_control
+
+from lightning_dissect.metrics.similarity import Similarity
+
+COLUMNS = {
+    "epoch": "int32",
+    "step": "int64",
+    "dataloader": "int32",
+    "layer": "category",
+    "unit": "Int32",
+    "feature": "category",
+    "level": "category",
+    "metric": "category",
+    "score": "float64",
+    "null": "float64",
+    "effect": "float64",
+    "p_value": "float64",
+    "q_value": "float64",
+    "n_clips": "int64",
+}
+LABEL_COLUMNS = ["layer", "unit", "feature", "level", "metric", "score", "null", "effect", "q_value"]
+_RUN = ["epoch", "step"]
+_UNIT = ["layer", "unit"]
+_KEY = b"lightning_dissect"
+
+
+class Scores:
+    """The similarity of every unit with every feature, by every metric, with what chance would give.
+
+    Args:
+        table: one row for each unit × feature × metric, with the columns of ``Scores.table`` below; ``q_value`` may be
+            missing and is then computed.
+        settings: what the run was made with, for citation: versions, sample rate, features, metrics.
+
+    Attributes:
+        table: a DataFrame with the columns ``epoch, step, dataloader, layer, unit, feature, level, metric, score, null,
+            effect, p_value, q_value, n_clips``. ``unit`` is missing for a metric of the whole layer. ``null`` is the
+            score that chance gives, ``effect`` is ``score - null``, ``p_value`` tests the effect over clips,
+            ``q_value`` is the Benjamini–Hochberg adjusted p-value over all rows of its run (one epoch and step).
+            Undefined scores are NaN.
+        settings: as given.
+
+    Raises:
+        ValueError: if the table lacks a column.
+    """
+
+    def __init__(self, table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> None:
+        missing = [column for column in COLUMNS if column not in table and column != "q_value"]
+        if missing:
+            raise ValueError(f"table lacks the columns {missing}: scores need {list(COLUMNS)}.")
+        if "q_value" not in table:
+            table = table.assign(q_value=table.groupby(_RUN)["p_value"].transform(adjust_p_values))
+        self.table = table[list(COLUMNS)].astype(COLUMNS).reset_index(drop=True)
+        self.settings = dict(settings or {})
+
+    @classmethod
+    def from_similarities(
+        cls,
+        similarities: Iterable[tuple[Mapping[str, Any], Sequence[str], Similarity]],
+        settings: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Make the table from computed metrics.
+
+        Args:
+            similarities: for each metric the constant columns (``epoch, step, dataloader, layer, level, metric``), the
+                names of its feature rows, and its result, each field of shape (units, rows).
+            settings: see the class.
+        """
+        blocks = [_block(constant, rows, similarity) for constant, rows, similarity in similarities]
+        if not blocks:
+            return cls(pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in COLUMNS.items()}), settings)
+        columns = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
+        return cls(pd.DataFrame(columns), settings)
+
+    def last(self) -> pd.DataFrame:
+        """The rows of the last run, the latest step of the latest epoch."""
+        in_last = self.table["epoch"] == self.table["epoch"].max()
+        return self.table[in_last & (self.table["step"] == self.table.loc[in_last, "step"].max())]
+
+    def labels(self, q: float = 0.05) -> pd.DataFrame:
+        """Label each unit of the last run with the feature that is best supported.
+
+        Whether a unit has a label is decided unit by unit, so that of the labelled units at most a share of ``q`` is
+        expected to be false: its rows are joined to one p-value by Simes' test, and these are adjusted over units by
+        Benjamini & Hochberg. (The ``q_value`` of ``Scores.table`` bounds the share of false *rows*: one true unit
+        resembles many features, and so would let in several false units.) The label is the row with the smallest
+        p-value, and where p-values are equal (they end at about 1e-300), the one with the largest effect.
+
+        Args:
+            q: the false discovery rate that is accepted, in (0, 1).
+
+        Returns:
+            One row a unit, in the network's order, with ``layer, unit, feature, level, metric, score, null, effect``
+            of the label and the unit's ``q_value``; where nothing is supported, only ``layer``, ``unit`` and
+            ``q_value`` are given.
+
+        Raises:
+            ValueError: if ``q`` is not in (0, 1).
+        """
+        if not 0 < q < 1:
+            raise ValueError(f"q={q} is not in (0, 1): it is the accepted false discovery rate, such as 0.05.")
+        ranked = _best_first(self.last().dropna(subset="unit"))
+        by_unit = ranked.groupby(_UNIT, observed=True, sort=False)
+        tested = by_unit["p_value"].transform("count")
+        ranked = ranked.assign(simes=ranked["p_value"] * tested / (by_unit.cumcount() + 1))
+        units = ranked.sort_index().drop_duplicates(_UNIT)[_UNIT]
+        simes = ranked.groupby(_UNIT, observed=True)["simes"].min().rename("q_value").reset_index()
+        units = units.merge(simes, on=_UNIT, how="left")
+        units["q_value"] = adjust_p_values(units["q_value"])
+        best = ranked.drop_duplicates(_UNIT)[LABEL_COLUMNS].drop(columns="q_value")
+        labelled = units[units["q_value"] < q][_UNIT].merge(best, on=_UNIT)
+        return units.merge(labelled, on=_UNIT, how="left")[LABEL_COLUMNS]
+
+    def summary(self, q: float = 0.05) -> pd.DataFrame:
+        """Sum up the units of each layer for each feature and metric in the last run.
+
+        The rows of one feature (``chroma[A]``, …) are taken together.
+
+        Returns:
+            One row for each ``dataloader, layer, feature, metric, level``, with ``best`` (the score with the smallest
+            p-value), ``mean`` (of the scores) and ``supported`` (the number of units with ``q_value < q``).
+        """
+        last = self.last()
+        last = _best_first(last.assign(feature=base_feature(last["feature"])))
+        keys = ["dataloader", "layer", "feature", "metric", "level"]
+        supported = last[last["q_value"] < q].groupby(keys, observed=True)["unit"].nunique()
+        groups = last.groupby(keys, observed=True)["score"]
+        summary = pd.DataFrame({"best": groups.first(), "mean": groups.mean()})
+        return summary.assign(supported=supported.reindex(summary.index, fill_value=0)).reset_index()
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the table to a Parquet file, wholly or not at all.
+
+        Args:
+            path: the file; its folder is made if it is missing, and an older file of that name is replaced.
+
+        Returns:
+            The path.
+        """
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrow = pa.Table.from_pandas(self.table, preserve_index=False)
+        metadata = {**(arrow.schema.metadata or {}), _KEY: json.dumps(self.settings).encode()}
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        try:
+            pq.write_table(arrow.replace_schema_metadata(metadata), partial, compression="zstd")
+            with partial.open("rb") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a file that :meth:`save` wrote, or join all the epochs in a folder of such files.
+
+        Args:
+            path: a ``.parquet`` file, or a folder that holds such files at any depth, such as a logger's run folder.
+
+        Raises:
+            FileNotFoundError: if there is no such file, or none in the folder.
+            ValueError: if a file was not written by :meth:`save`.
+        """
+        path = Path(path)
+        files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+        files = [file for file in files if not file.name.startswith(".")]
+        if not files or not all(file.exists() for file in files):
+            raise FileNotFoundError(f"{path}: no scores here. A run writes them as .parquet files into its log folder.")
+        parts = [_read(file) for file in files]
+        tables, settings = zip(*parts, strict=True)
+        joined = pd.concat(tables, ignore_index=True).sort_values(_RUN, kind="stable")
+        return cls(joined, settings[-1])
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        layers, epochs = self.table["layer"].nunique(), self.table["epoch"].nunique()
+        return f"Scores({len(self)} rows, {layers} layers, {epochs} epochs)"
+
+
+def _best_first(rows: pd.DataFrame) -> pd.DataFrame:
+    by_effect = rows.iloc[np.argsort(-rows["effect"].abs().to_numpy(), kind="stable")]
+    return by_effect.sort_values("p_value", kind="stable")
+
+
+def base_feature(features: pd.Series) -> pd.Series:
+    """The feature that a row belongs to: ``chroma`` for ``chroma[A]``."""
+    return features.astype(str).str.replace(r"\[.*\]$", "", regex=True)
+
+
+def adjust_p_values(p_values: pd.Series) -> pd.Series:
+    """Adjust p-values for the number of tests, by Benjamini & Hochberg (1995); undefined ones are no tests.
+
+    Example:
+        >>> adjust_p_values(pd.Series([0.01, 0.04, np.nan])).tolist()
+        [0.02, 0.04, nan]
+    """
+    tested = p_values.notna()
+    adjusted = pd.Series(np.nan, index=p_values.index)
+    if tested.any():
+        adjusted[tested] = false_discovery_control(p_values[tested].clip(0.0, 1.0), method="bh")
+    return adjusted
+
+
+def _block(constant: Mapping[str, Any], rows: Sequence[str], similarity: Similarity) -> dict[str, np.ndarray]:
+    units, features = similarity.score.shape
+    if len(rows) != features:
+        raise ValueError(f"rows: {len(rows)} names {list(rows)} for {features} columns of scores.")
+    block = {name: np.full(units * features, value) for name, value in constant.items()}
+    block["unit"] = np.repeat(np.arange(units), features)
+    block["feature"] = np.tile(np.asarray(rows, dtype=object), units)
+    names = ("score", "null", "effect", "p_value", "n_clips")
+    return block | {name: getattr(similarity, name).cpu().numpy().reshape(-1) for name in names}
+
+
+def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    try:
+        arrow = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} cannot be read as scores: {error}") from error
+    metadata = arrow.schema.metadata or {}
+    if _KEY not in metadata:
+        raise ValueError(f"{path} is a Parquet file, but its scores were not written by lightning_dissect.")
+    return arrow.to_pandas(), json.loads(metadata[_KEY])

@@ -1,0 +1,142 @@
+"""The audio inside a batch."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Where = str | int | Callable[[Any], Tensor]
+
+_USUAL_NAMES = (
+    "waveform",
+    "waveforms",
+    "audio",
+    "wav",
+    "wave",
+    "signal",
+    "input_values",
+    "speech",
+    "x",
+    "inputs",
+    "input",
+)
+_SHORTEST = 0.02  # seconds; a shorter last axis is a label or an embedding, not audio
+_MOST_CHANNELS = 8
+
+
+def find_waveform(batch: Any, sample_rate: int, where: Where | None = None) -> Tensor:
+    """Find the audio in a batch and bring it to ``(B, samples)`` in float32.
+
+    Args:
+        batch: what the data loader gave: a tensor, or tensors in a tuple, list, mapping or dataclass, also nested.
+        sample_rate: in Hz; what lasts less than 20 ms is not taken for audio.
+        where: a key (of a mapping or a dataclass), an index, or a function of the batch that returns the audio.
+            ``None`` looks for the one tensor that has an audio's shape, and prefers usual names such as ``"waveform"``
+            or ``"audio"`` where several have.
+
+    Returns:
+        The mono waveform. Channels are averaged, int16 is scaled to [-1, 1).
+
+    Raises:
+        ValueError: if there is no audio there, or several tensors could be it. The message says what the batch holds.
+
+    Example:
+        >>> find_waveform((torch.zeros(4, 1, 16_000), torch.zeros(4)), 16_000).shape
+        torch.Size([4, 16000])
+    """
+    if where is None:
+        return _as_mono(_recognise(batch, sample_rate))
+    found = _look_up(batch, where, "waveform")
+    if not _has_audio_shape(found, shortest=1):
+        raise ValueError(
+            f"waveform={where!r} gave {_describe(found)}: audio is a tensor (B, samples) or (B, channels, samples), "
+            "in floating point or int16."
+        )
+    return _as_mono(found)
+
+
+def find_lengths(batch: Any, samples: int, where: Where | None) -> Tensor | None:
+    """Find how many samples of each clip are audio and not padding.
+
+    Args:
+        batch: what the data loader gave.
+        samples: the length of the padded waveform.
+        where: a key, an index or a function, as for :func:`find_waveform`; ``None`` if batches are not padded. It gives
+            integers (B,) or a boolean mask (B, samples).
+
+    Returns:
+        ``None`` or integers (B,), clamped to [0, samples].
+
+    Raises:
+        ValueError: if what is there is neither.
+    """
+    if where is None:
+        return None
+    found = _look_up(batch, where, "lengths")
+    if isinstance(found, Tensor) and found.ndim == 2 and found.shape[1] == samples:
+        return found.bool().sum(1)
+    if isinstance(found, Tensor) and found.ndim == 1 and not (found.is_floating_point() or found.dtype == torch.bool):
+        return found.long().clamp(0, samples)
+    raise ValueError(
+        f"lengths={where!r} gave {_describe(found)}: lengths are integers (B,), in samples, or a mask (B, {samples})."
+    )
+
+
+def _look_up(batch: Any, where: Where, argument: str) -> Any:
+    if callable(where):
+        return where(batch)
+    try:
+        return getattr(batch, str(where)) if is_dataclass(batch) else batch[where]
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise ValueError(f"{argument}={where!r} is not in the batch, which holds {_contents(batch)}.") from None
+
+
+def _recognise(batch: Any, sample_rate: int) -> Tensor:
+    shortest = max(1, round(_SHORTEST * sample_rate))
+    candidates = [(name, leaf) for name, leaf in _named_leaves(batch) if _has_audio_shape(leaf, shortest)]
+    usual = [(name, leaf) for name, leaf in candidates if name.rpartition(".")[2] in _USUAL_NAMES]
+    if len(candidates) == 1 or usual:
+        return (usual or candidates)[0][1]
+    problem = "several tensors could be the audio" if candidates else "no tensor has the shape of audio"
+    raise ValueError(
+        f"waveform=None: {problem} in the batch, which holds {_contents(batch)}. Audio is (B, samples) or "
+        "(B, channels, samples): give `waveform` the key, the index, or a function that takes the batch and returns it."
+    )
+
+
+def _has_audio_shape(value: Any, shortest: int) -> bool:
+    if not isinstance(value, Tensor) or not (value.is_floating_point() or value.dtype == torch.int16):
+        return False
+    channels = value.shape[1] if value.ndim == 3 else 1
+    return value.ndim in (2, 3) and channels <= _MOST_CHANNELS and value.shape[-1] >= shortest
+
+
+def _as_mono(waveform: Tensor) -> Tensor:
+    scaled = waveform.float() / 32768 if waveform.dtype == torch.int16 else waveform.float()
+    return scaled.mean(1) if scaled.ndim == 3 else scaled
+
+
+def _named_leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        items = [(str(key), item) for key, item in value.items()]
+    elif isinstance(value, (tuple, list)):
+        items = [(str(index), item) for index, item in enumerate(value)]
+    elif is_dataclass(value):
+        items = [(field.name, getattr(value, field.name)) for field in fields(value)]
+    else:
+        yield name, value
+        return
+    for key, item in items:
+        yield from _named_leaves(item, f"{name}.{key}" if name else key)
+
+
+def _contents(batch: Any) -> str:
+    return "; ".join(f"{name or 'the batch'}: {_describe(leaf)}" for name, leaf in _named_leaves(batch)) or "nothing"
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    return type(value).__name__

@@ -1,0 +1,34 @@
+"""Audio and networks that many tests share."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+
+def make_clips(count: int, seconds: float = 2.0, sample_rate: int = 16_000, seed: int = 0) -> Tensor:
+    """Clips of a few plucked harmonic notes and noise bursts at random times, pitches and levels, (count, samples)."""
+    generator = torch.Generator().manual_seed(seed)
+    samples = int(seconds * sample_rate)
+    time = torch.arange(samples) / sample_rate
+    clips = torch.zeros(count, samples)
+    for clip in clips:
+        level = 10 ** (-1.5 * torch.rand(1, generator=generator))
+        for _ in range(int(torch.randint(1, 6, (1,), generator=generator))):
+            onset, pitch, decay, noisy = torch.rand(4, generator=generator).tolist()
+            after = (time - onset * seconds * 0.8).clamp(min=0)
+            envelope = (after > 0) * torch.exp(-after * (2 + 10 * decay))
+            if noisy < 0.4:
+                tone = torch.randn(samples, generator=generator) * torch.exp(-after * 40)
+            else:
+                f0 = 110 * 2 ** (int(pitch * 30) / 12)
+                tone = sum((torch.sin(2 * math.pi * f0 * k * after) / k for k in range(1, 7)), torch.zeros(samples))
+            clip += level * envelope * tone * 0.2
+    return clips
+
+
+@pytest.fixture(scope="session")
+def clips() -> Callable[..., Tensor]:
+    return make_clips

@@ -1,0 +1,319 @@
+"""The callback in real trainings."""
+
+import copy
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_dissect import DissectCallback, FrequencyAxis, Scores
+
+RATE = 8_000
+
+
+class SmallCNN(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True))
+        self.drop = nn.Dropout(0.3)
+        self.embedding = nn.Linear(6, 5)
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        spectrum = torch.stft(waveform, 256, 128, window=torch.hann_window(256), return_complex=True).abs()
+        x = self.conv(torch.log1p(spectrum)[:, None]).mean((2, 3))
+        return self.head(self.drop(torch.relu(self.embedding(x))))
+
+
+def module_of(package: Any) -> type[Any]:
+    class Classifier(package.LightningModule):  # type: ignore[name-defined, misc]
+        def __init__(self, fail_at: int | None = None) -> None:
+            super().__init__()
+            self.network, self.fail_at, self.steps = SmallCNN(), fail_at, 0
+
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return nn.functional.cross_entropy(self.network(batch[0]), batch[1])
+
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+            self.steps += 1
+            if self.fail_at is not None and self.steps > self.fail_at:
+                raise RuntimeError("validation went wrong")
+            self.log("val_loss", nn.functional.cross_entropy(self.network(batch[0]), batch[1]))
+
+        test_step = validation_step
+
+        def configure_optimizers(self) -> Any:
+            return torch.optim.Adam(self.parameters(), 1e-2)
+
+    return Classifier
+
+
+Classifier = module_of(pl)
+
+
+@pytest.fixture(scope="module")
+def data(clips: Callable[..., Tensor]) -> TensorDataset:
+    waveform = clips(24, seconds=1.0, sample_rate=RATE)
+    return TensorDataset(waveform, torch.arange(24) % 2)
+
+
+def loader(data: Any, shuffle: bool = False) -> DataLoader[Any]:
+    return DataLoader(data, batch_size=8, shuffle=shuffle)
+
+
+def callback(**arguments: Any) -> DissectCallback:
+    defaults: dict[str, Any] = {"frequency": FrequencyAxis("linear", 64), "sift_clips": 4, "on_error": "raise"}
+    return DissectCallback(**{"sample_rate": RATE, **defaults, **arguments})
+
+
+def trainer(folder: Path, callbacks: Any, package: Any = pl, **arguments: Any) -> Any:
+    defaults: dict[str, Any] = {
+        "max_epochs": 1,
+        "logger": TensorBoardLogger(folder) if package is pl else True,
+        "default_root_dir": folder,
+        "accelerator": "cpu",
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "log_every_n_steps": 1,
+    }
+    return package.Trainer(callbacks=callbacks, **{**defaults, **arguments})
+
+
+def count_hooks(module: nn.Module) -> int:
+    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in module.modules())
+
+
+def events(folder: Path) -> EventAccumulator:
+    (file,) = folder.rglob("events.out.tfevents*")
+    return EventAccumulator(str(file), size_guidance={"histograms": 0, "images": 0, "scalars": 0}).Reload()
+
+
+def test_one_line_gives_scores_logs_and_a_file(data: TensorDataset, tmp_path: Path) -> None:
+    watch = callback()
+    trainer(tmp_path, watch, max_epochs=2).fit(Classifier(), loader(data, shuffle=True), loader(data))
+    assert watch.scores is not None
+    table = watch.scores.table
+    assert table["layer"].unique().tolist() == ["network.conv.0", "network.embedding", "network.head"]
+    assert set(table["metric"]) == {"pearson", "euclidean", "sift"}
+    assert table.groupby("layer", observed=True)["unit"].nunique().to_dict() == {
+        "network.conv.0": 6, "network.embedding": 5, "network.head": 2,
+    }  # fmt: skip
+    assert (table["n_clips"] <= 24).all()
+    assert table["epoch"].unique().tolist() == [1]
+    joined = Scores.load(tmp_path)
+    assert joined.table["epoch"].unique().tolist() == [0, 1]
+    assert joined.settings["features"] == ["harmonic", "percussive", "chroma", "loudness", "onset_rate"]
+    logged = events(tmp_path)
+    assert "dissect.network.conv.0/harmonic/sift.map/best" in logged.Tags()["scalars"]
+    assert "dissect/labelled_units/network.embedding" in logged.Tags()["scalars"]
+    assert "dissect.network.embedding/loudness/pearson.clip" in logged.Tags()["histograms"]
+    assert "dissect/network.embedding" in logged.Tags()["images"]
+    assert "dissect.network.conv.0/sift" in logged.Tags()["images"]
+    (first, second) = logged.Scalars("dissect.network.embedding/loudness/pearson.clip/mean")
+    assert (first.step, second.step) == (3, 6)
+    assert second.value == pytest.approx(
+        table[(table["layer"] == "network.embedding") & (table["feature"] == "loudness")
+              & (table["metric"] == "pearson") & (table["level"] == "clip")]["score"].mean()
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("package", [pl, lightning.pytorch])
+def test_both_lightning_packages_take_the_callback_without_a_list(
+    package: Any, data: TensorDataset, tmp_path: Path
+) -> None:
+    watch = callback(metrics=["pearson"])
+    trainer(tmp_path, watch, package, logger=False).fit(module_of(package)(), loader(data), loader(data))
+    assert watch.scores is not None
+    assert len(watch.scores)
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_training_is_the_same_to_the_bit(data: TensorDataset, tmp_path: Path) -> None:
+    weights = []
+    for callbacks in ([], [callback()]):
+        pl.seed_everything(7, verbose=False)
+        module = Classifier()
+        fit = trainer(tmp_path / str(len(callbacks)), callbacks, max_epochs=2)
+        fit.fit(module, loader(data, shuffle=True), loader(data, shuffle=False))
+        weights.append((copy.deepcopy(module.state_dict()), torch.get_rng_state(), fit.callback_metrics))
+    (plain, plain_random, plain_metrics), (watched, watched_random, watched_metrics) = weights
+    assert plain.keys() == watched.keys()
+    assert all(torch.equal(plain[name], watched[name]) for name in plain)
+    assert torch.equal(plain_random, watched_random)
+    assert plain_metrics == watched_metrics
+
+
+def test_sanity_checking_logs_nothing(data: TensorDataset, tmp_path: Path) -> None:
+    watch = callback()
+    with pytest.raises(RuntimeError, match="validation went wrong"):
+        # Two sanity batches pass, and the first batch of the real validation raises.
+        trainer(tmp_path, watch).fit(Classifier(fail_at=2), loader(data), loader(data))
+    assert watch.scores is None
+    assert not list(tmp_path.rglob("*.parquet"))
+    assert not [tag for tag in events(tmp_path).Tags()["scalars"] if tag.startswith("dissect")]
+
+
+def test_every_n_epochs_holds(data: TensorDataset, tmp_path: Path) -> None:
+    watch = callback(every_n_epochs=2, metrics=["pearson"])
+    trainer(tmp_path, watch, max_epochs=5).fit(Classifier(), loader(data), loader(data))
+    assert Scores.load(tmp_path).table["epoch"].unique().tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_exception_leaves_no_hook_behind(
+    error: type[BaseException], data: TensorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module, hooks = Classifier(), []
+
+    def fail(*_: Any) -> None:
+        hooks.append(count_hooks(module))
+        raise error
+
+    monkeypatch.setattr(module, "validation_step", fail)
+    with pytest.raises((error, SystemExit)):
+        trainer(tmp_path, callback()).fit(module, loader(data), loader(data))
+    assert hooks[0] > 0
+    assert count_hooks(module) == 0
+
+
+def test_validate_and_test_give_scores_too(data: TensorDataset, tmp_path: Path) -> None:
+    for name in ("validate", "test"):
+        watch, module = callback(metrics=["pearson"]), Classifier()
+        getattr(trainer(tmp_path / name, watch), name)(module, loader(data), verbose=False)
+        assert watch.scores is not None
+        assert watch.scores.table["n_clips"].max() == 24
+        assert count_hooks(module) == 0
+
+
+def test_several_loaders_are_kept_apart(data: TensorDataset, tmp_path: Path) -> None:
+    watch = callback(metrics=["pearson"])
+    half = torch.utils.data.Subset(data, range(12))
+    trainer(tmp_path, watch).validate(Classifier(), [loader(data), loader(half)], verbose=False)
+    assert watch.scores is not None
+    clips_counted = watch.scores.table.groupby("dataloader")["n_clips"].max()
+    assert clips_counted.to_dict() == {0: 24, 1: 12}
+    assert any(".dataloader1/" in tag for tag in events(tmp_path).Tags()["scalars"])
+
+
+@pytest.mark.parametrize("rate", [0, -16_000, None])
+def test_a_wrong_sample_rate_is_refused_at_once(rate: Any) -> None:
+    with pytest.raises(ValueError, match="sample_rate"):
+        DissectCallback(sample_rate=rate)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"features": ["harmonic", "loudnes"]}, r"loudnes.*loudness"),
+        ({"metrics": ["pearsn"]}, r"'pearsn' is unknown. Known are pearson, euclidean, sift"),
+        ({"metrics": "pearson"}, r"use \['pearson'\]"),
+        ({"every_n_epochs": 0}, "every_n_epochs=0"),
+        ({"sift_clips": -1}, "sift_clips=-1"),
+        ({"on_error": "ignore"}, "on_error='ignore'"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_valid_ones(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        callback(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"layers": ["network.embeding"]}, r"'network.embeding' matches no submodule. Did you mean: network.embedding"),
+        ({"waveform": "audio"}, r"waveform='audio' is not in the batch, which holds 0: float32 \(8, 8000\); 1: int64"),
+        ({"axes": {"network.conv.0": "batch unit"}}, r"layer 'network.conv.0': its output \(8, 6, 129, 63\)"),
+    ],
+)
+def test_what_cannot_work_raises_before_the_first_training_step(
+    arguments: dict[str, Any], message: str, data: TensorDataset, tmp_path: Path
+) -> None:
+    fit = trainer(tmp_path, callback(**{**arguments, "on_error": "auto"}))
+    with pytest.raises(ValueError, match=message):
+        fit.fit(Classifier(), loader(data), loader(data))
+    assert fit.global_step == 0
+
+
+def test_a_batch_without_audio_raises_before_the_first_training_step(tmp_path: Path) -> None:
+    spectrograms = TensorDataset(torch.randn(8, 1, 64, 63), torch.zeros(8, dtype=torch.long))
+    fit = trainer(tmp_path, DissectCallback(sample_rate=RATE))
+    with pytest.raises(ValueError, match=r"waveform=None: no tensor has the shape of audio"):
+        fit.fit(Classifier(), loader(spectrograms), loader(spectrograms))
+    assert fit.global_step == 0
+
+
+def test_an_error_under_way_warns_and_training_goes_on(data: TensorDataset, tmp_path: Path) -> None:
+    watch = callback(waveform="audio", on_error="auto")
+    fit = trainer(tmp_path, watch, num_sanity_val_steps=0, max_epochs=2)
+    with pytest.warns(UserWarning, match="switched off for the rest of this training: waveform='audio'") as caught:
+        fit.fit(Classifier(), loader(data), loader(data))
+    assert len([w for w in caught if "switched off" in str(w.message)]) == 1
+    assert fit.current_epoch == 2
+    assert watch.scores is None
+
+
+def test_layers_that_do_not_run_are_named(data: TensorDataset, tmp_path: Path) -> None:
+    module = Classifier()
+    module.unused = nn.Linear(2, 2)
+    watch = callback(metrics=["pearson"])
+    with pytest.warns(UserWarning, match=r"did not run in this validation and have no scores: unused"):
+        trainer(tmp_path, watch).fit(module, loader(data), loader(data))
+    with pytest.raises(RuntimeError, match=r"None of the watched layers ran during validation: unused"):
+        trainer(tmp_path, callback(layers=["unused"])).validate(module, loader(data), verbose=False)
+
+
+def test_nan_and_silent_clips_neither_stop_training_nor_label(data: TensorDataset, tmp_path: Path) -> None:
+    waveform = data.tensors[0].clone()
+    waveform[3] = torch.nan
+    waveform[4] = 0
+    mixed = TensorDataset(waveform, data.tensors[1])
+    watch = callback()
+    fit = trainer(tmp_path, watch)
+    fit.fit(Classifier(), loader(data), loader(mixed))
+    assert fit.global_step == 3
+    assert watch.scores is not None
+    clip = watch.scores.table.query("level == 'clip'")
+    assert clip["score"].notna().any()
+    assert (clip["n_clips"] == 23).all()
+
+    for broken in (torch.full_like(waveform, torch.nan), torch.zeros_like(waveform)):
+        watch = callback()
+        trainer(tmp_path / "broken", watch).fit(
+            Classifier(), loader(data), loader(TensorDataset(broken, data.tensors[1]))
+        )
+        assert watch.scores is not None
+        assert watch.scores.table["score"].isna().all()
+        assert watch.scores.labels()["feature"].isna().all()
+
+
+def test_other_loggers_get_the_scalars(data: TensorDataset, tmp_path: Path) -> None:
+    watch = callback(metrics=["pearson"])
+    csv = CSVLogger(tmp_path)
+    trainer(tmp_path, watch, logger=csv, max_epochs=2).fit(Classifier(), loader(data), loader(data))
+    text = (Path(csv.log_dir) / "metrics.csv").read_text()
+    assert "dissect.network.embedding/loudness/pearson.clip/best" in text
+    assert Scores.load(csv.log_dir).table["epoch"].nunique() == 2
+
+
+def test_fast_dev_run_works_and_writes_nothing(data: TensorDataset, tmp_path: Path) -> None:
+    watch = callback()
+    trainer(tmp_path, watch, fast_dev_run=True).fit(Classifier(), loader(data), loader(data))
+    assert watch.scores is not None
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_no_warning_is_given_where_nothing_is_to_be_done(data: TensorDataset, tmp_path: Path) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        trainer(tmp_path, callback()).fit(Classifier(), loader(data), loader(data))
+    assert not [w for w in caught if "lightning_dissect" in f"{w.filename}{w.message}"]

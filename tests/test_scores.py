@@ -1,0 +1,155 @@
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_dissect.metrics.similarity import Similarity
+from lightning_dissect.scores import COLUMNS, LABEL_COLUMNS, Scores, adjust_p_values
+
+NAN = float("nan")
+
+
+def similarity(score: list[list[float]], p: list[list[float]]) -> Similarity:
+    scores, p_values = torch.tensor(score, dtype=torch.float64), torch.tensor(p, dtype=torch.float64)
+    null = torch.full_like(scores, 0.1)
+    return Similarity(scores, null, scores - null, p_values, torch.full_like(scores, 20))
+
+
+def constant(**changes: object) -> dict[str, object]:
+    return {"epoch": 0, "step": 10, "dataloader": 0, "layer": "conv", "level": "clip", "metric": "pearson"} | changes
+
+
+@pytest.fixture
+def scores() -> Scores:
+    return Scores.from_similarities(
+        [
+            (
+                constant(),
+                ("loudness", "rms"),
+                similarity([[0.9, 0.8], [0.2, NAN], [-0.7, 0.1]], [[0, 0], [0.6, NAN], [1e-4, 0.5]]),
+            ),
+            (
+                constant(metric="sift", level="map"),
+                ("harmonic",),
+                similarity([[0.3], [0.1], [NAN]], [[1e-9], [0.4], [NAN]]),
+            ),
+            (constant(layer="dense"), ("chroma[A]", "chroma[C]"), similarity([[0.4, 0.1]], [[0.06, 0.7]])),
+        ],
+        {"sample_rate": 8_000},
+    )
+
+
+def test_the_table_has_a_row_for_each_unit_and_feature(scores: Scores) -> None:
+    table = scores.table
+    assert list(table.columns) == list(COLUMNS)
+    assert len(table) == 3 * 2 + 3 + 2
+    row = table[(table["unit"] == 2) & (table["feature"] == "loudness")].iloc[0]
+    assert (row["layer"], row["score"], row["null"], row["effect"], row["n_clips"]) == (
+        "conv",
+        -0.7,
+        0.1,
+        pytest.approx(-0.8),
+        20,
+    )
+
+
+def test_labels_are_the_best_supported_feature_of_each_unit(scores: Scores) -> None:
+    labels = scores.labels()
+    assert list(labels.columns) == LABEL_COLUMNS
+    assert labels["layer"].tolist() == ["conv", "conv", "conv", "dense"]
+    # Equal p-values: the larger effect counts. Undefined and insignificant rows never label. A fall is a label too.
+    assert labels["feature"].astype(object).fillna("").tolist() == ["loudness", "", "loudness", ""]
+    assert labels["score"].tolist()[:1] + labels["score"].tolist()[2:3] == [0.9, -0.7]
+    assert scores.labels(q=0.2)["feature"].tolist()[-1] == "chroma[A]"
+    with pytest.raises(ValueError, match=r"q=5 is not in \(0, 1\)"):
+        scores.labels(q=5)
+
+
+def test_the_summary_takes_the_rows_of_a_feature_together(scores: Scores) -> None:
+    summary = scores.summary(q=0.2).set_index(["layer", "feature"])
+    assert summary.loc[("dense", "chroma"), ["best", "mean", "supported"]].tolist() == [0.4, 0.25, 1]
+    assert summary.loc[("conv", "loudness"), "supported"] == 2
+    assert summary.loc[("conv", "rms"), "mean"] == pytest.approx(0.45)
+
+
+def test_one_true_unit_with_many_rows_lets_no_false_unit_in() -> None:
+    # Row-wise, 200 tiny p-values would make 0.01 significant; unit-wise, the noisy unit is one of two.
+    p = torch.cat([torch.full((1, 200), 1e-9), torch.full((1, 200), 0.5)]).tolist()
+    p[1][0] = 0.01
+    scores = Scores.from_similarities([(constant(), [f"f{i}" for i in range(200)], similarity([[0.5] * 200] * 2, p))])
+    assert (scores.table["q_value"] < 0.05).sum() == 201
+    labels = scores.labels()
+    assert labels["feature"].notna().tolist() == [True, False]
+    assert labels["q_value"].tolist() == pytest.approx([2e-9, 0.5])
+
+
+@given(st.lists(st.one_of(st.floats(0, 1), st.just(NAN)), max_size=30))
+def test_q_values_agree_with_the_definition(p_values: list[float]) -> None:
+    p = pd.Series(p_values, dtype=float)
+    tested = sorted(value for value in p_values if value == value)
+    expected = [
+        NAN
+        if value != value
+        else min([1.0] + [len(tested) * other / rank for rank, other in enumerate(tested, 1) if other >= value])
+        for value in p_values
+    ]
+    np.testing.assert_allclose(adjust_p_values(p), expected, rtol=1e-12)
+
+
+def test_a_file_gives_the_scores_back(scores: Scores, tmp_path: Path) -> None:
+    path = scores.save(tmp_path / "deep" / "one.parquet")
+    loaded = Scores.load(path)
+    pd.testing.assert_frame_equal(loaded.table, scores.table)
+    assert loaded.settings == {"sample_rate": 8_000}
+    assert [file.name for file in path.parent.iterdir()] == ["one.parquet"]
+
+
+def test_a_folder_joins_its_epochs_and_labels_come_from_the_last_run(tmp_path: Path) -> None:
+    for epoch, step, value in ((1, 30, 0.5), (0, 10, 0.1), (1, 20, 0.3)):
+        rows = [(constant(epoch=epoch, step=step), ("rms",), similarity([[value]], [[1e-6]]))]
+        Scores.from_similarities(rows).save(tmp_path / "run" / "dissect" / f"{step}.parquet")
+    joined = Scores.load(tmp_path)
+    assert joined.table["score"].tolist() == [0.1, 0.3, 0.5]
+    assert joined.labels()["score"].tolist() == [0.5]
+
+
+def test_what_is_no_scores_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no scores here"):
+        Scores.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="no scores here"):
+        Scores.load(tmp_path / "missing.parquet")
+    (tmp_path / "text.parquet").write_text("no parquet")
+    with pytest.raises(ValueError, match=r"text.parquet cannot be read as scores"):
+        Scores.load(tmp_path / "text.parquet")
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "foreign.parquet")
+    with pytest.raises(ValueError, match="not written by lightning_dissect"):
+        Scores.load(tmp_path / "foreign.parquet")
+    with pytest.raises(ValueError, match=r"table lacks the columns \['epoch'"):
+        Scores(pd.DataFrame({"layer": []}))
+
+
+def test_an_interrupted_write_leaves_the_old_file(
+    scores: Scores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = scores.save(tmp_path / "one.parquet")
+
+    def fail(*_: object, **__: object) -> None:
+        (tmp_path / f".{path.name}.partial").touch()
+        raise OSError("disk full")
+
+    before = path.read_bytes()
+    monkeypatch.setattr("lightning_dissect.scores.pq.write_table", fail)
+    with pytest.raises(OSError, match="disk full"):
+        scores.save(path)
+    assert path.read_bytes() == before
+    assert Scores.load(tmp_path).table.equals(scores.table)
+
+
+def test_a_run_without_comparisons_is_an_empty_table() -> None:
+    empty = Scores.from_similarities([])
+    assert len(empty) == 0
+    assert len(empty.labels()) == 0

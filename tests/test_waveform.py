@@ -1,0 +1,80 @@
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_dissect.waveform import find_lengths, find_waveform
+
+RATE = 8_000
+AUDIO = torch.linspace(-1, 1, 2 * 1_000).view(2, 1_000)
+LABELS = torch.tensor([0, 1])
+
+
+@dataclass
+class Batch:
+    audio: Tensor
+    labels: Tensor
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [
+        AUDIO,
+        (AUDIO, LABELS),
+        [AUDIO[:, None], LABELS],
+        {"wav": AUDIO, "spectrogram": torch.zeros(2, 1, 96, 300), "label": LABELS},
+        {"data": {"deep": (LABELS, AUDIO)}},
+        Batch(AUDIO, LABELS),
+        (AUDIO, torch.zeros(2, 50)),
+        {"audio": AUDIO, "other": torch.zeros(2, 1_000)},
+    ],
+)
+def test_audio_is_recognised_in_the_usual_batches(batch: Any) -> None:
+    torch.testing.assert_close(find_waveform(batch, RATE), AUDIO, rtol=0, atol=0)
+
+
+def test_channels_are_averaged_and_int16_is_scaled() -> None:
+    stereo = torch.stack([AUDIO, 3 * AUDIO], dim=1)
+    torch.testing.assert_close(find_waveform(stereo, RATE), 2 * AUDIO)
+    integers = (AUDIO * 32767).to(torch.int16)
+    torch.testing.assert_close(find_waveform(integers, RATE), AUDIO, rtol=0, atol=1 / 16384)
+
+
+@pytest.mark.parametrize(
+    ("where", "batch"),
+    [
+        ("x1", {"x1": AUDIO, "x2": AUDIO + 1}),
+        (1, (AUDIO + 1, AUDIO)),
+        (lambda batch: batch["nested"][0], {"nested": [AUDIO, AUDIO + 1]}),
+        ("audio", Batch(AUDIO, LABELS)),
+    ],
+)
+def test_audio_is_taken_from_where_the_user_says(where: Any, batch: Any) -> None:
+    torch.testing.assert_close(find_waveform(batch, RATE, where), AUDIO, rtol=0, atol=0)
+
+
+def test_a_batch_without_audio_says_what_it_holds() -> None:
+    with pytest.raises(
+        ValueError, match=r"no tensor has the shape of audio .* 0: float32 \(2, 1, 96\); 1: int64 \(2,\)"
+    ):
+        find_waveform((torch.zeros(2, 1, 96), LABELS), RATE)
+    with pytest.raises(ValueError, match="several tensors could be the audio"):
+        find_waveform((AUDIO, AUDIO), RATE)
+    with pytest.raises(ValueError, match=r"waveform='sound' is not in the batch, which holds wav: float32 \(2, 1000\)"):
+        find_waveform({"wav": AUDIO}, RATE, "sound")
+    with pytest.raises(ValueError, match=r"waveform=1 gave int64 \(2,\)"):
+        find_waveform((AUDIO, LABELS), RATE, 1)
+
+
+def test_lengths_come_as_samples_or_as_a_mask() -> None:
+    lengths = torch.tensor([700, 2_000])
+    mask = torch.arange(1_000) < lengths[:, None]
+    assert find_lengths((AUDIO,), 1_000, None) is None
+    for where, batch in ((1, (AUDIO, lengths)), ("mask", {"mask": mask}), ("mask", {"mask": mask.long()})):
+        found = find_lengths(batch, 1_000, where)
+        assert found is not None
+        assert found.tolist() == [700, 1_000]
+    with pytest.raises(ValueError, match=r"lengths=1 gave float32 \(2,\)"):
+        find_lengths((AUDIO, torch.tensor([0.5, 1.0])), 1_000, 1)
