@@ -17,7 +17,7 @@ from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.features.feature import Feature
 from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.metrics import SimilarityMetric
-from lightning_dissect.report import best_matches, heat_map
+from lightning_dissect.report import best_matches, heat_map, overview
 from lightning_dissect.scores import Scores
 from lightning_dissect.waveform import Where, find_lengths, find_waveform
 
@@ -204,7 +204,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
 
     def _figures(self, run: Dissection, scores: Scores) -> dict[str, Figure]:
         table = scores.last()
-        figures = {f"dissect/{layer}": heat_map(table, layer) for layer in table["layer"].astype(str).unique()}
+        figures = {"dissect/overview": overview(scores.labels(), list(self._bank.names))}
+        figures |= {f"dissect/{layer}": heat_map(table, layer) for layer in table["layer"].astype(str).unique()}
         matches = best_matches(table, run.examples, self._metrics)
         return figures | {f"dissect.{layer}/sift": figure for layer, figure in matches.items()}
 

@@ -1,5 +1,6 @@
 """One run: the layers under watch, the features of each batch, and the metrics between them."""
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -220,7 +221,7 @@ class Dissection:
 
     def _metric(self, key: _Key, device: torch.device) -> SimilarityMetric:
         if key not in self._metrics:
-            self._metrics[key] = self.prototypes[key.metric].clone().to(device)
+            self._metrics[key] = copy.deepcopy(self.prototypes[key.metric]).to(device)
         return self._metrics[key]
 
 

@@ -83,7 +83,7 @@ def _lightning_of(model: nn.Module) -> Any:
 
 
 def _wrap(model: nn.Module, run: Callable[[Any], Any], lightning: Any) -> Any:
-    class PlainModule(lightning.LightningModule):  # type: ignore[name-defined, misc]
+    class PlainModule(lightning.LightningModule):
         def __init__(self) -> None:
             super().__init__()
             self.wrapped_network = model

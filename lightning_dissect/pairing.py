@@ -94,7 +94,8 @@ def to_frames(values: Tensor, frames: int) -> Tensor:
 
 def to_one_map(activations: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
     """Average maps (B, units, frequency, time) and (B, frequency', time') to the coarser size along each axis."""
-    size = [min(a, b) for a, b in zip(activations.shape[-2:], features.shape[-2:], strict=True)]
+    height, width = (min(a, b) for a, b in zip(activations.shape[-2:], features.shape[-2:], strict=True))
+    size = (height, width)
     return adaptive_avg_pool2d(activations, size), adaptive_avg_pool2d(features, size)
 
 

@@ -87,7 +87,8 @@ class Scores:
     def last(self) -> pd.DataFrame:
         """The rows of the last run, the latest step of the latest epoch."""
         in_last = self.table["epoch"] == self.table["epoch"].max()
-        return self.table[in_last & (self.table["step"] == self.table.loc[in_last, "step"].max())]
+        table: pd.DataFrame = self.table.loc[in_last & (self.table["step"] == self.table.loc[in_last, "step"].max())]
+        return table
 
     def labels(self, q: float = 0.05) -> pd.DataFrame:
         """Label each unit of the last run with the feature that is best supported.
@@ -111,7 +112,7 @@ class Scores:
         """
         if not 0 < q < 1:
             raise ValueError(f"q={q} is not in (0, 1): it is the accepted false discovery rate, such as 0.05.")
-        ranked = _best_first(self.last().dropna(subset="unit"))
+        ranked = best_first(self.last().dropna(subset="unit"))
         by_unit = ranked.groupby(_UNIT, observed=True, sort=False)
         tested = by_unit["p_value"].transform("count")
         ranked = ranked.assign(simes=ranked["p_value"] * tested / (by_unit.cumcount() + 1))
@@ -133,7 +134,7 @@ class Scores:
             p-value), ``mean`` (of the scores) and ``supported`` (the number of units with ``q_value < q``).
         """
         last = self.last()
-        last = _best_first(last.assign(feature=base_feature(last["feature"])))
+        last = best_first(last.assign(feature=base_feature(last["feature"])))
         keys = ["dataloader", "layer", "feature", "metric", "level"]
         supported = last[last["q_value"] < q].groupby(keys, observed=True)["unit"].nunique()
         groups = last.groupby(keys, observed=True)["score"]
@@ -181,7 +182,7 @@ class Scores:
             raise FileNotFoundError(f"{path}: no scores here. A run writes them as .parquet files into its log folder.")
         parts = [_read(file) for file in files]
         tables, settings = zip(*parts, strict=True)
-        joined = pd.concat(tables, ignore_index=True).sort_values(_RUN, kind="stable")
+        joined: pd.DataFrame = pd.concat(tables, ignore_index=True).sort_values(_RUN, kind="stable")
         return cls(joined, settings[-1])
 
     def __len__(self) -> int:
@@ -192,7 +193,8 @@ class Scores:
         return f"Scores({len(self)} rows, {layers} layers, {epochs} epochs)"
 
 
-def _best_first(rows: pd.DataFrame) -> pd.DataFrame:
+def best_first(rows: pd.DataFrame) -> pd.DataFrame:
+    """Sort rows of a table by their p-value, and by the size of their effect where p-values are equal."""
     by_effect = rows.iloc[np.argsort(-rows["effect"].abs().to_numpy(), kind="stable")]
     return by_effect.sort_values("p_value", kind="stable")
 

@@ -98,7 +98,8 @@ def _recognise(batch: Any, sample_rate: int) -> Tensor:
     candidates = [(name, leaf) for name, leaf in _named_leaves(batch) if _has_audio_shape(leaf, shortest)]
     usual = [(name, leaf) for name, leaf in candidates if name.rpartition(".")[2] in _USUAL_NAMES]
     if len(candidates) == 1 or usual:
-        return (usual or candidates)[0][1]
+        audio: Tensor = (usual or candidates)[0][1]
+        return audio
     problem = "several tensors could be the audio" if candidates else "no tensor has the shape of audio"
     raise ValueError(
         f"waveform=None: {problem} in the batch, which holds {_contents(batch)}. Audio is (B, samples) or "
@@ -114,7 +115,7 @@ def _has_audio_shape(value: Any, shortest: int) -> bool:
 
 
 def _as_mono(waveform: Tensor) -> Tensor:
-    scaled = waveform.float() / 32768 if waveform.dtype == torch.int16 else waveform.float()
+    scaled: Tensor = waveform.float() / 32768 if waveform.dtype == torch.int16 else waveform.float()
     return scaled.mean(1) if scaled.ndim == 3 else scaled
 
 

@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from lightning_dissect.scores import Scores
+import pandas as pd
+
+from lightning_dissect.scores import Scores, base_feature
 
 PREFIX = "dissect"
 
@@ -17,15 +19,18 @@ def summarise(scores: Scores) -> dict[str, float]:
     labels = scores.labels()
     labelled = labels["feature"].notna().groupby(labels["layer"].astype(str), sort=False).sum()
     found = {f"{PREFIX}/labelled_units/{layer}": float(count) for layer, count in labelled.items()}
-    for row in scores.summary().itertuples():
-        tag = f"{PREFIX}.{row.layer}/{row.feature}/{row.metric}.{row.level}{loader_suffix(scores, row.dataloader)}"
-        found |= {f"{tag}/best": row.best, f"{tag}/mean": row.mean, f"{tag}/supported": float(row.supported)}
+    summary = scores.summary()
+    for tag, *values in zip(tags(summary), summary["best"], summary["mean"], summary["supported"], strict=True):
+        for name, value in zip(("best", "mean", "supported"), values, strict=True):
+            found[f"{tag}/{name}"] = float(value)
     return found
 
 
-def loader_suffix(scores: Scores, dataloader: int) -> str:
-    """What tells the tags of several data loaders apart; nothing if there is one."""
-    return f".dataloader{dataloader}" if scores.table["dataloader"].nunique() > 1 else ""
+def tags(rows: pd.DataFrame) -> pd.Series:
+    """The tag of each row of a table of scores; the rows of one feature (``chroma[A]``, …) share it."""
+    names = rows[["layer", "metric", "level", "dataloader"]].astype(str).assign(feature=base_feature(rows["feature"]))
+    tag = PREFIX + "." + names["layer"] + "/" + names["feature"] + "/" + names["metric"] + "." + names["level"]
+    return tag + ".dataloader" + names["dataloader"] if names["dataloader"].nunique() > 1 else tag
 
 
 def write(logger: Any, scores: Scores, step: int) -> None:

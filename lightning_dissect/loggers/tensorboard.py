@@ -6,10 +6,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from lightning_dissect.loggers.scalars import PREFIX, loader_suffix, summarise
-from lightning_dissect.scores import Scores, base_feature
-
-_KEYS = ["layer", "_feature", "metric", "level", "dataloader"]
+from lightning_dissect.loggers.scalars import summarise, tags
+from lightning_dissect.scores import Scores
 
 
 def is_tensorboard(logger: Any) -> bool:
@@ -29,11 +27,8 @@ def write(logger: Any, scores: Scores, figures: Mapping[str, Figure], step: int)
         if math.isfinite(value):
             experiment.add_scalar(tag, value, step)
     table = scores.last().dropna(subset=["score", "unit"])
-    for (layer, feature, metric, level, loader), rows in table.assign(_feature=base_feature(table["feature"])).groupby(
-        _KEYS, observed=True, sort=False
-    ):
-        tag = f"{PREFIX}.{layer}/{feature}/{metric}.{level}{loader_suffix(scores, loader)}"
-        experiment.add_histogram(tag, rows["score"].to_numpy(), step)
+    for tag, values in table.groupby(tags(table), sort=False)["score"]:
+        experiment.add_histogram(tag, values.to_numpy(), step)
     for tag, figure in figures.items():
         experiment.add_figure(tag, figure, step)
     experiment.flush()

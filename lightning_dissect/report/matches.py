@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_dissect.dissection import Example
 from lightning_dissect.metrics import SIFTSimilarity, SimilarityMetric
 from lightning_dissect.metrics.functional.sift import sift_matches
+from lightning_dissect.scores import best_first
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
@@ -35,7 +36,8 @@ def draw_matches(
     panels = figure.subplots(1, 2)
     for panel, image, title in zip(panels, (activation, feature), titles, strict=True):
         panel.imshow(image.detach().cpu().float().numpy(), aspect="auto", origin="lower", cmap="magma")
-        panel.set(title=title, xlabel="time (frames)", ylabel="frequency (bins)")
+        panel.set(title=title, xlabel="time (frames)")
+    panels[0].set_ylabel("frequency (bins)")
     left, right = (np.asarray(side.detach().cpu().float().numpy()) for side in points)
     for index, (start, end) in enumerate(zip(left, right, strict=True)):
         colour = _COLOURS[index % len(_COLOURS)]
@@ -64,8 +66,7 @@ def best_matches(
     rows = table[(table["metric"] == "sift") & table["p_value"].notna() & table["layer"].isin(list(examples))]
     if sift is None or rows.empty:
         return {}
-    rows = rows.assign(_strength=rows["effect"].abs()).sort_values(["p_value", "_strength"], ascending=[True, False])
-    best = rows.drop_duplicates("layer")
+    best = best_first(rows).drop_duplicates("layer")
     return {str(row.layer): _draw_best(row, examples[str(row.layer)], sift) for row in best.itertuples()}
 
 
