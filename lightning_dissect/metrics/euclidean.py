@@ -17,7 +17,6 @@ from lightning_dissect.metrics.functional.euclidean import (
 from lightning_dissect.metrics.functional.moments import (
     CrossMoments,
     correlation,
-    counted_clips,
     cross_moments_update,
 )
 from lightning_dissect.metrics.functional.significance import correlation_p_value
@@ -93,14 +92,14 @@ class EuclideanSimilarity(SimilarityMetric):
             ValueError: if axes, clips or units do not fit together.
         """
         check_same_clips(activations, features, (2, 2))
-        check_same_units(self.cov, activations.shape[1], features.shape[1])
+        check_same_units(self.cov.T, activations.shape[1], features.shape[1])
         with full_precision(activations):
             x, f = activations.float(), features.float()
             moments = self._load(CrossMoments)
             self._store(cross_moments_update(moments, x, f))
             if self.normalization == "minmax":
                 extremes = self.extremes if self.extremes.numel() else None
-                self.extremes = extremes_update(extremes, x, f, counted_clips(x, f))
+                self.extremes = extremes_update(extremes, x, f)
 
     def compute(self) -> Similarity:
         """Score, null, effect, p-value and number of clips, each ``(U, F)``."""

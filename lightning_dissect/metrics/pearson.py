@@ -78,7 +78,7 @@ class PearsonSimilarity(PairedMetric):
         check_same_clips(activations, features, {"clip": (2, 2), "frame": (3, 3), "map": (4, 3)}[self.level])
         with full_precision(activations):
             if self.level == "clip":
-                check_same_units(self.cov, activations.shape[1], features.shape[1])
+                check_same_units(self.cov.T, activations.shape[1], features.shape[1])
                 moments = self._load(CrossMoments)
                 self._store(cross_moments_update(moments, activations.float(), features.float()))
             else:

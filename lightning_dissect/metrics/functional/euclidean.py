@@ -10,6 +10,7 @@ from torch import Tensor
 from lightning_dissect.metrics.functional.moments import (
     MIN_CLIPS,
     CrossMoments,
+    counted_clips,
     cross_moments_update,
     standard_deviation_or_nan,
 )
@@ -42,7 +43,7 @@ def euclidean_over_clips(activations: Tensor, features: Tensor, normalization: N
     """
     x, f = activations.float(), features.float()
     moments = cross_moments_update(CrossMoments.zeros(), x, f)
-    ranges = extremes_update(None, x, f, torch.isfinite(f).all(1))
+    ranges = extremes_update(None, x, f)
     distance, _ = normalised_distance(
         CrossMoments(*(t.double().cpu() for t in moments)), ranges.double().cpu(), normalization
     )
@@ -78,22 +79,19 @@ def normalised_distance(moments: CrossMoments, extremes: Tensor, normalization: 
     """
     check_normalization(normalization)
     n = moments.n.clamp(min=1)
-    sd_x = standard_deviation_or_nan(moments.m2_x, moments.mean_x, n)
-    sd_f = standard_deviation_or_nan(moments.m2_f, moments.mean_f, n)
-    mean_x, mean_f = moments.mean_x, moments.mean_f
+    units = moments.cov.shape[1]
+    sd, mean = standard_deviation_or_nan(moments), moments.mean
     if normalization == "l2":
-        scale_x, scale_f = ((n * (sd.square() + mean.square())).sqrt() for sd, mean in ((sd_x, mean_x), (sd_f, mean_f)))
+        scale = (n * (sd.square() + mean.square())).sqrt()
     elif normalization == "zscore":
-        scale_x, scale_f = sd_x, sd_f
-        mean_x, mean_f = torch.zeros_like(mean_x), torch.zeros_like(mean_f)
+        scale, mean = sd, torch.zeros_like(mean)
     else:
-        low, span = extremes[0], extremes[1] - extremes[0]
-        scale_x, scale_f = span[: len(mean_x)] + 0 * sd_x, span[len(mean_x) :] + 0 * sd_f
-        mean_x, mean_f = mean_x - low[: len(mean_x)], mean_f - low[len(mean_x) :]
-    a, b = mean_x / scale_x, mean_f / scale_f
-    spread = n * ((sd_x / scale_x).square().unsqueeze(1) + (sd_f / scale_f).square())
-    by_chance = spread + n * (a.unsqueeze(1) - b).square()
-    square = by_chance - 2 * moments.cov / (scale_x.unsqueeze(1) * scale_f)
+        scale, mean = (extremes[1] - extremes[0]).where(~sd.isnan(), torch.nan), mean - extremes[0]
+    mean, variance = mean / scale, (sd / scale).square()
+    by_chance = n * (
+        variance[:units].unsqueeze(1) + variance[units:] + (mean[:units].unsqueeze(1) - mean[units:]).square()
+    )
+    square = by_chance - 2 * moments.cov.T / (scale[:units].unsqueeze(1) * scale[units:])
     enough = moments.n >= MIN_CLIPS
     return (
         torch.where(enough, square.clamp(min=0).sqrt(), torch.nan),
@@ -101,20 +99,20 @@ def normalised_distance(moments: CrossMoments, extremes: Tensor, normalization: 
     )
 
 
-def extremes_update(extremes: Tensor | None, x: Tensor, f: Tensor, counted: Tensor) -> Tensor:
+def extremes_update(extremes: Tensor | None, x: Tensor, f: Tensor) -> Tensor:
     """Lowest and highest value of each unit and each feature row over the clips that count.
 
     Args:
         extremes: those so far, shape ``(2, U + F)``; None before the first batch.
         x: activations, shape ``(B, U)``.
         f: feature values, shape ``(B, F)``.
-        counted: the clips that count, shape ``(B,)``.
 
     Returns:
         Extremes with this batch added, infinite where no clip counts yet.
     """
-    values, column = torch.cat([x, f], dim=1), counted.unsqueeze(1)
-    new = torch.stack([values.masked_fill(~column, torch.inf).amin(0), values.masked_fill(~column, -torch.inf).amax(0)])
+    values, counted = torch.cat([x, f], dim=1), counted_clips(x, f)
+    low, high = (values.masked_fill(~counted.unsqueeze(1), outside) for outside in (torch.inf, -torch.inf))
+    new = torch.stack([low.amin(0), high.amax(0)])
     if extremes is None:
         return new
     return torch.stack([torch.minimum(extremes[0], new[0]), torch.maximum(extremes[1], new[1])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import reduce
 from typing import NamedTuple
 
@@ -11,37 +12,34 @@ from torch import Tensor
 MIN_CLIPS = 4
 """Fewer clips than this give NaN: a correlation of three points says nothing."""
 
+_CACHED = 2**18
+
 
 class CrossMoments(NamedTuple):
     """Moments of units and feature rows over the clips seen so far.
 
-    All tensors are float32 on the device of the data. ``U`` units, ``F`` feature rows. A mean is kept as the sum of two
-    numbers, since the rounding of one alone is felt where a mean is thousands of standard deviations away from zero.
+    All tensors are float32 on the device of the data. ``U`` units, ``F`` feature rows; vectors hold the units first and
+    the rows after them. A mean is kept as the sum of two numbers, since the rounding of one alone is felt where a mean
+    is thousands of standard deviations away from zero.
 
     Attributes:
         n: number of clips counted, shape ``()``.
-        mean_x: mean of each unit, shape ``(U,)``.
-        mean_f: mean of each feature row, shape ``(F,)``.
-        low_x: what rounding took from ``mean_x``, shape ``(U,)``.
-        low_f: what rounding took from ``mean_f``, shape ``(F,)``.
-        m2_x: sum of squared deviations of each unit from its mean, shape ``(U,)``.
-        m2_f: the same of each feature row, shape ``(F,)``.
-        cov: sum of products of the deviations, shape ``(U, F)``.
+        mean: mean of each unit and each feature row, shape ``(U + F,)``.
+        low: what rounding took from the mean, shape ``(U + F,)``.
+        m2: sum of squared deviations from the mean, shape ``(U + F,)``.
+        cov: sum of products of the deviations, shape ``(F, U)``, which is the faster way round.
     """
 
     n: Tensor
-    mean_x: Tensor
-    mean_f: Tensor
-    low_x: Tensor
-    low_f: Tensor
-    m2_x: Tensor
-    m2_f: Tensor
+    mean: Tensor
+    low: Tensor
+    m2: Tensor
     cov: Tensor
 
     @classmethod
     def zeros(cls, units: int = 0, rows: int = 0, device: torch.device | str | None = None) -> CrossMoments:
         """Moments of no clips at all."""
-        sizes: list[tuple[int, ...]] = [(), *[(units,), (rows,)] * 3, (units, rows)]
+        sizes: list[tuple[int, ...]] = [(), *[(units + rows,)] * 3, (rows, units)]
         return cls(*(torch.zeros(size, device=device) for size in sizes))
 
     @classmethod
@@ -54,7 +52,9 @@ class CrossMoments(NamedTuple):
         Returns:
             The moments of all clips, in float64 on the CPU.
         """
-        return reduce(_merge_two, (cls(*(t.double().cpu() for t in part)) for part in zip(*stacked, strict=True)))
+        parts = [cls(*(t.double().cpu() for t in part)) for part in zip(*stacked, strict=True)]
+        some = [part for part in parts if part.n > 0]
+        return reduce(_merge_two, some or parts[:1])
 
 
 def counted_clips(x: Tensor, f: Tensor) -> Tensor:
@@ -75,8 +75,8 @@ def cross_moments_update(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMo
 
     The batch form of Welford's update: deviations are taken from the old mean of the units and from the new mean of the
     features, so that one matrix product adds a whole batch to the covariance,
-    ``cov += (x - old mean_x).T @ (f - new mean_f)``. Exact like the pairwise merge of Chan, Golub and LeVeque (1979),
-    with no sum of raw products that would lose a small variance beside a large mean.
+    ``cov += (f - new mean of f).T @ (x - old mean of x)``. Exact like the pairwise merge of Chan, Golub and LeVeque
+    (1979), with no sum of raw products that would lose a small variance beside a large mean.
 
     Args:
         moments: the moments so far; ``CrossMoments.zeros()`` takes its sizes from the first batch.
@@ -87,57 +87,77 @@ def cross_moments_update(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMo
         The moments with this batch added. A clip that does not count (see :func:`counted_clips`) adds nothing; a unit
         that is not finite on a clip that counts becomes NaN and stays so.
     """
-    x, f = x.detach(), f.detach()
+    moments = _with_origin(moments, x.detach(), f.detach())
+    # On the CPU a look at the sums waits for nothing, and masks are slow: most batches need none.
+    if x.device.type == "cpu":
+        added = _add(moments, x, f, None)
+        if math.isfinite(added.mean.sum().item()):
+            return added
+    return _add(moments, x, f, counted_clips(x, f))
+
+
+def _with_origin(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMoments:
+    """Take a clip that counts for the mean where there is none yet: a better origin than zero."""
     if moments.cov.numel() == 0:
         moments = CrossMoments.zeros(x.shape[1], f.shape[1], x.device)
-    old_n, mean_x, mean_f, low_x, low_f, m2_x, m2_f, cov = moments
-    counted = counted_clips(x, f)
-    weight = counted.to(x.dtype)
-    n = old_n + weight.sum()
-    total = n.clamp(min=1)
-    # Before the first clip there is no mean: any clip that counts is a better origin than zero.
-    first = weight.argmax(0, keepdim=True)
-    origin_x = torch.where(old_n > 0, mean_x, x.index_select(0, first)[0])
-    origin_f = torch.where(old_n > 0, mean_f, f.index_select(0, first)[0])
-    # One row more: how far the old clips' mean is from the origin, which is its rounded value.
-    dx = x.new_empty(len(x) + 1, x.shape[1])
-    torch.sub(x, origin_x, out=dx[:-1]).masked_fill_(~counted.unsqueeze(1), 0)
-    torch.mul(low_x, old_n, out=dx[-1])
-    df = (f - origin_f).masked_fill(~counted.unsqueeze(1), 0)
-    step_x = dx.sum(0) / total
+    elif x.device.type == "cpu" and moments.n > 0:  # a look that waits for nothing on the CPU
+        return moments
+    first = counted_clips(x, f).to(torch.uint8).argmax(0, keepdim=True)
+    origin = torch.cat([x[first][0], f[first][0]])
+    begun = moments.n > 0
+    return moments._replace(mean=moments.mean.where(begun, origin), low=moments.low.where(begun, 0))
+
+
+def _add(moments: CrossMoments, x: Tensor, f: Tensor, counted: Tensor | None) -> CrossMoments:
+    """Add the clips that count, or all if that is None."""
+    old_n, origin, low, m2, cov = moments
+    units = x.shape[1]
+    df = f - origin[units:]
+    n = old_n + (len(f) if counted is None else counted.sum())
+    if counted is not None:
+        df.masked_fill_(~counted.unsqueeze(1), 0)
+    total, low_f = n.clamp(min=1), low[units:]
     step_f = (df.sum(0) + old_n * low_f) / total
-    new_x, new_f = origin_x + step_x, origin_f + step_f
-    factor = torch.cat([(df - step_f) * weight.unsqueeze(1), (low_f - step_f).unsqueeze(0)])
-    added_x = torch.linalg.vector_norm(dx[:-1], dim=0).square() - total * step_x.square() + old_n * low_x.square()
-    added_f = df.square().sum(0) - total * step_f.square() + old_n * low_f.square()
-    return CrossMoments(
-        n=n,
-        mean_x=torch.where(n > 0, new_x, mean_x),
-        mean_f=torch.where(n > 0, new_f, mean_f),
-        low_x=torch.where(n > 0, (origin_x - new_x) + step_x, low_x),
-        low_f=torch.where(n > 0, (origin_f - new_f) + step_f, low_f),
-        m2_x=(m2_x + added_x).clamp(min=0),
-        m2_f=(m2_f + added_f).clamp(min=0),
-        cov=torch.addmm(cov, dx.T, factor),
-    )
+    # The old clips' mean is not quite the origin, which is its rounded value.
+    cross = torch.outer(low_f - step_f, old_n * low[:units])
+    sum_x, square_x = _add_products(x, origin[:units], df - step_f, counted, cross)
+    step = torch.cat([(sum_x + old_n * low[:units]) / total, step_f])
+    square = torch.cat([square_x, df.square().sum(0)]) + old_n * low.square() - n * step.square()
+    mean = origin + step
+    return CrossMoments(n, mean, (origin - mean) + step, (m2 + square).clamp_(min=0), cross.add_(cov))
 
 
-def standard_deviation_or_nan(m2: Tensor, mean: Tensor, n: Tensor) -> Tensor:
-    """Population standard deviation, NaN for what is constant.
+def _add_products(
+    x: Tensor, origin: Tensor, df: Tensor, counted: Tensor | None, cross: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Add ``df.T @ (x - origin)`` to ``cross``; the sums over clips of ``x - origin`` and of its square."""
+    # Each part stays in the processor's cache while it is read again and again.
+    clips = max(1, _CACHED // x.shape[1]) if x.device.type == "cpu" else len(x)
+    sums = []
+    for start in range(0, len(x), clips):
+        part = slice(start, start + clips)
+        dx = x[part] - origin
+        if counted is not None:
+            dx.masked_fill_(~counted[part].unsqueeze(1), 0)
+        cross.addmm_(df[part].T, dx)
+        sums.append((dx.sum(0), dx.square_().sum(0)))
+    linear, square = sums[0]
+    for more_linear, more_square in sums[1:]:
+        linear, square = linear + more_linear, square + more_square
+    return linear, square
+
+
+def standard_deviation_or_nan(moments: CrossMoments) -> Tensor:
+    """Population standard deviation of each unit and each feature row, NaN for what is constant.
 
     Constant means that the variance is no more than rounding leaves behind in float32: at most
     ``(4 eps)**2`` times the mean square.
 
-    Args:
-        m2: sums of squared deviations.
-        mean: means, of the same shape.
-        n: number of clips.
-
     Returns:
-        Standard deviations, of the same shape.
+        Standard deviations, shape ``(U + F,)``.
     """
-    variance = m2 / n.clamp(min=1)
-    rounding = (4 * torch.finfo(torch.float32).eps) ** 2 * (variance + mean.square())
+    variance = moments.m2 / moments.n.clamp(min=1)
+    rounding = (4 * torch.finfo(torch.float32).eps) ** 2 * (variance + moments.mean.square())
     return torch.where((variance > rounding) & torch.isfinite(variance), variance.sqrt(), torch.nan)
 
 
@@ -150,23 +170,20 @@ def correlation(moments: CrossMoments) -> Tensor:
     Returns:
         Correlations in [-1, 1], shape ``(U, F)``; NaN with fewer than four clips and for constant units or rows.
     """
-    sd_x = standard_deviation_or_nan(moments.m2_x, moments.mean_x, moments.n)
-    sd_f = standard_deviation_or_nan(moments.m2_f, moments.mean_f, moments.n)
-    r = moments.cov / moments.n.clamp(min=1) / (sd_x.unsqueeze(1) * sd_f)
+    units = moments.cov.shape[1]
+    sd = standard_deviation_or_nan(moments)
+    r = moments.cov.T / moments.n.clamp(min=1) / (sd[:units].unsqueeze(1) * sd[units:])
     return torch.where(moments.n >= MIN_CLIPS, r.clamp(-1, 1), torch.nan)
 
 
 def _merge_two(a: CrossMoments, b: CrossMoments) -> CrossMoments:
-    n = a.n + b.n
+    n, units = a.n + b.n, a.cov.shape[1]
     share = b.n / n.clamp(min=1)
-    dx, df = (b.mean_x - a.mean_x) + (b.low_x - a.low_x), (b.mean_f - a.mean_f) + (b.low_f - a.low_f)
+    delta = (b.mean - a.mean) + (b.low - a.low)
     return CrossMoments(
         n=n,
-        mean_x=a.mean_x + a.low_x + share * dx,
-        mean_f=a.mean_f + a.low_f + share * df,
-        low_x=torch.zeros_like(dx),
-        low_f=torch.zeros_like(df),
-        m2_x=a.m2_x + b.m2_x + a.n * share * dx.square(),
-        m2_f=a.m2_f + b.m2_f + a.n * share * df.square(),
-        cov=a.cov + b.cov + a.n * share * torch.outer(dx, df),
+        mean=a.mean + a.low + share * delta,
+        low=torch.zeros_like(delta),
+        m2=a.m2 + b.m2 + a.n * share * delta.square(),
+        cov=a.cov + b.cov + a.n * share * torch.outer(delta[units:], delta[:units]),
     )
