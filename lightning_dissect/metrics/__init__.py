@@ -1,22 +1,37 @@
 """Similarity of units with audio features: torchmetrics metrics, usable without Lightning."""
 
+from lightning_dissect.metrics.decodability import DecodabilitySimilarity
 from lightning_dissect.metrics.euclidean import EuclideanSimilarity
+from lightning_dissect.metrics.layer import CCASimilarity, CKASimilarity, RegressionSimilarity
 from lightning_dissect.metrics.paired import PairedMetric
 from lightning_dissect.metrics.pearson import PearsonSimilarity
 from lightning_dissect.metrics.sift import SIFTSimilarity
 from lightning_dissect.metrics.similarity import Level, Similarity, SimilarityMetric
 
 METRICS: dict[str, type[SimilarityMetric]] = {
-    metric.name: metric for metric in (PearsonSimilarity, EuclideanSimilarity, SIFTSimilarity)
+    metric.name: metric
+    for metric in (
+        PearsonSimilarity,
+        EuclideanSimilarity,
+        SIFTSimilarity,
+        CKASimilarity,
+        CCASimilarity,
+        RegressionSimilarity,
+        DecodabilitySimilarity,
+    )
 }
 """The metrics by the names that tables and arguments use."""
 
 __all__ = [
     "METRICS",
+    "CCASimilarity",
+    "CKASimilarity",
+    "DecodabilitySimilarity",
     "EuclideanSimilarity",
     "Level",
     "PairedMetric",
     "PearsonSimilarity",
+    "RegressionSimilarity",
     "SIFTSimilarity",
     "Similarity",
     "SimilarityMetric",

@@ -136,22 +136,22 @@ class SimilarityMetric(Metric, ABC):
     def compute(self) -> Similarity:
         """The similarity over all clips since the last reset, of all processes."""
 
-    def _add_moments(self, zeros: Moments) -> None:
+    def _add_moments(self, zeros: Moments, prefix: str = "") -> None:
         """Register the moments' tensors as states of the same names."""
         for name, value in zip(zeros._fields, zeros, strict=True):
-            self.add_state(name, default=value, dist_reduce_fx=None)
+            self.add_state(prefix + name, default=value, dist_reduce_fx=None)
 
-    def _load(self, kind: type[M]) -> M:
+    def _load(self, kind: type[M], prefix: str = "") -> M:
         """The states as the moments that they were registered from."""
-        return kind(*(getattr(self, name) for name in kind._fields))
+        return kind(*(getattr(self, prefix + name) for name in kind._fields))
 
-    def _store(self, moments: Moments) -> None:
+    def _store(self, moments: Moments, prefix: str = "") -> None:
         for name, value in zip(moments._fields, moments, strict=True):
-            setattr(self, name, value)
+            setattr(self, prefix + name, value)
 
-    def _merged(self, kind: type[M]) -> M:
+    def _merged(self, kind: type[M], prefix: str = "") -> M:
         """The states of all processes, or of this one, as float64 moments on the CPU."""
-        moments = self._load(kind)
+        moments = self._load(kind, prefix)
         if moments[0].ndim == kind.zeros()[0].ndim:
             moments = kind(*(t.unsqueeze(0) for t in moments))
         return kind.merge(moments)
