@@ -74,15 +74,15 @@ class Dissection:
             words.
 
     Example:
-        >>> net = nn.Sequential(nn.Conv1d(1, 4, 64, 32))
-        >>> with Dissection(dict(net.named_children()), FeatureBank(["rms"], 8_000), find_metrics(["pearson"])) as run:
+        >>> net = nn.Sequential(nn.Conv1d(1, 4, 64, 32), nn.ReLU())
+        >>> with Dissection({"relu": net[1]}, FeatureBank(["rms"], 8_000), find_metrics(["pearson"])) as run:
         ...     for _ in range(4):
         ...         clips = torch.randn(8, 4_000) * torch.rand(8, 1)
         ...         run.begin(clips)
         ...         _ = net(clips[:, None])
         ...         run.end()
-        >>> run.scores().labels()["feature"].notna().any()
-        True
+        >>> run.scores().labels()["feature"].tolist()
+        ['rms', 'rms', 'rms', 'rms']
     """
 
     def __init__(

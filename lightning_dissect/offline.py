@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from lightning_dissect.callback import DissectCallback
 from lightning_dissect.scores import Scores
@@ -42,9 +42,10 @@ def dissect(
 
     Example:
         >>> import torch
+        >>> from torch.utils.data import DataLoader
         >>> net = nn.Sequential(nn.Unflatten(1, (1, -1)), nn.Conv1d(1, 4, 256, 128), nn.ReLU())
         >>> clips = torch.randn(32, 8_000) * torch.rand(32, 1)
-        >>> scores = dissect(net, clips.split(8), 8_000, features=["rms"], metrics=["pearson"], progress=False)
+        >>> scores = dissect(net, DataLoader(clips, 8), 8_000, layers=["2"], features=["rms"], progress=False)
         >>> scores.labels()["feature"].tolist()
         ['rms', 'rms', 'rms', 'rms']
     """
@@ -88,8 +89,7 @@ def _wrap(model: nn.Module, run: Callable[[Any], Any], lightning: Any) -> Any:
             super().__init__()
             self.wrapped_network = model
 
-        def validation_step(self, batch: Any, batch_idx: int) -> Tensor | None:
+        def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
             run(batch)
-            return None
 
     return PlainModule()
