@@ -1,0 +1,48 @@
+"""Published weights from a local file."""
+
+import os
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def load_checkpoint(network: nn.Module, path: str | os.PathLike[str], left_out: tuple[str, ...] = ()) -> None:
+    """Load a file of weights into a network, all or nothing.
+
+    Args:
+        network: takes the weights.
+        path: file that `torch.save` made of a state dict; it is read without running any code in it.
+        left_out: beginnings of the names that the file need not have and that are ignored if it has them.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file holds something else, or lacks tensors, has others, or has some in another shape; the
+            message names each.
+    """
+    given = _read(path)
+    wanted = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(left_out)}
+    given = {name: tensor for name, tensor in given.items() if not name.startswith(left_out)}
+    counters = {name for name in wanted if name.endswith("num_batches_tracked")}
+    problems = [f"  missing: {name} {tuple(wanted[name].shape)}" for name in wanted.keys() - given.keys() - counters]
+    problems += [f"  unknown: {name} {tuple(given[name].shape)}" for name in given.keys() - wanted.keys()]
+    problems += [
+        f"  {name} has the shape {tuple(given[name].shape)}, needed is {tuple(wanted[name].shape)}"
+        for name in wanted.keys() & given.keys()
+        if given[name].shape != wanted[name].shape
+    ]
+    if problems:
+        listing = "\n".join(sorted(problems))
+        raise ValueError(f"{os.fspath(path)} does not fit {type(network).__name__}:\n{listing}")
+    network.load_state_dict(given, strict=False)
+
+
+def _read(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{os.fspath(path)} is no file of weights: {error}") from error
+    if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+        raise ValueError(f"{os.fspath(path)} holds a {type(content).__name__}; needed is a dict of tensors by name")
+    return content
