@@ -3,29 +3,56 @@
 from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.bank import FeatureBank, FeatureValues
 from lightning_dissect.features.clips import Clips
-from lightning_dissect.features.decomposition import HarmonicSpectrogram, PercussiveSpectrogram
-from lightning_dissect.features.dynamics import RMS, Loudness
+from lightning_dissect.features.decomposition import HarmonicSpectrogram, MelSpectrogram, PercussiveSpectrogram
+from lightning_dissect.features.dynamics import RMS, Loudness, LoudnessEBUR128
 from lightning_dissect.features.feature import Feature, Level, feature, feature_names, make_feature
 from lightning_dissect.features.frequency import FrequencyAxis
-from lightning_dissect.features.rhythm import OnsetRate, OnsetStrength
-from lightning_dissect.features.tonal import PITCH_CLASSES, Chroma
+from lightning_dissect.features.nnaudio import Gammatonegram, NNAudioCQT, NNAudioVQT
+from lightning_dissect.features.rhythm import OnsetRate, OnsetStrength, Tempo
+from lightning_dissect.features.timbre import (
+    MFCC,
+    Bandwidth,
+    Centroid,
+    Contrast,
+    Flatness,
+    Rolloff,
+    ZeroCrossingRate,
+)
+from lightning_dissect.features.tonal import HPCP, PITCH_CLASSES, Chroma, ConstantQ, Tonnetz, VariableQ
 
 __all__ = [
+    "HPCP",
+    "MFCC",
     "PITCH_CLASSES",
     "RMS",
     "Analysis",
+    "Bandwidth",
+    "Centroid",
     "Chroma",
     "Clips",
+    "ConstantQ",
+    "Contrast",
     "Feature",
     "FeatureBank",
     "FeatureValues",
+    "Flatness",
     "FrequencyAxis",
+    "Gammatonegram",
     "HarmonicSpectrogram",
     "Level",
     "Loudness",
+    "LoudnessEBUR128",
+    "MelSpectrogram",
+    "NNAudioCQT",
+    "NNAudioVQT",
     "OnsetRate",
     "OnsetStrength",
     "PercussiveSpectrogram",
+    "Rolloff",
+    "Tempo",
+    "Tonnetz",
+    "VariableQ",
+    "ZeroCrossingRate",
     "feature",
     "feature_names",
     "make_feature",

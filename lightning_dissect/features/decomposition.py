@@ -1,4 +1,4 @@
-"""The harmonic and the percussive part of the spectrum."""
+"""Spectrograms on the network's frequency axis: the whole, its harmonic and its percussive part."""
 
 from typing import ClassVar
 
@@ -9,7 +9,7 @@ from lightning_dissect.features.clips import Clips
 from lightning_dissect.features.feature import Feature, Level, feature
 from lightning_dissect.features.functional.spectrum import power_to_db
 
-__all__ = ["HarmonicSpectrogram", "PercussiveSpectrogram"]
+__all__ = ["HarmonicSpectrogram", "MelSpectrogram", "PercussiveSpectrogram"]
 
 
 class _Spectrogram(Feature):
@@ -56,3 +56,12 @@ class PercussiveSpectrogram(_Spectrogram):
     def forward(self, clips: Clips) -> Tensor:
         """Return the percussive part, shape ``(clips, n_bins, frames)``, in dB."""
         return self._to_map(clips.hpss[1])
+
+
+@feature("mel")
+class MelSpectrogram(_Spectrogram):
+    """The spectrogram itself on the network's frequency axis (mel by default), in dB, as the network sees it."""
+
+    def forward(self, clips: Clips) -> Tensor:
+        """Return the spectrogram, shape ``(clips, n_bins, frames)``, in dB."""
+        return power_to_db(self.projection @ clips.power)

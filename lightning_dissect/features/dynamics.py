@@ -6,9 +6,10 @@ from torch import Tensor
 
 from lightning_dissect.features.clips import Clips
 from lightning_dissect.features.feature import Feature, Level, feature
+from lightning_dissect.features.functional.ebur128 import momentary_loudness
 from lightning_dissect.features.functional.loudness import loudness_stevens, rms
 
-__all__ = ["RMS", "Loudness"]
+__all__ = ["RMS", "Loudness", "LoudnessEBUR128"]
 
 
 @feature("loudness")
@@ -36,3 +37,17 @@ class RMS(Feature):
     def forward(self, clips: Clips) -> Tensor:
         """Return the root mean square, shape ``(clips, frames)``."""
         return rms(clips.waveform, frame_length=clips.n_fft, hop_length=clips.hop_length)
+
+
+@feature("loudness_ebur128")
+class LoudnessEBUR128(Feature):
+    """Momentary loudness after EBU R128: K-weighted, over the 400 ms around each frame, -70 LUFS at least."""
+
+    level: ClassVar[Level] = "frame"
+    unit: ClassVar[str] = "LUFS"
+
+    def forward(self, clips: Clips) -> Tensor:
+        """Return the loudness, shape ``(clips, frames)``."""
+        return momentary_loudness(
+            clips.waveform, sr=clips.sample_rate, hop_length=clips.hop_length, lengths=clips.lengths
+        )

@@ -36,7 +36,7 @@ class Feature(nn.Module, ABC):
     name: ClassVar[str]
     level: ClassVar[Level]
     unit: ClassVar[str] = ""
-    row_names: ClassVar[tuple[str, ...]] = ()
+    row_names: tuple[str, ...] = ()
     row_axis: ClassVar[str] = "frequency"
     shift_matters: ClassVar[bool] = True
 

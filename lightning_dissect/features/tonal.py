@@ -9,12 +9,22 @@ from torch import Tensor
 from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.clips import Clips
 from lightning_dissect.features.feature import Feature, Level, feature
-from lightning_dissect.features.functional.chroma import tuned_chroma_filters
+from lightning_dissect.features.functional.chroma import cqt_to_chroma, tonnetz, tuned_chroma_filters
+from lightning_dissect.features.functional.cqt import (
+    C1,
+    CQTPlan,
+    Octave,
+    cqt_from_plan,
+    cqt_plan,
+    estimate_tuning_index,
+    highest_octave,
+)
 from lightning_dissect.features.functional.filters import chroma_filters
-from lightning_dissect.features.functional.spectrum import normalize
-from lightning_dissect.features.functional.tuning import tuning_index
+from lightning_dissect.features.functional.hpcp import hpcp_from_spectrum
+from lightning_dissect.features.functional.spectrum import amplitude_to_db, normalize
+from lightning_dissect.features.functional.tuning import tuning_index, tuning_values
 
-__all__ = ["PITCH_CLASSES", "Chroma"]
+__all__ = ["HPCP", "PITCH_CLASSES", "Chroma", "ConstantQ", "Tonnetz", "VariableQ"]
 
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
@@ -34,7 +44,7 @@ class Chroma(Feature):
     """
 
     level: ClassVar[Level] = "map"
-    row_names: ClassVar[tuple[str, ...]] = PITCH_CLASSES
+    row_names = PITCH_CLASSES
     row_axis: ClassVar[str] = "pitch class"
     filters: Tensor
 
@@ -57,3 +67,128 @@ class Chroma(Feature):
         if self.tuning is None:
             filters = filters[tuning_index(clips.power, sr=clips.sample_rate, n_fft=clips.n_fft)]
         return normalize(filters @ clips.power, norm=self.norm, dim=-2)
+
+
+@feature("hpcp")
+class HPCP(Feature):
+    """Harmonic pitch-class profile, each frame's largest class being 1, as Essentia's `HPCP`.
+
+    It is computed from the spectrum that all features share (a periodic Hann window), where the paper's had a symmetric
+    one. The first row is **A**, unlike that of `Chroma`.
+
+    Args:
+        harmonics: Number of harmonics above the fundamental as which a peak may also be heard.
+    """
+
+    level: ClassVar[Level] = "map"
+    row_names = PITCH_CLASSES[9:] + PITCH_CLASSES[:9]
+    row_axis: ClassVar[str] = "pitch class"
+
+    def __init__(self, harmonics: int = 0) -> None:
+        super().__init__()
+        self.harmonics = harmonics
+
+    def forward(self, clips: Clips) -> Tensor:
+        """Return the profile, shape ``(clips, 12, frames)``, rows A to G#."""
+        return hpcp_from_spectrum(clips.magnitude, sr=clips.sample_rate, harmonics=self.harmonics)
+
+
+class _ConstantQ(Feature):
+    """Constant-Q magnitudes from C1 up, as many octaves (7 at most) as fit under half the sampling rate."""
+
+    bins_per_octave = 12
+    gamma = 0.0
+
+    def __init__(self, tuning: float | None = 0.0) -> None:
+        super().__init__()
+        self.tuning = tuning
+
+    def setup(self, analysis: Analysis) -> None:
+        """Make the filters of all octaves."""
+        n_octaves = min(highest_octave(analysis.sample_rate, self.bins_per_octave), 7)
+        if n_octaves < 1:
+            raise ValueError(f"sample_rate: {self.name!r} needs an octave above {C1:.1f} Hz, which {analysis} has not.")
+        plan = cqt_plan(
+            sr=analysis.sample_rate,
+            hop_length=analysis.hop_length,
+            fmin=C1,
+            n_bins=n_octaves * self.bins_per_octave,
+            bins_per_octave=self.bins_per_octave,
+            gamma=self.gamma,
+            tunings=(self.tuning,) if self.tuning is not None else tuple(tuning_values().tolist()),
+        )
+        self._octaves = [octave._replace(filters=octave.filters[:0]) for octave in plan.octaves]
+        self._downsample = plan.downsample
+        for number, octave in enumerate(plan.octaves):
+            self.register_buffer(f"filters_{number}", octave.filters, persistent=False)
+        self.register_buffer("scale", plan.scale.float(), persistent=False)
+
+    def _magnitude(self, clips: Clips) -> Tensor:
+        """Return magnitudes, shape ``(clips, bins, frames)``, zero past each clip's frames."""
+        octaves: list[Octave] = [
+            octave._replace(filters=self.get_buffer(f"filters_{number}")) for number, octave in enumerate(self._octaves)
+        ]
+        plan = CQTPlan(self._downsample, tuple(octaves), self.get_buffer("scale"))
+        index = None
+        if self.tuning is None:
+            index = estimate_tuning_index(clips.waveform, sr=clips.sample_rate, bins_per_octave=self.bins_per_octave)
+        magnitude = cqt_from_plan(clips.waveform, plan, index, clips.lengths).abs()
+        return magnitude if clips.frame_mask is None else torch.where(clips.frame_mask[:, None], magnitude, 0.0)
+
+
+@feature("cqt")
+class ConstantQ(_ConstantQ):
+    """Constant-Q transform in dB, as `librosa.cqt`.
+
+    It has 12 bins an octave from C1, up to 7 octaves as far as the sampling rate allows, and thus its own frequency
+    axis, whatever the network's. At most 80 dB below the clip's maximum.
+
+    Args:
+        tuning: Deviation from A440 in semitones; None estimates it for each clip.
+    """
+
+    level: ClassVar[Level] = "map"
+    unit: ClassVar[str] = "dB"
+    row_axis: ClassVar[str] = "note"
+    shift_matters: ClassVar[bool] = False
+
+    def forward(self, clips: Clips) -> Tensor:
+        """Return the transform, shape ``(clips, bins, frames)``, in dB."""
+        return amplitude_to_db(self._magnitude(clips))
+
+
+@feature("vqt")
+class VariableQ(ConstantQ):
+    """Variable-Q transform in dB, as `librosa.vqt`: `ConstantQ` with filters of low notes cut short.
+
+    Args:
+        tuning: Deviation from A440 in semitones; None estimates it for each clip.
+        gamma: Bandwidth in Hz that is added to each bin's.
+    """
+
+    def __init__(self, tuning: float | None = 0.0, gamma: float = 10.0) -> None:
+        super().__init__(tuning)
+        self.gamma = gamma
+
+
+@feature("tonnetz")
+class Tonnetz(_ConstantQ):
+    """Tonal centroid of the constant-Q chromagram, as `librosa.feature.tonnetz`.
+
+    Args:
+        tuning: Deviation from A440 in thirds of a semitone; None estimates it for each clip.
+    """
+
+    level: ClassVar[Level] = "map"
+    row_names = ("fifth sin", "fifth cos", "minor third sin", "minor third cos", "major third sin", "major third cos")
+    row_axis: ClassVar[str] = "tonal centroid"
+    bins_per_octave = 36
+
+    def __init__(self, tuning: float | None = None) -> None:
+        super().__init__(tuning)
+
+    def forward(self, clips: Clips) -> Tensor:
+        """Return the tonal centroid, shape ``(clips, 6, frames)``."""
+        magnitude = self._magnitude(clips)
+        fold = cqt_to_chroma(magnitude.shape[1], bins_per_octave=self.bins_per_octave).to(magnitude)
+        return tonnetz(chroma=normalize(fold @ magnitude, dim=-2))

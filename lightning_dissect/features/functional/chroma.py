@@ -2,13 +2,16 @@
 
 import math
 
+import torch
+import torch.nn.functional as nnf
 from torch import Tensor
 
+from lightning_dissect.features.functional.cqt import C1, cqt
 from lightning_dissect.features.functional.filters import chroma_filters
-from lightning_dissect.features.functional.spectrum import normalize, spectrogram
+from lightning_dissect.features.functional.spectrum import frame_mask, normalize, spectrogram
 from lightning_dissect.features.functional.tuning import tuning_index, tuning_values
 
-__all__ = ["chroma_stft"]
+__all__ = ["chroma_cens", "chroma_cqt", "chroma_stft", "tonnetz"]
 
 
 def chroma_stft(
@@ -43,7 +46,6 @@ def chroma_stft(
         ValueError: If not exactly one of ``y`` and ``S`` is given, or one is malformed.
 
     Example:
-        >>> import torch
         >>> a4 = torch.sin(2 * torch.pi * 440 * torch.arange(22050) / 22050)
         >>> chroma_stft(a4).mean(dim=-1).argmax().item()  # C is 0
         9
@@ -63,3 +65,169 @@ def tuned_chroma_filters(*, sr: float, n_fft: int, n_chroma: int = 12) -> Tensor
     They are made in advance so that a batch picks each clip's bank by index, without waiting for the device.
     """
     return chroma_filters(sr=sr, n_fft=n_fft, n_chroma=n_chroma, tuning=tuple(tuning_values().tolist()))
+
+
+def chroma_cqt(
+    y: Tensor | None = None,
+    *,
+    sr: float = 22050,
+    C: Tensor | None = None,
+    hop_length: int = 512,
+    fmin: float = C1,
+    norm: float | None = math.inf,
+    tuning: float | None = None,
+    n_chroma: int = 12,
+    n_octaves: int = 7,
+    bins_per_octave: int = 36,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Chromagram of the constant-Q transform, as `librosa.feature.chroma_cqt`, each item on its own.
+
+    Args:
+        y: Waveforms, shape ``(..., samples)``.
+        sr: Sampling rate in Hz.
+        C: Constant-Q magnitudes instead of ``y``, shape ``(..., bins, frames)``.
+        hop_length: Samples between frames.
+        fmin: Lowest frequency in Hz.
+        norm: Norm of each frame, or None.
+        tuning: Deviation from A440 in fractions of a bin; None estimates it for each clip.
+        n_chroma: Pitch classes of an octave, the first of which is C.
+        n_octaves: Number of octaves.
+        bins_per_octave: Bins of an octave of the transform, a multiple of ``n_chroma``.
+        lengths: Valid samples of each clip, shape ``(...)``; only with ``y``.
+
+    Returns:
+        Energy of each pitch class, shape ``(..., n_chroma, frames)``.
+
+    Raises:
+        ValueError: If not exactly one of ``y`` and ``C`` is given, or an argument is out of range.
+
+    Example:
+        >>> a4 = torch.sin(2 * torch.pi * 440 * torch.arange(22050) / 22050)
+        >>> chroma_cqt(a4).mean(dim=-1).argmax().item()  # C is 0
+        9
+    """
+    if (y is None) == (C is None) or (C is not None and lengths is not None):
+        raise ValueError("give exactly one of y (a waveform, with its lengths) and C (constant-Q magnitudes).")
+    if C is None:
+        assert y is not None
+        C = cqt(
+            y,
+            sr=sr,
+            hop_length=hop_length,
+            fmin=fmin,
+            n_bins=n_octaves * bins_per_octave,
+            bins_per_octave=bins_per_octave,
+            tuning=tuning,
+            lengths=lengths,
+        ).abs()
+    fold = cqt_to_chroma(C.shape[-2], bins_per_octave=bins_per_octave, n_chroma=n_chroma, fmin=fmin)
+    return normalize(fold.to(C) @ C, norm=norm, dim=-2)
+
+
+def cqt_to_chroma(n_bins: int, *, bins_per_octave: int = 36, n_chroma: int = 12, fmin: float = C1) -> Tensor:
+    """Return the matrix that adds up constant-Q bins of the same pitch class, shape ``(n_chroma, n_bins)``, float64."""
+    if bins_per_octave % n_chroma:
+        raise ValueError(f"bins_per_octave must be a multiple of n_chroma ({n_chroma}), found {bins_per_octave}.")
+    merged = bins_per_octave // n_chroma
+    first = round((12 * math.log2(fmin / 440) + 69) % 12 * n_chroma / 12)
+    classes = (torch.arange(n_bins) % bins_per_octave + merged // 2) // merged + first
+    return (classes % n_chroma == torch.arange(n_chroma)[:, None]).double()
+
+
+def chroma_cens(
+    y: Tensor | None = None,
+    *,
+    sr: float = 22050,
+    C: Tensor | None = None,
+    hop_length: int = 512,
+    fmin: float = C1,
+    tuning: float | None = None,
+    n_chroma: int = 12,
+    n_octaves: int = 7,
+    bins_per_octave: int = 36,
+    win_len_smooth: int = 41,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Chroma energy normalised statistics, as `librosa.feature.chroma_cens` (Müller and Ewert 2011).
+
+    Args:
+        y: Waveforms, shape ``(..., samples)``.
+        sr: Sampling rate in Hz.
+        C: Constant-Q magnitudes instead of ``y``, shape ``(..., bins, frames)``.
+        hop_length: Samples between frames.
+        fmin: Lowest frequency in Hz.
+        tuning: Deviation from A440 in fractions of a bin; None estimates it for each clip.
+        n_chroma: Pitch classes of an octave, the first of which is C.
+        n_octaves: Number of octaves.
+        bins_per_octave: Bins of an octave of the transform, a multiple of ``n_chroma``.
+        win_len_smooth: Frames of the smoothing window, odd.
+        lengths: Valid samples of each clip, shape ``(...)``; only with ``y``.
+
+    Returns:
+        Pitch classes of unit Euclidean length, shape ``(..., n_chroma, frames)``.
+
+    Raises:
+        ValueError: If not exactly one of ``y`` and ``C`` is given, or an argument is out of range.
+
+    Example:
+        >>> chroma_cens(torch.randn(2, 22050)).shape
+        torch.Size([2, 12, 44])
+    """
+    if win_len_smooth < 1 or win_len_smooth % 2 == 0:
+        raise ValueError(f"win_len_smooth must be odd and at least 1, found {win_len_smooth}.")
+    chroma = chroma_cqt(
+        y,
+        sr=sr,
+        C=C,
+        hop_length=hop_length,
+        fmin=fmin,
+        norm=1,
+        tuning=tuning,
+        n_chroma=n_chroma,
+        n_octaves=n_octaves,
+        bins_per_octave=bins_per_octave,
+        lengths=lengths,
+    )
+    levels = torch.stack([chroma > step for step in (0.4, 0.2, 0.1, 0.05)]).sum(dim=0).to(chroma) * 0.25
+    window = torch.hann_window(win_len_smooth + 2, periodic=False, dtype=torch.float64).to(chroma)
+    rows = levels.reshape(-1, 1, levels.shape[-1])
+    smooth = nnf.conv1d(rows, (window / window.sum())[None, None], padding=(win_len_smooth + 1) // 2)
+    cens = normalize(smooth.reshape(levels.shape), norm=2, dim=-2)
+    if lengths is None:
+        return cens
+    return torch.where(frame_mask(1 + lengths // hop_length, cens.shape[-1])[..., None, :], cens, 0.0)
+
+
+def tonnetz(
+    y: Tensor | None = None, *, sr: float = 22050, chroma: Tensor | None = None, lengths: Tensor | None = None
+) -> Tensor:
+    """Tonal centroid, as `librosa.feature.tonnetz` (Harte et al. 2006).
+
+    Args:
+        y: Waveforms, shape ``(..., samples)``, of which `chroma_cqt` is taken.
+        sr: Sampling rate in Hz.
+        chroma: Chromagrams instead of ``y``, shape ``(..., n_chroma, frames)``.
+        lengths: Valid samples of each clip, shape ``(...)``; only with ``y``.
+
+    Returns:
+        Sine and cosine of the fifths, the minor and the major thirds, shape ``(..., 6, frames)``.
+
+    Raises:
+        ValueError: If not exactly one of ``y`` and ``chroma`` is given, or ``y`` is malformed.
+
+    Example:
+        >>> tonnetz(chroma=torch.eye(12)).shape
+        torch.Size([6, 12])
+    """
+    if (y is None) == (chroma is None):
+        raise ValueError("give exactly one of y (a waveform) and chroma (its chromagram).")
+    if chroma is None:
+        chroma = chroma_cqt(y, sr=sr, lengths=lengths)
+    n_chroma = chroma.shape[-2]
+    angle = torch.arange(n_chroma, dtype=torch.float64) * (12 / n_chroma)
+    scale = torch.tensor([7 / 6, 7 / 6, 3 / 2, 3 / 2, 2 / 3, 2 / 3], dtype=torch.float64)
+    phase = scale[:, None] * angle - torch.tensor([0.5, 0.0] * 3, dtype=torch.float64)[:, None]
+    radius = torch.tensor([1.0, 1.0, 1.0, 1.0, 0.5, 0.5], dtype=torch.float64)
+    basis = radius[:, None] * torch.cos(math.pi * phase)
+    return basis.to(chroma) @ normalize(chroma, norm=1, dim=-2)

@@ -1,11 +1,15 @@
 """Mel spectrograms and their cepstrum."""
 
+import math
+from functools import lru_cache
+
+import torch
 from torch import Tensor
 
 from lightning_dissect.features.functional.filters import mel_filters
-from lightning_dissect.features.functional.spectrum import spectrogram
+from lightning_dissect.features.functional.spectrum import power_to_db, spectrogram
 
-__all__ = ["melspectrogram"]
+__all__ = ["melspectrogram", "mfcc"]
 
 
 def melspectrogram(
@@ -46,10 +50,76 @@ def melspectrogram(
         ValueError: If not exactly one of ``y`` and ``S`` is given, or an argument is out of range.
 
     Example:
-        >>> import torch
         >>> melspectrogram(torch.zeros(2, 22050)).shape
         torch.Size([2, 128, 44])
     """
     S, n_fft, _ = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=power, lengths=lengths)
     bank = mel_filters(sr=sr, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, htk=htk, norm=norm)
     return bank.to(S) @ S
+
+
+def mfcc(
+    y: Tensor | None = None,
+    *,
+    sr: float = 22050,
+    S: Tensor | None = None,
+    n_mfcc: int = 20,
+    lifter: float = 0,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    n_mels: int = 128,
+    fmin: float = 0.0,
+    fmax: float | None = None,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Mel-frequency cepstral coefficients, as `librosa.feature.mfcc` (orthonormal DCT II), each item on its own.
+
+    Args:
+        y: Waveforms, shape ``(..., samples)``.
+        sr: Sampling rate in Hz.
+        S: Mel spectrograms in dB instead of ``y``, shape ``(..., n_mels, frames)``.
+        n_mfcc: Number of coefficients, at most ``n_mels``.
+        lifter: Order of the liftering ``1 + lifter / 2 · sin(π (n + 1) / lifter)``; 0 leaves it out.
+        n_fft: Samples of a frame.
+        hop_length: Samples between frames.
+        n_mels: Number of mel bands.
+        fmin: Lowest frequency in Hz.
+        fmax: Highest frequency in Hz; None takes ``sr / 2``.
+        lengths: Valid samples of each clip, shape ``(...)``; only with ``y``.
+
+    Returns:
+        Coefficients in dB, shape ``(..., n_mfcc, frames)``.
+
+    Raises:
+        ValueError: If not exactly one of ``y`` and ``S`` is given, or an argument is out of range.
+
+    Example:
+        >>> mfcc(torch.randn(2, 22050)).shape
+        torch.Size([2, 20, 44])
+    """
+    if S is None:
+        mel = melspectrogram(
+            y, sr=sr, n_fft=n_fft, hop_length=hop_length, n_mels=n_mels, fmin=fmin, fmax=fmax, lengths=lengths
+        )
+        S = power_to_db(mel)
+    elif y is not None or lengths is not None:
+        raise ValueError("give exactly one of y (a waveform, with its lengths) and S (a mel spectrogram in dB).")
+    if not 1 <= n_mfcc <= S.shape[-2]:
+        raise ValueError(f"n_mfcc must be between 1 and the number of mel bands ({S.shape[-2]}), found {n_mfcc}.")
+    if lifter < 0:
+        raise ValueError(f"lifter must not be negative, found {lifter}.")
+    coefficients = dct_matrix(n_mfcc, S.shape[-2]).to(S) @ S
+    if lifter == 0:
+        return coefficients
+    order = torch.arange(1, n_mfcc + 1, dtype=S.dtype, device=S.device)[:, None]
+    return coefficients * (1 + lifter / 2 * torch.sin(math.pi * order / lifter))
+
+
+@lru_cache(maxsize=8)
+def dct_matrix(n_out: int, n_in: int) -> Tensor:
+    """Return the first rows of the orthonormal DCT II, shape ``(n_out, n_in)``, float64. Do not write to it."""
+    rows = torch.arange(n_out, dtype=torch.float64)[:, None]
+    columns = torch.arange(n_in, dtype=torch.float64) + 0.5
+    matrix = torch.cos(math.pi / n_in * rows * columns) * math.sqrt(2 / n_in)
+    matrix[0] /= math.sqrt(2)
+    return matrix

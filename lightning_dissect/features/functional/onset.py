@@ -1,12 +1,13 @@
 """Onsets as librosa sees them: the rise of a mel spectrogram."""
 
+import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
 from lightning_dissect.features.functional.mel import melspectrogram
-from lightning_dissect.features.functional.spectrum import power_to_db
+from lightning_dissect.features.functional.spectrum import check_rate, frame_mask, power_to_db
 
-__all__ = ["onset_strength"]
+__all__ = ["onset_detect", "onset_strength"]
 
 
 def onset_strength(
@@ -41,7 +42,6 @@ def onset_strength(
         ValueError: If not exactly one of ``y`` and ``S`` is given, or an argument is out of range.
 
     Example:
-        >>> import torch
         >>> click = torch.zeros(22050)
         >>> click[11025] = 1.0
         >>> onset_strength(click).argmax().item() * 512
@@ -61,3 +61,87 @@ def onset_strength(
     rise = (S[..., lag:] - earlier).clamp(min=0).mean(dim=-2)
     delay = lag + (n_fft // (2 * hop_length) if center else 0)
     return nnf.pad(rise, (delay, 0))[..., :n_frames]
+
+
+def onset_detect(
+    y: Tensor | None = None,
+    *,
+    sr: float = 22050,
+    onset_envelope: Tensor | None = None,
+    hop_length: int = 512,
+    normalize: bool = True,
+    delta: float = 0.07,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Peaks of the onset strength, as `librosa.onset.onset_detect` with ``sparse=False``.
+
+    A frame is an onset if it is the largest of the last 30 ms, exceeds the mean of the 100 ms around it by ``delta``,
+    and the onset before is more than 30 ms ago.
+
+    Args:
+        y: Waveforms, shape ``(..., samples)``.
+        sr: Sampling rate in Hz.
+        onset_envelope: Onset strengths instead of ``y``, shape ``(..., frames)``.
+        hop_length: Samples between frames.
+        normalize: Scale each item's strength to 0 … 1 first.
+        delta: Height above the local mean.
+        lengths: Valid samples of each clip (valid frames where the strength is given), shape ``(...)``.
+
+    Returns:
+        Booleans, shape ``(..., frames)``; none are True where a strength is not finite.
+
+    Raises:
+        ValueError: If not exactly one of ``y`` and ``onset_envelope`` is given, or an argument is out of range.
+
+    Example:
+        >>> clicks = torch.zeros(22050)
+        >>> clicks[5000::8000] = 1.0
+        >>> onset_detect(clicks).nonzero().flatten() * 512
+        tensor([ 5120, 13312, 21504])
+    """
+    check_rate(sr)
+    if (y is None) == (onset_envelope is None):
+        raise ValueError("give exactly one of y (a waveform) and onset_envelope (its onset strength).")
+    valid = None
+    if onset_envelope is None:
+        assert y is not None
+        onset_envelope = onset_strength(y, sr=sr, hop_length=hop_length, lengths=lengths)
+        valid = None if lengths is None else 1 + lengths // hop_length
+    elif lengths is not None:
+        valid = lengths
+    strength = onset_envelope
+    inside = torch.ones_like(strength, dtype=torch.bool) if valid is None else frame_mask(valid, strength.shape[-1])
+    if normalize:
+        lowest = torch.where(inside, strength, torch.inf).amin(dim=-1, keepdim=True)
+        strength = torch.where(inside, strength - lowest, 0.0)
+        strength = strength / (strength.amax(dim=-1, keepdim=True) + torch.finfo(strength.dtype).tiny)
+    heard = strength.isfinite().all(dim=-1, keepdim=True) & (strength != 0).any(dim=-1, keepdim=True)
+    reach, around = int(0.03 * sr // hop_length), int(0.10 * sr // hop_length)
+    largest = _windows(strength, reach, 0, -torch.inf).amax(dim=-1)
+    total = _windows(torch.where(inside, strength, 0.0), around, around, 0.0).sum(dim=-1)
+    count = _windows(inside.to(strength.dtype), around, around, 0.0).sum(dim=-1)
+    candidate = (strength >= largest) & (strength >= total / count + delta) & inside & heard
+    return _spaced(candidate, reach + 1)
+
+
+def _windows(x: Tensor, before: int, after: int, fill: float) -> Tensor:
+    return nnf.pad(x, (before, after), value=fill).unfold(-1, before + 1 + after, 1)
+
+
+def _spaced(candidate: Tensor, gap: int) -> Tensor:
+    """Take the first candidate, then each next one at least ``gap`` frames after the last one taken.
+
+    Each frame knows the candidate that would follow it. Following twice as many at each step, all that are reached from
+    the first one are marked in log(frames) steps, without asking the device where they are.
+    """
+    n = candidate.shape[-1]
+    position = torch.arange(n, device=candidate.device)
+    upcoming = torch.where(candidate, position, n).flip(-1).cummin(dim=-1).values.flip(-1)
+    upcoming = nnf.pad(upcoming, (0, gap + 1), value=n)
+    # Frame n stands for "none", and follows itself.
+    follower = nnf.pad(upcoming[..., gap : gap + n], (0, 1), value=n)
+    taken = torch.zeros_like(follower, dtype=torch.int8).scatter_(-1, upcoming[..., :1], 1)
+    for _ in range(max(n - 1, 1).bit_length()):
+        taken = taken.scatter_reduce(-1, follower, taken, "amax")
+        follower = follower.gather(-1, follower)
+    return taken[..., :n].bool()

@@ -1,0 +1,255 @@
+"""The shape of each frame's spectrum in one number, or one for each octave."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from lightning_dissect.features.functional.spectrum import fft_frequencies, normalize, power_to_db, spectrogram
+
+__all__ = [
+    "spectral_bandwidth",
+    "spectral_centroid",
+    "spectral_contrast",
+    "spectral_flatness",
+    "spectral_rolloff",
+]
+
+
+def spectral_centroid(
+    y: Tensor | None = None,
+    *,
+    sr: float = 22050,
+    S: Tensor | None = None,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Mean frequency of the magnitude spectrum, as `librosa.feature.spectral_centroid` (without its axis of one row).
+
+    Args:
+        y: Waveforms, shape ``(..., samples)``.
+        sr: Sampling rate in Hz.
+        S: Magnitude spectrograms instead of ``y``, shape ``(..., frequency, frames)``.
+        n_fft: Samples of a frame.
+        hop_length: Samples between frames.
+        lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
+
+    Returns:
+        Hz, between 0 and ``sr / 2``, shape ``(..., frames)``; 0 for silent frames.
+
+    Raises:
+        ValueError: If not exactly one of ``y`` and ``S`` is given, or one is malformed.
+
+    Example:
+        >>> tone = torch.sin(2 * torch.pi * 1000 * torch.arange(22050) / 22050)
+        >>> 1000 < spectral_centroid(tone)[20].item() < 1010
+        True
+    """
+    S, n_fft, _ = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths)
+    return _centroid(S, fft_frequencies(sr, n_fft).to(S))
+
+
+def spectral_bandwidth(
+    y: Tensor | None = None,
+    *,
+    sr: float = 22050,
+    S: Tensor | None = None,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    p: float = 2.0,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Spread of the magnitude spectrum around its centroid, as `librosa.feature.spectral_bandwidth`.
+
+    Args:
+        y: Waveforms, shape ``(..., samples)``.
+        sr: Sampling rate in Hz.
+        S: Magnitude spectrograms instead of ``y``, shape ``(..., frequency, frames)``.
+        n_fft: Samples of a frame.
+        hop_length: Samples between frames.
+        p: Power of the deviations; 2 gives a standard deviation.
+        lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
+
+    Returns:
+        Hz, shape ``(..., frames)``; 0 for silent frames.
+
+    Raises:
+        ValueError: If not exactly one of ``y`` and ``S`` is given, one is malformed, or ``p`` is not positive.
+
+    Example:
+        >>> tone = torch.sin(2 * torch.pi * 1000 * torch.arange(22050) / 22050)
+        >>> noise = torch.randn(22050)
+        >>> bool(spectral_bandwidth(tone)[20] < 500 < spectral_bandwidth(noise)[20])
+        True
+    """
+    if not p > 0:
+        raise ValueError(f"p must be positive, found {p}.")
+    S, n_fft, _ = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths)
+    frequencies = fft_frequencies(sr, n_fft).to(S)
+    deviation = (frequencies[:, None] - _centroid(S, frequencies)[..., None, :]).abs_()
+    deviation = deviation.square() if p == 2 else deviation**p
+    return (normalize(S, norm=1, dim=-2) * deviation).sum(dim=-2) ** (1 / p)
+
+
+def _centroid(S: Tensor, frequencies: Tensor) -> Tensor:
+    return torch.matmul(frequencies, normalize(S, norm=1, dim=-2))
+
+
+def spectral_rolloff(
+    y: Tensor | None = None,
+    *,
+    sr: float = 22050,
+    S: Tensor | None = None,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    roll_percent: float = 0.85,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Frequency below which a share of the magnitudes lies, as `librosa.feature.spectral_rolloff`.
+
+    Args:
+        y: Waveforms, shape ``(..., samples)``.
+        sr: Sampling rate in Hz.
+        S: Magnitude spectrograms instead of ``y``, shape ``(..., frequency, frames)``.
+        n_fft: Samples of a frame.
+        hop_length: Samples between frames.
+        roll_percent: The share, between 0 and 1.
+        lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
+
+    Returns:
+        Hz, the centre of a bin, shape ``(..., frames)``; 0 for silent frames.
+
+    Raises:
+        ValueError: If not exactly one of ``y`` and ``S`` is given, one is malformed, or the share is out of range.
+
+    Example:
+        >>> spectral_rolloff(S=torch.ones(1025, 1)).item() / 11025
+        0.8505...
+    """
+    if not 0 < roll_percent < 1:
+        raise ValueError(f"roll_percent must be between 0 and 1, found {roll_percent}.")
+    S, n_fft, _ = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths)
+    total = S.cumsum(dim=-2)
+    below = (total < roll_percent * total[..., -1:, :]).sum(dim=-2)
+    return below * (sr / n_fft)
+
+
+def spectral_flatness(
+    y: Tensor | None = None,
+    *,
+    S: Tensor | None = None,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    amin: float = 1e-10,
+    power: float = 2.0,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Geometric over arithmetic mean of the power spectrum, as `librosa.feature.spectral_flatness`.
+
+    Args:
+        y: Waveforms, shape ``(..., samples)``.
+        S: Magnitude spectrograms instead of ``y``, shape ``(..., frequency, frames)``.
+        n_fft: Samples of a frame.
+        hop_length: Samples between frames.
+        amin: Smallest power that is told from zero.
+        power: Exponent of the magnitudes.
+        lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
+
+    Returns:
+        A ratio, near 0 for tones and 1 for silence, shape ``(..., frames)``.
+
+    Raises:
+        ValueError: If not exactly one of ``y`` and ``S`` is given, one is malformed, or ``amin`` is not positive.
+
+    Example:
+        >>> spectral_flatness(S=torch.ones(1025, 1))
+        tensor([1.])
+    """
+    if amin <= 0:
+        raise ValueError(f"amin must be positive, found {amin}.")
+    S, _, _ = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths)
+    powers = (S.square() if power == 2 else S**power).clamp(min=amin)
+    return powers.log().mean(dim=-2).exp() / powers.mean(dim=-2)
+
+
+def spectral_contrast(
+    y: Tensor | None = None,
+    *,
+    sr: float = 22050,
+    S: Tensor | None = None,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    fmin: float = 200.0,
+    n_bands: int = 6,
+    quantile: float = 0.02,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Peaks over valleys of each octave, in dB, as `librosa.feature.spectral_contrast` (Jiang et al. 2002).
+
+    Args:
+        y: Waveforms, shape ``(..., samples)``.
+        sr: Sampling rate in Hz.
+        S: Magnitude spectrograms instead of ``y``, shape ``(..., frequency, frames)``.
+        n_fft: Samples of a frame.
+        hop_length: Samples between frames.
+        fmin: Upper edge of the lowest band, in Hz.
+        n_bands: Number of octaves above that.
+        quantile: Share of a band's bins that make its peaks, and its valleys.
+        lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
+
+    Returns:
+        dB, shape ``(..., n_bands + 1, frames)``. Peaks and valleys are at most 80 dB below the clip's largest.
+
+    Raises:
+        ValueError: If not exactly one of ``y`` and ``S`` is given, one is malformed, an octave starts beyond ``sr /
+            2``, or a band has no bins.
+
+    Example:
+        >>> spectral_contrast(torch.randn(22050)).shape
+        torch.Size([7, 44])
+    """
+    if n_bands < 1 or not fmin > 0 or not 0 < quantile < 1:
+        raise ValueError(
+            f"n_bands must be at least 1, fmin positive and quantile between 0 and 1; found {n_bands}, {fmin}, "
+            f"{quantile}."
+        )
+    if fmin * 2 ** (n_bands - 1) >= sr / 2:
+        raise ValueError(
+            f"n_bands: octave {n_bands} above fmin {fmin} Hz starts beyond half the sampling rate ({sr / 2} Hz); up to "
+            f"{max(math.ceil(math.log2(sr / 2 / fmin)), 0)} would fit."
+        )
+    S, n_fft, _ = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths)
+    frames = S.transpose(-1, -2)
+    peaks, valleys = [], []
+    for first, last, count in _octave_bins(sr, n_fft, fmin, n_bands, quantile):
+        band = frames[..., first : last + 1]
+        peaks.append(band.topk(count, dim=-1, sorted=False).values.mean(dim=-1))
+        valleys.append(band.topk(count, dim=-1, largest=False, sorted=False).values.mean(dim=-1))
+    return power_to_db(torch.stack(peaks, dim=-2)) - power_to_db(torch.stack(valleys, dim=-2))
+
+
+def _octave_bins(sr: float, n_fft: int, fmin: float, n_bands: int, quantile: float) -> list[tuple[int, int, int]]:
+    """Return the first and last bin of each band, and how many of them make a peak.
+
+    Bands overlap by the bin below, and all but the last leave out their top bin; it counts for the number all the same.
+    """
+    edges = [0.0] + [fmin * 2**octave for octave in range(n_bands + 1)]
+    frequencies = fft_frequencies(sr, n_fft)
+    bands = []
+    for octave in range(n_bands + 1):
+        low, high = edges[octave], edges[octave + 1]
+        first = int((frequencies < low).sum())
+        last = int((frequencies <= high).sum()) - 1
+        if last < first:
+            raise ValueError(f"n_fft: {n_fft} samples are too few for a bin between {low} and {high} Hz at sr {sr}.")
+        first -= octave > 0
+        last = n_fft // 2 if octave == n_bands else last
+        count = max(round(quantile * (last - first + 1)), 1)
+        last -= octave < n_bands
+        if last < first:
+            raise ValueError(
+                f"n_fft: {n_fft} samples give one bin between {low} and {high} Hz at sr {sr}, two are needed."
+            )
+        bands.append((first, last, count))
+    return bands

@@ -1,0 +1,133 @@
+"""Tempo from the autocorrelation of the onset strength."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from lightning_dissect.features.functional.onset import onset_strength
+from lightning_dissect.features.functional.spectrum import check_framing, check_rate, frame_mask, normalize
+
+__all__ = ["tempo", "tempogram"]
+
+
+def tempo(
+    y: Tensor | None = None,
+    *,
+    sr: float = 22050,
+    onset_envelope: Tensor | None = None,
+    hop_length: int = 512,
+    start_bpm: float = 120.0,
+    std_bpm: float = 1.0,
+    ac_size: float = 8.0,
+    max_tempo: float = 320.0,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Tempo of each clip, as `librosa.feature.tempo`: the strongest period near a preferred tempo.
+
+    Args:
+        y: Waveforms, shape ``(..., samples)``.
+        sr: Sampling rate in Hz.
+        onset_envelope: Onset strengths instead of ``y``, shape ``(..., frames)``.
+        hop_length: Samples between frames.
+        start_bpm: The preferred tempo.
+        std_bpm: Standard deviation of the preference in octaves.
+        ac_size: Length of the autocorrelation in seconds.
+        max_tempo: Tempi from here on are left out.
+        lengths: Valid samples of each clip (valid frames where the strength is given), shape ``(...)``.
+
+    Returns:
+        Beats a minute, shape ``(...)``.
+
+    Raises:
+        ValueError: If not exactly one of ``y`` and ``onset_envelope`` is given, or an argument is out of range.
+
+    Example:
+        >>> clicks = torch.zeros(10 * 22050)
+        >>> clicks[::11025] = 1.0  # two a second
+        >>> round(tempo(clicks).item())
+        117
+    """
+    check_rate(sr)
+    check_framing(2, hop_length)
+    if not (start_bpm > 0 and std_bpm > 0 and max_tempo > 0):
+        raise ValueError(f"start_bpm, std_bpm, max_tempo must be positive, found {start_bpm}, {std_bpm}, {max_tempo}.")
+    win_length = int(ac_size * sr // hop_length)
+    bpm = 60.0 * sr / (hop_length * torch.arange(max(win_length, 1), dtype=torch.float64))
+    if win_length < 2 or not (bpm < max_tempo).any():
+        raise ValueError(f"ac_size: {ac_size} s hold no period of a tempo below max_tempo ({max_tempo}).")
+    strength, n_frames = _strength(y, onset_envelope, sr=sr, hop_length=hop_length, lengths=lengths)
+    correlation = tempogram(onset_envelope=strength, win_length=win_length, lengths=n_frames)
+    mean = correlation.mean(dim=-1) if n_frames is None else correlation.sum(dim=-1) / n_frames[..., None]
+    preference = -0.5 * ((torch.log2(bpm) - math.log2(start_bpm)) / std_bpm) ** 2
+    preference = torch.where(bpm < max_tempo, preference, -torch.inf).to(mean)
+    score = torch.log1p(1e6 * mean) + preference
+    best = torch.where(score == score.amax(dim=-1, keepdim=True), 1, 0).argmax(dim=-1)
+    return torch.where(mean.isnan().any(dim=-1), torch.nan, bpm.to(mean)[best])
+
+
+def tempogram(
+    y: Tensor | None = None,
+    *,
+    sr: float = 22050,
+    onset_envelope: Tensor | None = None,
+    hop_length: int = 512,
+    win_length: int = 384,
+    norm: float | None = math.inf,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Autocorrelation of the onset strength around each frame, as `librosa.feature.tempogram`.
+
+    Args:
+        y: Waveforms, shape ``(..., samples)``.
+        sr: Sampling rate in Hz.
+        onset_envelope: Onset strengths instead of ``y``, shape ``(..., frames)``.
+        hop_length: Samples between frames.
+        win_length: Frames that are correlated at a time.
+        norm: Norm of each frame's correlation, or None.
+        lengths: Valid samples of each clip (valid frames where the strength is given), shape ``(...)``.
+
+    Returns:
+        Autocorrelation by lag, shape ``(..., win_length, frames)``, zero past each clip's frames.
+
+    Raises:
+        ValueError: If not exactly one of ``y`` and ``onset_envelope`` is given, or ``win_length`` is below 1.
+
+    Example:
+        >>> tempogram(torch.randn(22050)).shape
+        torch.Size([384, 44])
+    """
+    if win_length < 1:
+        raise ValueError(f"win_length must be at least 1, found {win_length}.")
+    strength, n_frames = _strength(y, onset_envelope, sr=sr, hop_length=hop_length, lengths=lengths)
+    total = strength.shape[-1]
+    ends = torch.tensor(total, device=strength.device) if n_frames is None else n_frames[..., None]
+    half = win_length // 2
+    position = torch.arange(-half, total + half, device=strength.device)
+    inside = torch.minimum(position.clamp(min=0), ends - 1).expand(*strength.shape[:-1], -1)
+    # Before the start and past the end, the edge values fade out in a line.
+    fade_in = (position + half) / max(half, 1)
+    fade_out = (ends - 1 + half - position) / max(half, 1)
+    fade = torch.minimum(fade_in, fade_out).clamp(0, 1).to(strength)
+    padded = strength.gather(-1, inside) * fade
+    window = torch.hann_window(win_length, dtype=torch.float64).to(strength)
+    frames = padded.unfold(-1, win_length, 1)[..., :total, :] * window
+    spectrum: Tensor = torch.fft.rfft(frames, n=2 * win_length)
+    correlation: Tensor = torch.fft.irfft(spectrum.abs().square(), n=2 * win_length)[..., :win_length]
+    correlation = normalize(correlation, norm=norm, dim=-1).transpose(-1, -2)
+    if n_frames is None:
+        return correlation
+    return torch.where(frame_mask(n_frames, total)[..., None, :], correlation, 0.0)
+
+
+def _strength(
+    y: Tensor | None, onset_envelope: Tensor | None, *, sr: float, hop_length: int, lengths: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return the onset strength and the valid frames of each item."""
+    if (y is None) == (onset_envelope is None):
+        raise ValueError("give exactly one of y (a waveform) and onset_envelope (its onset strength).")
+    if onset_envelope is not None:
+        return onset_envelope, lengths
+    assert y is not None
+    strength = onset_strength(y, sr=sr, hop_length=hop_length, lengths=lengths)
+    return strength, None if lengths is None else 1 + lengths // hop_length
