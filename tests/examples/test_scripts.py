@@ -1,0 +1,95 @@
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from instruments import INSTRUMENTS, render_clip
+from train_instruments import best_units
+
+from lightning_dissect import Scores
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(script, *arguments, cwd):
+    command = [sys.executable, str(EXAMPLES / script), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=900, check=False)
+
+
+def scores(rows):
+    columns = ["layer", "unit", "feature", "score", "p_value"]
+    table = pd.DataFrame(rows, columns=columns)
+    return Scores(
+        table.assign(
+            epoch=0, step=0, dataloader=0, level="clip", metric="pearson", null=0.0, effect=table["score"], n_clips=50
+        )
+    )
+
+
+def test_table_has_the_best_unit_of_each_layer_and_feature():
+    table = best_units(
+        scores(
+            [
+                ("conv1", 0, "loudness", 0.5, 1e-6),
+                ("conv1", 1, "loudness", 0.7, 1e-9),
+                ("conv1", 2, "onset_rate", 0.4, 1e-4),
+                ("conv1", 3, "onset_rate", math.nan, math.nan),
+                ("embedding", 7, "loudness", 0.1, 0.9),
+                ("embedding", 8, "loudness", 0.6, 1e-8),
+            ]
+        )
+    )
+    rows = [line.split()[:3] for line in table.splitlines()[1:]]
+    assert rows == [["conv1", "1", "loudness"], ["conv1", "2", "onset_rate"], ["embedding", "8", "loudness"]]
+
+
+def test_table_without_support_says_so():
+    assert "No unit follows a feature" in best_units(scores([("conv1", 0, "loudness", 0.1, 0.5)]))
+
+
+def test_a_folder_with_one_class_is_a_clear_error(tmp_path):
+    (tmp_path / "recordings" / "only").mkdir(parents=True)
+    finished = run("train_instruments.py", "--audio", tmp_path / "recordings", cwd=tmp_path)
+    assert finished.returncode == 1
+    assert re.match(r"error: audio: .*recordings has 0 usable classes, at least two are needed", finished.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1000)
+def test_training_on_own_recordings(tmp_path):
+    for instrument in INSTRUMENTS[:2]:
+        (tmp_path / "recordings" / instrument.name).mkdir(parents=True)
+        for n in range(20):
+            clip = render_clip(instrument, "train", np.random.default_rng(n), 44_100, 3.0)
+            soundfile.write(tmp_path / "recordings" / instrument.name / f"{n}.flac", clip, 44_100)
+    (tmp_path / "recordings" / "piano" / "broken.mp3").write_text("not audio")
+    finished = run("train_instruments.py", "--audio", "recordings", "--epochs", 1, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert "skipped recordings/piano/broken.mp3: unreadable" in finished.stdout
+    assert "The best supported units of each layer" in finished.stdout
+    log_dir = tmp_path / re.search(r"tensorboard --logdir (\S+)", finished.stdout)[1]
+    assert list(log_dir.glob("events.out.tfevents.*"))
+    table = Scores.load(log_dir).table
+    assert set(table["layer"]) == {"network.conv1", "network.conv2", "network.embedding"}
+    assert table.loc[table["metric"] == "pearson", "n_clips"].max() == 8
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1000)
+def test_paper1_writes_a_summary(tmp_path):
+    options = ("--epochs", 1, "--limit", 30, "--sift-clips", 2)
+    finished = run("paper1_slizovskaia.py", "--folder", "out", *options, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    summary = (tmp_path / "out" / "summary.md").read_text()
+    for network in ("CNN-AT", "MM-CNN", "VGGish"):
+        assert f"**{network}**" in summary
+        assert (tmp_path / "out" / f"{network}-histograms.png").stat().st_size > 10_000
+    assert summary.count("\n## ") == 3
+    tables = re.findall(r"(?:^\|.*\n)+", summary, re.MULTILINE)
+    for table in tables:
+        assert len({line.count("|") for line in table.splitlines()}) == 1
