@@ -10,6 +10,10 @@ from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
 from lightning_dissect.capture import Axis
 from lightning_dissect.features.bank import FeatureValues
 
+SMALLEST_MAP = 16
+"""An activation with fewer bins or frames is not compared as a map: it has next to no key points (kornia finds 0 to 4 in
+16×16), and its shapes are gone; what is left is compared frame by frame."""
+
 
 class Extent(NamedTuple):
     """How far the clips of a batch reach.
@@ -41,7 +45,7 @@ class Side(NamedTuple):
         clip: (B, units).
         frame: (B, units, frames) or ``None``.
         map: (b, units, frequency, time) of an activation or (b, frequency, time) of a feature, for the first b clips;
-            or ``None``.
+            or ``None``, also for an activation of fewer than 16 bins or frames.
     """
 
     clip: Tensor
@@ -67,7 +71,8 @@ def pool_activation(output: Tensor, axes: Sequence[Axis], extent: Extent) -> Sid
         )
     order: tuple[Axis, ...] = ("batch", "unit", "frequency", "time")
     ordered = output.permute([axes.index(axis) for axis in order if axis in axes])
-    maps = ordered[: extent.map_clips].to(torch.float32, copy=True) if ordered.ndim == 4 and extent.map_clips else None
+    has_maps = ordered.ndim == 4 and min(ordered.shape[2:]) >= SMALLEST_MAP and extent.map_clips > 0
+    maps = ordered[: extent.map_clips].to(torch.float32, copy=True) if has_maps else None
     if "frequency" in axes:
         ordered = ordered.mean(2, dtype=torch.float32)
     if "time" not in axes:
