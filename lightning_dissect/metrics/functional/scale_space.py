@@ -1,0 +1,179 @@
+"""Gaussian scale space of many small maps, as matrix products, and the extrema of its differences."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+LEVELS = 6
+"""Gaussian images an octave: three intervals, and what their differences need around them."""
+
+_SIGMA = 1.6
+_SMALLEST = 12
+_BORDER = 5
+
+
+class Octave(NamedTuple):
+    """Matrices that bring maps to one octave of the scale space.
+
+    Attributes:
+        rows: resizing, doubling, blurring and sampling along frequency, shape ``(6, h, H)``.
+        columns: the same along time, transposed, shape ``(6, W, w)``.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+
+class ScaleSpace(NamedTuple):
+    """Scale space of ``N`` maps.
+
+    Attributes:
+        gaussian: all Gaussian images, flat: octave by octave ``(6, h, N, w)``, which is what matrix products put out.
+        maps: N.
+        sizes: height and width of each octave.
+    """
+
+    gaussian: Tensor
+    maps: int
+    sizes: tuple[tuple[int, int], ...]
+
+
+class Extrema(NamedTuple):
+    """The strongest extrema of the differences of Gaussians of ``N`` maps, ``K`` slots a map, strongest first.
+
+    Attributes:
+        strength: magnitude of the difference, 0 in empty slots, shape ``(N, K)``.
+        octave: shape ``(N, K)``, integer.
+        level: 1 to 3, shape ``(N, K)``, integer.
+        row: on the octave's grid, shape ``(N, K)``, integer.
+        column: the same.
+    """
+
+    strength: Tensor
+    octave: Tensor
+    level: Tensor
+    row: Tensor
+    column: Tensor
+
+
+def sigma_at(level: Tensor) -> Tensor:
+    """Blur of a level, in pixels of its octave."""
+    return _SIGMA * torch.exp2(level / 3)
+
+
+@lru_cache(maxsize=32)
+def octaves(size: tuple[int, int], grid: tuple[int, int], device: torch.device) -> tuple[Octave, ...]:
+    """The octaves of maps of a size that are first brought to a grid bilinearly and then doubled (Lowe 2004).
+
+    A blurred and sampled image is linear in the map and separable, so that each level of each octave is two small
+    matrix products away from the map itself; nothing is enlarged on the way.
+
+    Args:
+        size: height and width of the maps.
+        grid: height and width of the grid.
+        device: where the matrices shall be.
+    """
+    built = []
+    octave = 0
+    while octave == 0 or min(2 * side >> octave for side in grid) >= _SMALLEST:
+        rows, columns = (_axis(length, side, octave) for length, side in zip(size, grid, strict=True))
+        built.append(Octave(rows.float().to(device), columns.mT.contiguous().float().to(device)))
+        octave += 1
+    return tuple(built)
+
+
+def scale_space(maps: Tensor, steps: tuple[Octave, ...]) -> ScaleSpace:
+    """Blur and sample maps.
+
+    Args:
+        maps: shape ``(N, H, W)``.
+        steps: from :func:`octaves`, for maps of this size.
+    """
+    count, height, width = maps.shape
+    sizes = tuple((step.rows.shape[1], step.columns.shape[2]) for step in steps)
+    space = ScaleSpace(maps.new_empty(sum(LEVELS * count * h * w for h, w in sizes)), count, sizes)
+    side_by_side = maps.transpose(0, 1).reshape(height, count * width)
+    for step, octave in zip(steps, split_octaves(space), strict=True):
+        half = (step.rows.flatten(0, 1) @ side_by_side).view(LEVELS, -1, width)
+        torch.bmm(half, step.columns, out=octave.view(LEVELS, len(half[0]), -1))
+    return space
+
+
+def split_octaves(space: ScaleSpace) -> list[Tensor]:
+    """Views ``(6, h, N, w)`` of the octaves."""
+    parts = space.gaussian.split([LEVELS * space.maps * h * w for h, w in space.sizes])
+    return [part.view(LEVELS, h, space.maps, w) for part, (h, w) in zip(parts, space.sizes, strict=True)]
+
+
+def strongest_extrema(space: ScaleSpace, slots: int, contrast: float) -> Extrema:
+    """Find points where the difference of Gaussians is larger in magnitude than at its 26 neighbours.
+
+    Args:
+        space: the scale space.
+        slots: extrema a map.
+        contrast: weakest magnitude that counts, for maps of range 1.
+
+    Returns:
+        The extrema. No edge or contrast is rejected otherwise: lines are what spectrograms are made of.
+    """
+    blocks, corners = [], []
+    for gaussian in split_octaves(space):
+        peaks = _peaks(gaussian)
+        height, width = (side // 2 * 2 for side in (peaks.shape[1], peaks.shape[3]))
+        # Of neighbours only one is an extremum: one of each 2 by 2 pixels and 3 levels tells all.
+        block = torch.cat([peaks[:, y:height:2, :, x:width:2] for y in (0, 1) for x in (0, 1)])
+        value, corner = block.max(0)
+        blocks.append(value.transpose(0, 1).flatten(1))
+        corners.append(corner.transpose(0, 1).flatten(1))
+    strength = torch.cat(blocks, 1)
+    found = strength.topk(min(slots, strength.shape[1]), 1)
+    corner = torch.cat(corners, 1).gather(1, found.indices)
+    ends = torch.tensor([part.shape[1] for part in blocks], device=corner.device).cumsum(0)
+    octave = torch.bucketize(found.indices, ends, right=True)
+    begin = torch.cat([ends.new_zeros(1), ends])[octave]
+    across = torch.tensor([width // 2 for _, width in space.sizes], device=corner.device)[octave]
+    row, column = (found.indices - begin) // across, (found.indices - begin) % across
+    pixel, level = corner // 3, corner % 3 + 1
+    strong = found.values.where(found.values > contrast, 0)
+    return Extrema(strong, octave, level, 2 * row + pixel // 2, 2 * column + pixel % 2)
+
+
+def _peaks(gaussian: Tensor) -> Tensor:
+    """Magnitude at extrema and 0 elsewhere, levels 1 to 3 of an octave: ``(6, h, N, w)`` to ``(3, h, N, w)``."""
+    magnitude = (gaussian[1:] - gaussian[:-1]).abs_()
+    around = torch.maximum(torch.maximum(magnitude[:-2], magnitude[1:-1]), magnitude[2:])
+    around = torch.maximum(torch.maximum(around[:, :-2], around[:, 1:-1]), around[:, 2:])
+    around = torch.maximum(torch.maximum(around[..., :-2], around[..., 1:-1]), around[..., 2:])
+    inside, cut = slice(_BORDER, -_BORDER), slice(_BORDER - 1, 1 - _BORDER)
+    inner = magnitude[1:-1, inside, :, inside]
+    peaks = torch.zeros_like(magnitude[1:-1])
+    torch.mul(inner, inner >= around[:, cut, :, cut], out=peaks[:, inside, :, inside])
+    return peaks
+
+
+def _axis(length: int, side: int, octave: int) -> Tensor:
+    """Matrices of one axis, shape ``(6, samples, length)``, float64."""
+    resize = torch.eye(length, dtype=torch.float64)
+    if side != length:
+        resize = interpolate(resize[None, None], (side, length), mode="bilinear", antialias=True)[0, 0]
+    position = torch.arange(2 * side, dtype=torch.float64) / 2
+    low = position.floor().long().clamp(max=side - 1)
+    share = (position - low).unsqueeze(1)
+    doubled = (1 - share) * resize[low] + share * resize[(low + 1).clamp(max=side - 1)]
+    centre = torch.arange(2 * side >> octave, dtype=torch.float64) * 2**octave
+    # The camera's blur of half a pixel is one pixel of the doubled image.
+    sigma = ((_SIGMA * 2**octave * torch.exp2(torch.arange(LEVELS, dtype=torch.float64) / 3)).square() - 1).sqrt()
+    reach = 2 * side
+    source = torch.arange(-reach, 2 * side + reach)
+    weight = torch.exp(-0.5 * ((source - centre[:, None]) / sigma[:, None, None]).square())
+    mirrored = source.remainder(4 * side - 2)
+    mirrored = torch.minimum(mirrored, 4 * side - 2 - mirrored)
+    blur = weight.new_zeros(LEVELS, len(centre), 2 * side).index_add_(2, mirrored, weight)
+    matrix = blur / blur.sum(-1, keepdim=True) @ doubled
+    # Tails too small to be felt in float32 would be denormal numbers, which slow processors down tenfold.
+    return matrix.where(matrix > 1e-9, 0)
