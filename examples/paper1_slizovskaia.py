@@ -1,8 +1,8 @@
 """Slizovskaia, Gómez and Haro 2019 on rendered instruments: trains the networks and answers the paper's three claims.
 
-    python examples/paper1_slizovskaia.py --folder paper1
+    python examples/paper1_slizovskaia.py
 
-writes figures, the tables of scores and `summary.md` into the folder. Each claim stands there beside what was found,
+writes figures, the tables of scores and `summary.md` into `--folder`. Each claim stands there beside what was found,
 with the score that chance gives, q-values, and an untrained network for comparison.
 """
 
@@ -231,7 +231,7 @@ def summary(results: dict[str, Study]) -> str:
 def main() -> None:
     """Parse the arguments, carry out the studies and write the summary."""
     parser = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--folder", type=Path, default=Path("paper1"), help="takes figures, tables and summary.md")
+    parser.add_argument("--folder", type=Path, default=Path("lightning_logs/paper1"), help="takes figures, tables and summary.md")
     parser.add_argument("--vggish", type=Path, help="PyTorch checkpoint of VGGish; default: train a small one")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--limit", type=int, default=480, help="clips to train on; a third as many to validate on")
