@@ -231,7 +231,9 @@ def summary(results: dict[str, Study]) -> str:
 def main() -> None:
     """Parse the arguments, carry out the studies and write the summary."""
     parser = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--folder", type=Path, default=Path("lightning_logs/paper1"), help="takes figures, tables and summary.md")
+    parser.add_argument(
+        "--folder", type=Path, default=Path("lightning_logs/paper1"), help="takes figures, tables and summary.md"
+    )
     parser.add_argument("--vggish", type=Path, help="PyTorch checkpoint of VGGish; default: train a small one")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--limit", type=int, default=480, help="clips to train on; a third as many to validate on")
