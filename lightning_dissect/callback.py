@@ -41,8 +41,9 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
 
     It watches layers while the validation batches go through the network, computes the features of the same audio on
     the same device, and compares each unit with each feature. At the end of the run the scores go to every logger of
-    the trainer and, as a Parquet file, into ``dissect/`` beside the logger's files (or nowhere, if the trainer has no
-    logger). Training is left as it would be without the callback, to the bit.
+    the trainer and, as a Parquet file, into ``dissect/`` beside the logger's files (a trainer's second callback writes
+    into ``dissect2/``; without a logger nothing is written). Training is left as it would be without the callback, to
+    the bit.
 
     Args:
         sample_rate: of the audio, in Hz.
@@ -197,17 +198,23 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             )
         step = trainer.global_step
         self.scores = run.scores(trainer.current_epoch, step, self._settings(run))
-        folder = trainer.log_dir or trainer.default_root_dir
+        folder = Path(trainer.log_dir or trainer.default_root_dir)
         if trainer.is_global_zero and trainer.loggers and not trainer.fast_dev_run:
-            self.scores.save(Path(folder) / "dissect" / f"epoch={trainer.current_epoch:04d}-step={step:08d}.parquet")
-            loggers.write(trainer.loggers, self.scores, self._figures(run, self.scores), step)
+            name = self._name(trainer)
+            self.scores.save(folder / name / f"epoch={trainer.current_epoch:04d}-step={step:08d}.parquet")
+            loggers.write(trainer.loggers, self.scores, self._figures(run, self.scores), name, step)
 
     def _figures(self, run: Dissection, scores: Scores) -> dict[str, Figure]:
         table = scores.last()
-        figures = {"dissect/overview": overview(scores.labels(), list(self._bank.names))}
-        figures |= {f"dissect/{layer}": heat_map(table, layer) for layer in table["layer"].astype(str).unique()}
+        figures = {"/overview": overview(scores.labels(), list(self._bank.names))}
+        figures |= {f"/{layer}": heat_map(table, layer) for layer in table["layer"].astype(str).unique()}
         matches = best_matches(table, run.examples, self._metrics)
-        return figures | {f"dissect.{layer}/sift": figure for layer, figure in matches.items()}
+        return figures | {f".{layer}/sift": figure for layer, figure in matches.items()}
+
+    def _name(self, trainer: Any) -> str:
+        """``dissect``, or ``dissect2``, … for a trainer's second callback, so that neither overwrites the other."""
+        mine = [callback for callback in trainer.callbacks if isinstance(callback, DissectCallback)]
+        return "dissect" if mine[0] is self else f"dissect{mine.index(self) + 1}"
 
     def _settings(self, run: Dissection) -> dict[str, Any]:
         packages = ("lightning-dissect", "torch", "pytorch-lightning", "torchmetrics", "kornia")

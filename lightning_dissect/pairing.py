@@ -11,7 +11,7 @@ from lightning_dissect.capture import Axis
 from lightning_dissect.features.bank import FeatureValues
 
 SMALLEST_MAP = 16
-"""An activation with fewer bins or frames is not compared as a map: it has next to no key points (kornia finds 0 to 4 in
+"""An activation with fewer bins or frames is not compared as a map: it has next to no key points (0 to 4 in
 16×16), and its shapes are gone; what is left is compared frame by frame."""
 
 

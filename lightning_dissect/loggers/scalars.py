@@ -6,33 +6,35 @@ import pandas as pd
 
 from lightning_dissect.scores import Scores, base_feature
 
-PREFIX = "dissect"
 
-
-def summarise(scores: Scores) -> dict[str, float]:
+def summarise(scores: Scores, name: str = "dissect") -> dict[str, float]:
     """The scalars of a run by tag.
 
     ``dissect.<layer>/<feature>/<metric>.<level>/best``, ``…/mean`` and ``…/supported``: the score of the best
     supported unit, the mean over units, and the number of units with q < 0.05; and ``dissect/labelled_units/<layer>``:
     the number of units that have a label at all. With several data loaders, ``.dataloader<index>`` follows the level.
+
+    Args:
+        scores: the scores of one run.
+        name: what all tags begin with.
     """
     labels = scores.labels()
     labelled = labels["feature"].notna().groupby(labels["layer"].astype(str), sort=False).sum()
-    found = {f"{PREFIX}/labelled_units/{layer}": float(count) for layer, count in labelled.items()}
+    found = {f"{name}/labelled_units/{layer}": float(count) for layer, count in labelled.items()}
     summary = scores.summary()
-    for tag, *values in zip(tags(summary), summary["best"], summary["mean"], summary["supported"], strict=True):
-        for name, value in zip(("best", "mean", "supported"), values, strict=True):
-            found[f"{tag}/{name}"] = float(value)
+    for tag, *values in zip(tags(summary, name), summary["best"], summary["mean"], summary["supported"], strict=True):
+        for kind, value in zip(("best", "mean", "supported"), values, strict=True):
+            found[f"{tag}/{kind}"] = float(value)
     return found
 
 
-def tags(rows: pd.DataFrame) -> pd.Series:
+def tags(rows: pd.DataFrame, name: str) -> pd.Series:
     """The tag of each row of a table of scores; the rows of one feature (``chroma[A]``, …) share it."""
     names = rows[["layer", "metric", "level", "dataloader"]].astype(str).assign(feature=base_feature(rows["feature"]))
-    tag = PREFIX + "." + names["layer"] + "/" + names["feature"] + "/" + names["metric"] + "." + names["level"]
+    tag = name + "." + names["layer"] + "/" + names["feature"] + "/" + names["metric"] + "." + names["level"]
     return tag + ".dataloader" + names["dataloader"] if names["dataloader"].nunique() > 1 else tag
 
 
-def write(logger: Any, scores: Scores, step: int) -> None:
+def write(logger: Any, scores: Scores, name: str, step: int) -> None:
     """Give a logger the scalars, through the method that every Lightning logger has."""
-    logger.log_metrics(summarise(scores), step=step)
+    logger.log_metrics(summarise(scores, name), step=step)
