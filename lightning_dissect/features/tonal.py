@@ -12,8 +12,6 @@ from lightning_dissect.features.feature import Feature, Level, feature
 from lightning_dissect.features.functional.chroma import cqt_to_chroma, tonnetz, tuned_chroma_filters
 from lightning_dissect.features.functional.cqt import (
     C1,
-    CQTPlan,
-    Octave,
     cqt_from_plan,
     cqt_plan,
     estimate_tuning_index,
@@ -117,21 +115,26 @@ class _ConstantQ(Feature):
             gamma=self.gamma,
             tunings=(self.tuning,) if self.tuning is not None else tuple(tuning_values().tolist()),
         )
-        self._octaves = [octave._replace(filters=octave.filters[:0]) for octave in plan.octaves]
-        self._downsample = plan.downsample
-        for number, octave in enumerate(plan.octaves):
-            self.register_buffer(f"filters_{number}", octave.filters, persistent=False)
+        # Octaves share filters; each tensor becomes a buffer once.
+        banks = list({id(octave.filters): octave.filters for octave in plan.octaves}.values())
+        self._places = [next(k for k, bank in enumerate(banks) if bank is octave.filters) for octave in plan.octaves]
+        self._plan = plan._replace(octaves=tuple(octave._replace(filters=torch.empty(0)) for octave in plan.octaves))
+        for place, bank in enumerate(banks):
+            self.register_buffer(f"filters_{place}", bank, persistent=False)
         self.register_buffer("scale", plan.scale.float(), persistent=False)
 
     def _magnitude(self, clips: Clips) -> Tensor:
         """Return magnitudes, shape ``(clips, bins, frames)``, zero past each clip's frames."""
-        octaves: list[Octave] = [
-            octave._replace(filters=self.get_buffer(f"filters_{number}")) for number, octave in enumerate(self._octaves)
-        ]
-        plan = CQTPlan(self._downsample, tuple(octaves), self.get_buffer("scale"))
+        octaves = (
+            octave._replace(filters=self.get_buffer(f"filters_{place}"))
+            for octave, place in zip(self._plan.octaves, self._places, strict=True)
+        )
+        plan = self._plan._replace(octaves=tuple(octaves), scale=self.get_buffer("scale"))
         index = None
         if self.tuning is None:
-            index = estimate_tuning_index(clips.waveform, sr=clips.sample_rate, bins_per_octave=self.bins_per_octave)
+            index = estimate_tuning_index(
+                clips.waveform, sr=clips.sample_rate, bins_per_octave=self.bins_per_octave, lengths=clips.lengths
+            )
         magnitude = cqt_from_plan(clips.waveform, plan, index, clips.lengths).abs()
         return magnitude if clips.frame_mask is None else torch.where(clips.frame_mask[:, None], magnitude, 0.0)
 

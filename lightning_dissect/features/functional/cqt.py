@@ -19,6 +19,7 @@ from lightning_dissect.features.functional.spectrum import (
     check_lengths,
     check_rate,
     frame_mask,
+    spectrogram,
     stft,
     trim,
 )
@@ -43,13 +44,16 @@ class Octave(NamedTuple):
     """The filters of one octave, and how they are applied.
 
     Attributes:
-        filters: Spectra of the filters, shape ``(tunings, bins, 1 + n_fft // 2)``, complex.
+        filters: Spectra of the filters, shape ``(tunings, bins, 1 + n_fft // 2)``, complex. Octaves at half the rate
+            of the one above have its filters, the same tensor.
+        gain: Factor that makes up for the lower rate.
         n_fft: Samples of a frame.
         hop_length: Samples between frames.
         halve: Whether the signal is brought to half its rate for the octave below.
     """
 
     filters: Tensor
+    gain: float
     n_fft: int
     hop_length: int
     halve: bool
@@ -176,7 +180,9 @@ def vqt(
         tunings=tunings,
         gamma=gamma,
     )
-    index = None if tuning is not None else estimate_tuning_index(y, sr=sr, bins_per_octave=bins_per_octave)
+    index = None
+    if tuning is None:
+        index = estimate_tuning_index(y, sr=sr, bins_per_octave=bins_per_octave, lengths=lengths)
     response = cqt_from_plan(y, plan, index, lengths)
     if lengths is None:
         return response
@@ -184,9 +190,10 @@ def vqt(
     return torch.where(frame_mask(valid, response.shape[-1])[..., None, :], response, 0.0)
 
 
-def estimate_tuning_index(y: Tensor, *, sr: float, bins_per_octave: int) -> Tensor:
+def estimate_tuning_index(y: Tensor, *, sr: float, bins_per_octave: int, lengths: Tensor | None = None) -> Tensor:
     """Return the index of each clip's tuning, estimated from the magnitude spectrum with librosa's default frames."""
-    return tuning_index(stft(y).abs(), sr=sr, n_fft=2048, bins_per_octave=bins_per_octave)
+    S, n_fft, _ = spectrogram(y, None, n_fft=2048, hop_length=512, power=1, lengths=lengths)
+    return tuning_index(S, sr=sr, n_fft=n_fft, bins_per_octave=bins_per_octave)
 
 
 def cqt_from_plan(y: Tensor, plan: CQTPlan, tuning: Tensor | None = None, lengths: Tensor | None = None) -> Tensor:
@@ -207,7 +214,7 @@ def cqt_from_plan(y: Tensor, plan: CQTPlan, tuning: Tensor | None = None, length
         filters = octave.filters.to(y.device)
         filters = (filters[0] if tuning is None else filters[tuning]).to(torch.promote_types(y.dtype, torch.complex64))
         spectra = stft(signal, n_fft=octave.n_fft, hop_length=octave.hop_length, window="ones")
-        responses.append(filters @ spectra)
+        responses.append((filters @ spectra) * octave.gain)
         if octave.halve:
             signal, lengths = decimate(signal, 2, lengths)
     n_frames = min(response.shape[-1] for response in responses)
@@ -216,7 +223,7 @@ def cqt_from_plan(y: Tensor, plan: CQTPlan, tuning: Tensor | None = None, length
     return stacked * (scale[0] if tuning is None else scale[tuning])[..., None]
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=16)
 def cqt_plan(
     *,
     sr: float,
@@ -257,12 +264,15 @@ def cqt_plan(
     spare_hops = max(0, (hop_length & -hop_length).bit_length() - n_octaves)
     downsample = 2 ** min(spare_octaves, spare_hops)
     top_rate, hop = sr / downsample, hop_length // downsample
-    octaves, rate, top = [], top_rate, n_bins
+    octaves: list[Octave] = []
+    rate, top = top_rate, n_bins
     while top > 0:
         bottom = max(top - bins_per_octave, 0)
-        filters, n_fft = _filters(frequencies[:, bottom:top], rate, alpha, gamma)
+        same = gamma == 0 and octaves and octaves[-1].halve and top - bottom == octaves[-1].filters.shape[1]
+        if not same:
+            filters, n_fft = _filters(frequencies[:, bottom:top], rate, alpha, gamma)
         halve = hop % 2 == 0
-        octaves.append(Octave(torch.from_numpy(filters * math.sqrt(top_rate / rate)), n_fft, hop, halve))
+        octaves.append(Octave(filters, math.sqrt(top_rate / rate), n_fft, hop, halve))
         rate, hop, top = (rate / 2, hop // 2, bottom) if halve else (rate, hop, bottom)
     return CQTPlan(downsample, tuple(octaves), torch.from_numpy(np.sqrt((alpha * frequencies + gamma) / top_rate)))
 
@@ -278,7 +288,7 @@ def highest_octave(sr: float, bins_per_octave: int) -> int:
     return max(math.floor(math.log2(sr / 2 / reach)), 0)
 
 
-def _filters(frequencies: np.ndarray, rate: float, alpha: float, gamma: float) -> tuple[np.ndarray, int]:
+def _filters(frequencies: np.ndarray, rate: float, alpha: float, gamma: float) -> tuple[Tensor, int]:
     """Return the sparse spectra of the wavelets at ``(tunings, bins)`` frequencies, and their common size."""
     lengths = rate / (alpha * frequencies + gamma)
     n_fft = 1 << math.ceil(math.log2(lengths.max()))
@@ -296,7 +306,7 @@ def _filters(frequencies: np.ndarray, rate: float, alpha: float, gamma: float) -
     share = np.cumsum(order / order.sum(axis=-1, keepdims=True), axis=-1)
     first_kept = np.argmax(share >= _SPARSITY, axis=-1)
     threshold = np.take_along_axis(order, first_kept[..., None], axis=-1)
-    return np.where(magnitude >= threshold, spectra, 0).astype(np.complex64), n_fft
+    return torch.from_numpy(np.where(magnitude >= threshold, spectra, 0).astype(np.complex64)), n_fft
 
 
 def decimate(y: Tensor, factor: int, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
