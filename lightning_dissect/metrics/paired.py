@@ -15,7 +15,10 @@ from lightning_dissect.metrics.similarity import Similarity, SimilarityMetric, c
 
 
 class _Clips(NamedTuple):
-    """Clips to compare: two tensors with time last and the mask of its valid frames, or two prepared named tuples."""
+    """Clips to compare: two tensors with time last and the mask of its valid frames; or two prepared named tuples.
+
+    Of prepared ones, the mask is whatever the metric makes of it: one tensor, never None.
+    """
 
     activations: Any
     features: Any
@@ -31,7 +34,8 @@ class PairedMetric(SimilarityMetric):
     activations with each other's feature, ``effect`` the difference to their own, and the p-value tests the effect
     over pairs. Swapping both ways cancels what a clip's activation or feature does to its scores whatever it is
     compared with (a busy map matches everything a little), and makes effects of different pairs independent, as the
-    t-test asks. Score, null and p-value do not depend on the size of batches.
+    t-test asks. Score, null and p-value do not depend on the size of batches. Where clips are padded, both sides of an effect are over the frames that
+    the pair has in common, or a long clip would differ from a pair for its length alone; the score is over all frames.
 
     Subclasses implement ``_similarity``.
     """
@@ -60,10 +64,17 @@ class PairedMetric(SimilarityMetric):
         self._waiting = _clone(_take(clips, slice(paired, None))) if paired < len(clips.score) else None
 
     def _compare_pairs(self, first: _Clips, second: _Clips) -> tuple[Tensor, Tensor]:
+        """Mean own and mean swapped score of each pair, both over the frames that are valid in both clips."""
         own = 0.5 * (first.score + second.score)
         if not len(own):
             return own, own
-        both = None if first.mask is None or second.mask is None else first.mask & second.mask
+        both = None
+        if first.mask is not None and second.mask is not None:
+            both = torch.minimum(first.mask, second.mask)
+            own = 0.5 * (
+                self._similarity(first.activations, first.features, both)
+                + self._similarity(second.activations, second.features, both)
+            )
         forth = self._similarity(first.activations, second.features, both)
         back = self._similarity(second.activations, first.features, both)
         return own, 0.5 * (forth + back)
@@ -102,7 +113,10 @@ def _join(first: _Clips, second: _Clips) -> _Clips:
             type(b)(*(torch.cat([s.to(device), t]) for s, t in zip(a, b, strict=True)))
             for a, b in ((first.activations, second.activations), (first.features, second.features))
         )
-        return _Clips(activations, features, None, torch.cat([first.score.to(device), second.score]))
+        mask, score = (
+            torch.cat([a.to(device), b]) for a, b in ((first.mask, second.mask), (first.score, second.score))
+        )
+        return _Clips(activations, features, mask, score)
     frames = max(first.activations.shape[-1], second.activations.shape[-1])
     whole = first.mask is None and second.mask is None and first.activations.shape[-1] == second.activations.shape[-1]
     first, second = (_pad_to(clips, frames, device, whole) for clips in (first, second))

@@ -105,13 +105,14 @@ class SIFTSimilarity(PairedMetric):
         if isinstance(activations, Tensor) or isinstance(features, Tensor):
             raise ValueError("activations and features should both be maps or both be prepared key points")
         check_same_clips(activations.filled, features.filled, (3, 3))
-        if mask is not None:
-            end = mask.float().mean(-1)
-            activations, features = _end_at(activations, end), _end_at(features, end)
         with full_precision(activations.descriptors):
-            self._update_pairs(activations, features, None)
+            ends = activations.reach.new_ones(len(activations.reach)) if mask is None else mask.float().mean(-1)
+            self._update_pairs(activations, features, ends)
 
     def _similarity(self, activations: KeyPoints, features: KeyPoints, mask: Tensor | None) -> Tensor:
+        """Match rate of the key points before the clips' ends, which are given as a part of the maps' width."""
+        if mask is not None:
+            activations, features = _end_at(activations, mask), _end_at(features, mask)
         return match_rate(activations, features, self.ratio).unsqueeze(-1)
 
     def compute(self) -> Similarity:
