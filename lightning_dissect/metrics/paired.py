@@ -29,13 +29,15 @@ class _Clips(NamedTuple):
 class PairedMetric(SimilarityMetric):
     """A metric whose score is the mean over clips of a similarity within the clip.
 
-    Clips are taken two by two in their order, over the borders of batches: a batch's odd clip waits for the next
-    batch (its data stays on the device, outside torchmetrics' states). ``null`` is the mean similarity of a pair's
-    activations with each other's feature, ``effect`` the difference to their own, and the p-value tests the effect
-    over pairs. Swapping both ways cancels what a clip's activation or feature does to its scores whatever it is
-    compared with (a busy map matches everything a little), and makes effects of different pairs independent, as the
-    t-test asks. Score, null and p-value do not depend on the size of batches. Where clips are padded, both sides of an effect are over the frames that
-    the pair has in common, or a long clip would differ from a pair for its length alone; the score is over all frames.
+    Clips are taken two by two in their order, over the borders of batches: a batch's odd clip waits for the next batch
+    (its data stays on the device, outside torchmetrics' states). ``null`` is the mean similarity of a pair's
+    activations with each other's feature, ``effect`` the difference to their own, and the p-value tests the effect over
+    pairs. Swapping both ways cancels what a clip's activation or feature does to its scores whatever it is compared
+    with (a busy map matches everything a little), and makes effects of different pairs independent, as the t-test asks.
+    Score, null and p-value do not depend on the size of batches.
+
+    Where clips are padded, both sides of an effect are over the frames that the pair has in common, or a long clip
+    would differ from the pair for its length alone; the score is over all frames.
 
     Subclasses implement ``_similarity``.
     """
@@ -113,9 +115,9 @@ def _join(first: _Clips, second: _Clips) -> _Clips:
             type(b)(*(torch.cat([s.to(device), t]) for s, t in zip(a, b, strict=True)))
             for a, b in ((first.activations, second.activations), (first.features, second.features))
         )
-        mask, score = (
-            torch.cat([a.to(device), b]) for a, b in ((first.mask, second.mask), (first.score, second.score))
-        )
+        assert first.mask is not None
+        assert second.mask is not None
+        mask, score = torch.cat([first.mask.to(device), second.mask]), torch.cat([first.score.to(device), second.score])
         return _Clips(activations, features, mask, score)
     frames = max(first.activations.shape[-1], second.activations.shape[-1])
     whole = first.mask is None and second.mask is None and first.activations.shape[-1] == second.activations.shape[-1]

@@ -167,14 +167,14 @@ def plain_frames(x, f, lengths=None):
     n = len(x)
     lengths = lengths or [x.shape[-1]] * n
 
-    def r(i, j):
-        end = min(lengths[i], lengths[j])
+    def r(i, j, other=None):
+        end = min(lengths[i], lengths[j], lengths[j if other is None else other])
         return np.corrcoef(x[i, :, :end].double(), f[j, :, :end].double())[: x.shape[1], x.shape[1] :]
 
     own = np.stack([r(i, i) for i in range(n)])
     pairs = [(i, i + 1) for i in range(0, n - 1, 2)]
     null = np.stack([(r(i, j) + r(j, i)) / 2 for i, j in pairs])
-    effect = np.stack([(own[i] + own[j]) / 2 for i, j in pairs]) - null
+    effect = np.stack([(r(i, i, j) + r(j, j, i)) / 2 for i, j in pairs]) - null
     return own, null, effect
 
 
