@@ -87,7 +87,7 @@ def _draw_feature(axes: "Axes", feature: Feature, values: FeatureValues, analysi
     seconds = torch.arange(data.shape[-1]) * analysis.hop_length / analysis.sample_rate
     for name, row in zip(values.rows, data, strict=True):
         if feature.level == "frame":
-            axes.plot(seconds, row, label=name)
+            axes.plot(seconds.numpy(), row.numpy(), label=name)
         else:
             axes.axhline(float(row), label=f"{name} = {float(row):.3g}")
     axes.set(ylabel=feature.unit or feature.name, title=label)
@@ -99,7 +99,7 @@ def _draw_map(axes: "Axes", rows: Tensor, ticks: tuple[list[float], list[str]], 
     """Draw rows × frames with time in seconds, each frame around its centre."""
     half = analysis.hop_length / analysis.sample_rate / 2
     extent = (-half, (2 * rows.shape[1] - 1) * half, -0.5, rows.shape[0] - 0.5)
-    image = axes.imshow(rows.cpu(), origin="lower", aspect="auto", interpolation="nearest", extent=extent)
+    image = axes.imshow(rows.cpu().numpy(), origin="lower", aspect="auto", interpolation="nearest", extent=extent)
     axes.set_yticks(*ticks)
     axes.figure.colorbar(image, ax=axes, label=unit, pad=0.01)
 

@@ -44,8 +44,9 @@ class Octave(NamedTuple):
     """The filters of one octave, and how they are applied.
 
     Attributes:
-        filters: Spectra of the filters, shape ``(tunings, bins, 1 + n_fft // 2)``, complex. Octaves at half the rate
+        filters: Spectra of the filters, shape ``(tunings, bins, width)``, complex. Octaves at half the rate
             of the one above have its filters, the same tensor.
+        first_bin: The spectrum's bin at which the filters start.
         gain: Factor that makes up for the lower rate.
         n_fft: Samples of a frame.
         hop_length: Samples between frames.
@@ -53,6 +54,7 @@ class Octave(NamedTuple):
     """
 
     filters: Tensor
+    first_bin: int
     gain: float
     n_fft: int
     hop_length: int
@@ -214,10 +216,12 @@ def cqt_from_plan(y: Tensor, plan: CQTPlan, tuning: Tensor | None = None, length
         filters = octave.filters.to(y.device)
         filters = (filters[0] if tuning is None else filters[tuning]).to(torch.promote_types(y.dtype, torch.complex64))
         spectra = stft(signal, n_fft=octave.n_fft, hop_length=octave.hop_length, window="ones")
-        responses.append((filters @ spectra) * octave.gain)
+        band = spectra[..., octave.first_bin : octave.first_bin + filters.shape[-1], :]
+        responses.append((filters @ band) * octave.gain)
         if octave.halve:
             signal, lengths = decimate(signal, 2, lengths)
-    n_frames = min(response.shape[-1] for response in responses)
+    # Octaves at lower rates, whose lengths are rounded up, may have a frame more.
+    n_frames = 1 + y.shape[-1] // (plan.octaves[0].hop_length * plan.downsample)
     stacked = torch.cat([response[..., :n_frames] for response in reversed(responses)], dim=-2)
     scale = plan.scale.to(y)
     return stacked * (scale[0] if tuning is None else scale[tuning])[..., None]
@@ -270,9 +274,9 @@ def cqt_plan(
         bottom = max(top - bins_per_octave, 0)
         same = gamma == 0 and octaves and octaves[-1].halve and top - bottom == octaves[-1].filters.shape[1]
         if not same:
-            filters, n_fft = _filters(frequencies[:, bottom:top], rate, alpha, gamma)
+            filters, first_bin, n_fft = _filters(frequencies[:, bottom:top], rate, alpha, gamma)
         halve = hop % 2 == 0
-        octaves.append(Octave(filters, math.sqrt(top_rate / rate), n_fft, hop, halve))
+        octaves.append(Octave(filters, first_bin, math.sqrt(top_rate / rate), n_fft, hop, halve))
         rate, hop, top = (rate / 2, hop // 2, bottom) if halve else (rate, hop, bottom)
     return CQTPlan(downsample, tuple(octaves), torch.from_numpy(np.sqrt((alpha * frequencies + gamma) / top_rate)))
 
@@ -288,25 +292,33 @@ def highest_octave(sr: float, bins_per_octave: int) -> int:
     return max(math.floor(math.log2(sr / 2 / reach)), 0)
 
 
-def _filters(frequencies: np.ndarray, rate: float, alpha: float, gamma: float) -> tuple[Tensor, int]:
-    """Return the sparse spectra of the wavelets at ``(tunings, bins)`` frequencies, and their common size."""
+def _filters(frequencies: np.ndarray, rate: float, alpha: float, gamma: float) -> tuple[Tensor, int, int]:
+    """Return the spectra of the wavelets at ``(tunings, bins)`` frequencies, their first bin and their common size."""
     lengths = rate / (alpha * frequencies + gamma)
     n_fft = 1 << math.ceil(math.log2(lengths.max()))
-    wavelets = np.zeros((*frequencies.shape, n_fft), dtype=np.complex64)
-    for place in np.ndindex(frequencies.shape):
-        length = float(lengths[place])
+    banks = [_sparse_spectra(row, length, rate, n_fft) for row, length in zip(frequencies, lengths, strict=True)]
+    used = [np.flatnonzero(np.abs(bank).max(axis=0)) for bank in banks]
+    first, last = min(int(bins[0]) for bins in used), max(int(bins[-1]) for bins in used)
+    # One octave lies in a narrow band: only its bins are kept.
+    return torch.from_numpy(np.stack([bank[:, first : last + 1] for bank in banks])), first, n_fft
+
+
+def _sparse_spectra(frequencies: np.ndarray, lengths: np.ndarray, rate: float, n_fft: int) -> np.ndarray:
+    """Return spectra of Hann-windowed tones, shape ``(bins, 1 + n_fft // 2)``, without their smallest coefficients."""
+    wavelets = np.zeros((len(frequencies), n_fft), dtype=np.complex64)
+    for wavelet, frequency, length in zip(wavelets, frequencies, lengths.tolist(), strict=True):
         time = np.arange(-length // 2, length // 2)
         window = torch.hann_window(len(time), dtype=torch.float64).numpy()
-        wavelet = np.exp(2j * np.pi * frequencies[place] / rate * time) * window
+        tone = np.exp(2j * np.pi * frequency / rate * time) * window
         start = (n_fft - len(time)) // 2
-        wavelets[place][start : start + len(time)] = wavelet / np.abs(wavelet).sum() * (length / n_fft)
-    spectra = np.fft.fft(wavelets)[..., : n_fft // 2 + 1].astype(np.complex64)
+        wavelet[start : start + len(time)] = tone / np.abs(tone).sum() * (length / n_fft)
+    spectra = np.fft.fft(wavelets)[:, : n_fft // 2 + 1].astype(np.complex64)
     magnitude = np.abs(spectra)
     order = np.sort(magnitude, axis=-1)
     share = np.cumsum(order / order.sum(axis=-1, keepdims=True), axis=-1)
     first_kept = np.argmax(share >= _SPARSITY, axis=-1)
-    threshold = np.take_along_axis(order, first_kept[..., None], axis=-1)
-    return torch.from_numpy(np.where(magnitude >= threshold, spectra, 0).astype(np.complex64)), n_fft
+    threshold = np.take_along_axis(order, first_kept[:, None], axis=-1)
+    return np.where(magnitude >= threshold, spectra, 0)
 
 
 def decimate(y: Tensor, factor: int, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

@@ -1,0 +1,220 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from lightning_dissect.features import (
+    Chroma,
+    Clips,
+    Feature,
+    FeatureBank,
+    FrequencyAxis,
+    HarmonicSpectrogram,
+    feature,
+    feature_names,
+    make_feature,
+)
+from lightning_dissect.features.feature import _REGISTRY
+
+EVERY = [name for name in feature_names() if name != "vqt_nnaudio"]
+"""All features but the one that takes no padded batches."""
+
+
+@pytest.fixture(scope="module")
+def audio(phrases: Callable[..., np.ndarray]) -> Tensor:
+    """Six clips of 1.5 s: four phrases at different levels, silence, and a constant."""
+    clips = torch.from_numpy(phrases(6, 1.5))
+    clips[1] *= 1e-3
+    clips[2] *= 30
+    clips[4], clips[5] = 0, 0.5
+    return clips
+
+
+def tolerance(reference: Tensor) -> float:
+    """2e-6 of the largest value: sums over a batch and over a clip run in another order."""
+    return max(2e-6 * reference.abs().max().item(), 1e-6)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_batch_equals_its_clips_whatever_else_is_in_it(name: str, audio: Tensor) -> None:
+    bank = FeatureBank([name], 22_050)
+    lengths = torch.tensor([33_075, 9_999, 15_360, 700, 33_075, 1])
+    spoilt = audio.clone()
+    for clip, length in zip(spoilt, lengths, strict=True):
+        clip[length:] = torch.nan  # what lies beyond a clip's end must not matter
+    spoilt[0, 100] = torch.inf
+    batch = bank(spoilt, lengths)[name]
+    assert batch.values[0].isnan().all()
+    for clip, length, values in list(zip(audio, lengths, batch.values, strict=True))[1:]:
+        alone = bank(clip[None, :length])[name].values[0]
+        same = values if batch.level == "clip" else values[:, : alone.shape[1]]
+        # 1e-6 of the largest amplitude is 1 % of one that is 80 dB below, the floor of these maps: 0.1 dB.
+        near_floor = name in ("cqt", "vqt", "cqt_nnaudio")
+        torch.testing.assert_close(same, alone, rtol=0, atol=0.1 if near_floor else tolerance(alone))
+
+
+@pytest.mark.parametrize("name", feature_names())
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_values_are_float32_whatever_the_precision_around(name: str, dtype: torch.dtype, audio: Tensor) -> None:
+    bank = FeatureBank([name], 22_050)
+    clips = audio[:2].to(dtype)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        values = bank(clips)[name].values
+    assert values.dtype == torch.float32
+    assert torch.equal(values.nan_to_num(), bank(clips.float())[name].values.nan_to_num())
+
+
+@pytest.mark.parametrize("name", feature_names())
+def test_shapes_rows_and_masks_are_as_declared(name: str, audio: Tensor) -> None:
+    bank = FeatureBank([name], 22_050, hop_length=400)
+    values = bank(audio)[name]
+    declared = make_feature(name)
+    assert values.level == declared.level
+    assert values.mask is None
+    assert values.values.shape[0] == len(audio)
+    assert values.values.shape[2:] == (() if values.level == "clip" else (bank.frames(audio.shape[1]),))
+    if values.rows:
+        assert values.values.shape[1] == len(values.rows) == len(set(values.rows))
+        assert all(row.split("[")[0] == name for row in values.rows)
+
+
+def test_frames_past_a_clips_end_are_masked_and_zero(audio: Tensor) -> None:
+    bank = FeatureBank(["rms", "chroma", "onset_rate"], 22_050)
+    result = bank(audio[:2], torch.tensor([33_075, 5_120]))
+    assert result["onset_rate"].mask is None
+    assert result["rms"].mask is not None
+    assert result["rms"].mask.sum(dim=1).tolist() == [bank.frames(33_075), 11]
+    assert (result["rms"].values[1, 0, 11:] == 0).all()
+    assert (result["chroma"].values[1, :, 11:] == 0).all()
+
+
+def test_spectrum_and_decomposition_are_computed_once(audio: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    for name in ("stft", "hpss"):
+        original = getattr(__import__("lightning_dissect.features.clips", fromlist=[name]), name)
+
+        def counted(*args: object, _original: Callable[..., object] = original, **options: object) -> object:
+            calls.append(_original.__name__)
+            return _original(*args, **options)
+
+        monkeypatch.setattr(f"lightning_dissect.features.clips.{name}", counted)
+    FeatureBank(["harmonic", "percussive", "chroma", "mfcc", "centroid", "rolloff", "mel"], 22_050)(audio)
+    assert sorted(calls) == ["hpss", "stft"]
+
+
+def test_gradients_flow_through_every_differentiable_feature(audio: Tensor) -> None:
+    names = ["harmonic", "percussive", "loudness", "rms", "centroid", "bandwidth", "flatness", "mfcc", "mel", "cqt"]
+    clips = audio[:2].clone().requires_grad_()
+    bank = FeatureBank([*names, Chroma(tuning=0.0)], 22_050)
+    for values in bank(clips).values():
+        (gradient,) = torch.autograd.grad(values.values.square().mean(), clips, retain_graph=True)
+        assert gradient.isfinite().all()
+        assert gradient.abs().max() > 0
+
+
+def test_maps_are_on_the_networks_axis(audio: Tensor) -> None:
+    axis = FrequencyAxis("log", n_bins=60, f_min=50.0, f_max=8_000.0)
+    bank = FeatureBank([HarmonicSpectrogram(), "mel"], 22_050, frequency=axis)
+    tone = torch.sin(2 * torch.pi * 1_000 * torch.arange(22_050) / 22_050)[None]
+    for values in bank(tone).values():
+        assert values.values.shape[1] == 60
+        loudest = values.values[0, :, 20].argmax()
+        assert abs(axis.frequencies(22_050)[loudest].item() - 1_000) < 50
+
+
+def test_a_feature_from_a_function() -> None:
+    @feature("crest", level="frame", unit="ratio")
+    def crest(clips: Clips) -> Tensor:
+        return clips.magnitude.amax(dim=1) / clips.magnitude.mean(dim=1).clamp(min=1e-9)
+
+    try:
+        values = FeatureBank(["crest", "rms"], 8_000)(torch.randn(3, 4_000))["crest"]
+        assert values.rows == ("crest",)
+        assert values.values.shape == (3, 1, 8)
+    finally:
+        del _REGISTRY["crest"]
+
+
+def test_a_feature_from_a_class() -> None:
+    @feature("halves")
+    class Halves(Feature):
+        level = "frame"
+        row_names = ("low", "high")
+
+        def forward(self, clips: Clips) -> Tensor:
+            return torch.stack([part.sum(dim=1) for part in clips.power.tensor_split(2, dim=1)], dim=1)
+
+    try:
+        values = FeatureBank([Halves()], 8_000)(torch.randn(3, 4_000))["halves"]
+        assert values.rows == ("halves[low]", "halves[high]")
+        assert values.values.shape == (3, 2, 8)
+    finally:
+        del _REGISTRY["halves"]
+
+
+def test_a_feature_of_another_shape_than_declared_is_named() -> None:
+    @feature("wrong", level="frame")
+    def wrong(clips: Clips) -> Tensor:
+        return clips.waveform
+
+    try:
+        with pytest.raises(
+            ValueError, match=r"'wrong' is declared as frame-level .* \(2, 1, 8\), found \(2, 1, 4000\)"
+        ):
+            FeatureBank(["wrong"], 8_000)(torch.randn(2, 4_000))
+    finally:
+        del _REGISTRY["wrong"]
+
+
+@pytest.mark.parametrize("options", [{"level": None}, {"level": "song"}])
+def test_a_function_must_declare_its_level(options: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="level must be 'clip', 'frame' or 'map'"):
+        feature("nameless", **options)(lambda clips: clips.waveform)
+
+
+@pytest.mark.parametrize("sample_rate", [0, -1, None, 22_050.0, True, "22050"])
+def test_bad_sampling_rates_are_refused(sample_rate: object) -> None:
+    with pytest.raises(ValueError, match="sample_rate must be a positive integer"):
+        FeatureBank(["rms"], sample_rate)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [(["rsm"], "unknown feature 'rsm'; the known ones are .*chroma.*zcr"), ([], "at least one"), ("rms", "a list")],
+)
+def test_unknown_features_are_refused(features: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FeatureBank(features, 22_050)
+
+
+def test_a_feature_twice_is_refused() -> None:
+    with pytest.raises(ValueError, match="'chroma' is given twice"):
+        FeatureBank(["chroma", Chroma(tuning=0.0)], 22_050)
+
+
+@pytest.mark.parametrize(
+    ("waveform", "lengths", "message"),
+    [
+        (torch.zeros(100), None, "waveform must have shape"),
+        (torch.zeros(2, 0), None, "waveform must have shape"),
+        (torch.zeros(2, 100, dtype=torch.int64), None, "waveform must be floating point"),
+        (torch.zeros(2, 100), torch.tensor([1, 2, 3]), "lengths must be integers of shape"),
+        (torch.zeros(2, 100), torch.tensor([0.5, 1.0]), "lengths must be integers of shape"),
+    ],
+)
+def test_bad_batches_are_refused(waveform: Tensor, lengths: Tensor | None, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FeatureBank(["rms"], 8_000)(waveform, lengths)
+
+
+def test_an_axis_beyond_half_the_rate_is_refused_at_construction() -> None:
+    with pytest.raises(ValueError, match=r"frequency: .* half the sample_rate"):
+        FeatureBank(["rms"], 8_000, frequency=FrequencyAxis(f_max=8_000.0))
+
+
+def test_tables_move_with_the_module_and_stay_out_of_checkpoints() -> None:
+    bank = FeatureBank(EVERY, 22_050)
+    assert all("nnaudio" in key or "gammatone" in key for key in bank.state_dict())
+    assert all(buffer.device.type == "meta" for buffer in bank.to("meta").buffers())
