@@ -30,6 +30,8 @@ class SIFTSimilarity(PairedMetric):
     Args:
         num_features: key points a map, the strongest.
         ratio: largest ratio of the distances to nearest and second nearest; 0.8 is stricter and loses weak similarity.
+        tolerance: keep only matches that agree on one shift between the maps, within so many pixels of the grid along
+            each axis; None keeps all. The paper names false matches as its problem: agreement removes most of them.
         min_size: smallest side of the grid, pixels; small maps are enlarged, or they have few key points or none.
         max_size: largest side of the grid, pixels.
         level: ``"map"``.
@@ -58,6 +60,7 @@ class SIFTSimilarity(PairedMetric):
         self,
         num_features: int = 64,
         ratio: float = 0.9,
+        tolerance: float | None = None,
         min_size: int = 64,
         max_size: int = 256,
         level: Level | None = None,
@@ -68,9 +71,12 @@ class SIFTSimilarity(PairedMetric):
             raise ValueError(f"num_features={num_features} should be at least 2")
         if not 0 < ratio <= 1:
             raise ValueError(f"ratio={ratio} should be in (0, 1]")
+        if tolerance is not None and not tolerance > 0:
+            raise ValueError(f"tolerance={tolerance} should be positive, or None")
         if not 32 <= min_size <= max_size:
             raise ValueError(f"min_size={min_size} and max_size={max_size} should satisfy 32 <= min_size <= max_size")
-        self.num_features, self.ratio, self.min_size, self.max_size = num_features, ratio, min_size, max_size
+        self.num_features, self.ratio, self.tolerance = num_features, ratio, tolerance
+        self.min_size, self.max_size = min_size, max_size
         self._add_moments(PairedMoments.zeros())
 
     def grid(self, activations: Sequence[int], features: Sequence[int]) -> tuple[int, int]:
@@ -113,7 +119,7 @@ class SIFTSimilarity(PairedMetric):
         """Match rate of the key points before the clips' ends, which are given as a part of the maps' width."""
         if mask is not None:
             activations, features = _end_at(activations, mask), _end_at(features, mask)
-        return match_rate(activations, features, self.ratio).unsqueeze(-1)
+        return match_rate(activations, features, self.ratio, self.tolerance).unsqueeze(-1)
 
     def compute(self) -> Similarity:
         """Score, null, effect, p-value and number of clips, each ``(U, 1)``."""

@@ -136,6 +136,34 @@ class SimilarityMetric(Metric, ABC):
     def compute(self) -> Similarity:
         """The similarity over all clips since the last reset, of all processes."""
 
+    def plot(self, val: Similarity | Sequence[Similarity] | None = None, ax: Any = None) -> tuple[Any, Any]:
+        """Draw the distribution of scores over units beside that of the null, one colour a feature row.
+
+        This is the paper's figure of a layer (Slizovskaia et al. 2019, histograms of similarity).
+
+        Args:
+            val: a result of ``compute()`` or ``forward()``; several are drawn as one; None computes.
+            ax: matplotlib axes to draw into; None makes a figure.
+
+        Returns:
+            The figure and its axes.
+        """
+        from matplotlib import pyplot as plt  # slow to import, and not needed to compute
+
+        result = val if val is not None else self.compute()
+        if not isinstance(result, Similarity):
+            result = Similarity(*(torch.cat(parts) for parts in zip(*result, strict=True)))
+        figure, axes = (ax.figure, ax) if ax is not None else plt.subplots()
+        edges = torch.linspace(*_limits(result.score, result.null), 41, dtype=torch.float64).tolist()
+        for row in range(result.score.shape[1]):
+            score, null = (values[:, row][values[:, row].isfinite()].numpy() for values in (result.score, result.null))
+            label = f"row {row}" if result.score.shape[1] > 1 else "score"
+            axes.hist(score, edges, alpha=0.6, color=f"C{row}", label=label)
+            axes.hist(null, edges, histtype="step", color=f"C{row}", linestyle=":", label=None if row else "null")
+        axes.set(xlabel=f"{self.name} similarity ({self.level})", ylabel="units")
+        axes.legend()
+        return figure, axes
+
     def _add_moments(self, zeros: Moments, prefix: str = "") -> None:
         """Register the moments' tensors as states of the same names."""
         for name, value in zip(zeros._fields, zeros, strict=True):
@@ -155,6 +183,15 @@ class SimilarityMetric(Metric, ABC):
         if moments[0].ndim == kind.zeros()[0].ndim:
             moments = kind(*(t.unsqueeze(0) for t in moments))
         return kind.merge(moments)
+
+
+def _limits(*tensors: Tensor) -> tuple[float, float]:
+    """Smallest and largest finite value, apart from each other; (0, 1) without any."""
+    values = torch.cat([t[t.isfinite()] for t in tensors])
+    if not values.numel():
+        return 0.0, 1.0
+    low, high = values.min().item(), values.max().item()
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
 
 
 def gather_padded(tensor: Tensor, group: Any = None) -> list[Tensor]:

@@ -6,7 +6,8 @@ import torch
 from torch.nn.functional import avg_pool2d, max_pool2d
 
 from lightning_dissect.metrics import SIFTSimilarity
-from lightning_dissect.metrics.functional import key_points, match_rate, sift_matches
+from lightning_dissect.metrics.functional import KeyPoints, consistent_matches, key_points, match_rate, sift_matches
+from lightning_dissect.metrics.sift import _end_at
 
 
 def run(units, feature, sizes=None, **kwargs):
@@ -106,8 +107,6 @@ def test_key_points_at_the_end_of_a_clip_are_left_out(scenes, rng):
     mask[0] = True
     metric = SIFTSimilarity()
     a = metric.prepare_activations((noise * mask.unsqueeze(1)).unsqueeze(1))
-    from lightning_dissect.metrics.sift import _end_at
-
     kept = _end_at(a, mask.float().mean(-1))
     assert torch.equal(kept.filled[0], a.filled[0])
     right = kept.centres[1:, ..., 0][kept.filled[1:]]
@@ -127,6 +126,40 @@ def test_drawn_matches_lie_where_the_maps_agree(scenes):
     offset = matches.points_b - 2 * matches.points_a
     assert (offset.abs() < 3).all(1).float().mean() > 0.6
     assert len(sift_matches(torch.zeros(64, 80), scenes[0]).distance) == 0
+
+
+def test_agreeing_on_a_shift_halves_the_null_and_keeps_the_score(scenes):
+    shifted = torch.roll(scenes, (3, 4), (1, 2)).unsqueeze(1)
+    plain, agreeing = run(shifted, scenes), run(shifted, scenes, tolerance=3.0)
+    assert agreeing.null < 0.5 * plain.null
+    assert agreeing.score > 0.8 * plain.score
+    assert agreeing.effect > plain.effect
+
+
+def test_consistent_matches_equal_a_plain_loop(rng):
+    shift = 10 * torch.rand(2, 3, 12, 2, generator=rng)
+    zeros = torch.zeros(2, 3, 12)
+    a = KeyPoints(torch.zeros(2, 3, 12, 128), 50 * torch.rand(2, 3, 12, 2, generator=rng), zeros, zeros.bool())
+    partner = torch.arange(12).expand(2, 3, 12)
+    matched = torch.rand(2, 3, 12, generator=rng) < 0.7
+    for clip in range(2):
+        for unit in range(3):
+            one = KeyPoints(*(part[clip : clip + 1, unit : unit + 1] for part in a))
+            b = one._replace(centres=one.centres + shift[clip, unit])
+            here = matched[clip : clip + 1, unit : unit + 1]
+            kept = consistent_matches(one, b, here, partner[:1, :1], 2.0)[0, 0]
+            groups = [
+                [
+                    j
+                    for j in range(12)
+                    if here[0, 0, j] and (shift[clip, unit, i] - shift[clip, unit, j]).abs().max() <= 2
+                ]
+                for i in range(12)
+                if here[0, 0, i]
+            ]
+            largest = max(map(len, groups))
+            expected = next(group for group in groups if len(group) == largest) if largest > 1 else []
+            assert kept.nonzero()[:, 0].tolist() == expected
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (5, 40), (300, 20)])
@@ -151,6 +184,7 @@ def test_pickle_with_a_waiting_clip(scenes):
     [
         ({"num_features": 1}, "num_features=1"),
         ({"ratio": 0.0}, "ratio=0.0"),
+        ({"tolerance": 0.0}, "tolerance=0.0"),
         ({"min_size": 300}, "min_size=300"),
         ({"level": "clip"}, "works at: map"),
     ],

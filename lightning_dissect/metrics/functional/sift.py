@@ -152,18 +152,48 @@ def mutual_matches(a: KeyPoints, b: KeyPoints, ratio: float = 0.9) -> tuple[Tens
     return forth & mutual, slot, near[..., 0]
 
 
-def match_rate(a: KeyPoints, b: KeyPoints, ratio: float = 0.9) -> Tensor:
+def consistent_matches(a: KeyPoints, b: KeyPoints, matched: Tensor, partner: Tensor, tolerance: float) -> Tensor:
+    """Keep the matches that agree with one another on how far the maps are shifted.
+
+    Both maps are on one grid that spans the same time and frequency, so that pooling changes no positions there and
+    what padding does is a shift. The shift that most matches share, within the tolerance along each axis, is the maps'
+    own.
+
+    Args:
+        a: key points of ``U`` maps a clip.
+        b: key points of 1 map a clip.
+        matched: from :func:`mutual_matches`, shape ``(B, U, K)``.
+        partner: from :func:`mutual_matches`.
+        tolerance: pixels of the grid.
+
+    Returns:
+        Which matches are kept, shape ``(B, U, K)``; a match that no other agrees with is not.
+    """
+    there = b.centres.expand(-1, partner.shape[1], -1, -1).gather(2, partner.unsqueeze(-1).expand(-1, -1, -1, 2))
+    shift = there - a.centres
+    agree = ((shift.unsqueeze(2) - shift.unsqueeze(3)).abs() <= tolerance).all(-1)
+    agree &= matched.unsqueeze(2) & matched.unsqueeze(3)
+    votes = agree.sum(-1)
+    most, leader = votes.max(-1, keepdim=True)
+    with_leader = agree.gather(2, leader.unsqueeze(-1).expand(-1, -1, -1, agree.shape[-1]))[:, :, 0]
+    return with_leader & (most >= 2)
+
+
+def match_rate(a: KeyPoints, b: KeyPoints, ratio: float = 0.9, tolerance: float | None = None) -> Tensor:
     """Matches as a part of the smaller number of key points.
 
     Args:
         a: key points of ``U`` maps a clip.
         b: key points of 1 map a clip, of the same clips.
         ratio: as in :func:`mutual_matches`.
+        tolerance: keep only matches that agree on one shift, see :func:`consistent_matches`; None keeps all.
 
     Returns:
         Rates in [0, 1], shape ``(B, U)``; NaN where either map has fewer than two key points.
     """
-    matched, _, _ = mutual_matches(a, b, ratio)
+    matched, partner, _ = mutual_matches(a, b, ratio)
+    if tolerance is not None:
+        matched = consistent_matches(a, b, matched, partner, tolerance)
     fewer = torch.minimum(a.filled.sum(-1), b.filled.sum(-1)).float()
     return matched.sum(-1) / fewer.where(fewer >= 2, torch.nan)
 
