@@ -70,7 +70,7 @@ def studies(checkpoint: Path | None) -> dict[str, Study]:
 
     return {
         "CNN-AT": Study(
-            lambda: CNNAT(N_CLASSES, POOLS_3_S, n_embedding=128), ("conv1", "conv2"), ("conv3", "conv4"), ("embedding",)
+            lambda: CNNAT(N_CLASSES, POOLS_3_S, n_embedding=128), ("conv1", "conv2"), ("conv3",), ("embedding",)
         ),
         "MM-CNN": Study(lambda: MMCNNSingle(N_CLASSES), MMCNNSingle.layers, epochs=2),
         "VGGish": Study(
