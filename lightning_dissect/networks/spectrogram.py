@@ -9,8 +9,8 @@ from lightning_dissect.features.frequency import FrequencyAxis
 class LogSpectrogram(nn.Module):
     """Power spectrogram on a frequency axis, in decibel.
 
-    `10·log10(max(1e-10, P·|STFT|²))` with a periodic Hann window, centred frames and zero padding, P the projection onto
-    the axis: librosa's `power_to_db(melspectrogram(y), top_db=None)` for a mel axis.
+    `10·log10(max(1e-10, P·|STFT|²))` with a periodic Hann window, centred frames and zero padding, P the projection
+    onto the axis: librosa's `power_to_db(melspectrogram(y), top_db=None)` for a mel axis.
 
     Args:
         sample_rate: in Hz.
