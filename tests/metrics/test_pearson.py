@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from lightning_dissect.metrics import PearsonSimilarity
+from lightning_dissect.metrics.functional.moments import CrossMoments, _add, cross_moments_update
 
 
 def clips(n=40, units=5, rows=3, seed=0):
@@ -348,3 +349,27 @@ def test_other_wrong_arguments():
         metric.update(torch.zeros(4, 4), torch.zeros(4, 2))
     with pytest.raises(ValueError, match="same 1 axes"):
         PearsonSimilarity(level="frame").update(torch.zeros(4, 3, 5), torch.zeros(4, 2, 6))
+
+
+def test_an_empty_batch_changes_nothing():
+    x, f = clips()
+    metric = PearsonSimilarity()
+    metric.update(x[:0], f[:0])
+    metric.update(x, f)
+    metric.update(x[:0], f[:0])
+    torch.testing.assert_close(metric.compute().score, run(PearsonSimilarity(), x, f, [40]).score)
+
+
+@pytest.mark.parametrize("bad", [None, torch.nan])
+def test_masked_and_unmasked_paths_are_equal(bad):
+    """The path that looks for nothing, taken on the CPU where all is finite, and the one that masks, taken on GPUs."""
+    x, f = clips()
+    moments = cross_moments_update(CrossMoments.zeros(), x[:10], f[:10])
+    plain = _add(moments, x[10:], f[10:], None)
+    counted = torch.ones(31, dtype=torch.bool)
+    counted[7] = bad is None
+    more_x, more_f = (torch.cat([v[10:17], v[3:4] if bad is None else v[3:4] * bad, v[17:]]) for v in (x, f))
+    if bad is None:
+        plain = _add(moments, more_x, more_f, None)
+    for ours, expected in zip(_add(moments, more_x, more_f, counted), plain, strict=True):
+        torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_dissect.metrics.functional.scale_space import LEVELS, Extrema, ScaleSpace, sigma_at
+from lightning_dissect.metrics.functional.scale_space import LEVELS, Extrema, ScaleSpace, sigma_at, sizes_on
 
 _CELLS = 4
 _ANGLES = 8
@@ -85,7 +85,7 @@ def describe(space: ScaleSpace, extrema: Extrema, column: Tensor, row: Tensor, s
 
 
 def _points(space: ScaleSpace, extrema: Extrema) -> _Points:
-    sizes = torch.tensor(space.sizes, device=extrema.octave.device)
+    sizes = sizes_on(space.sizes, extrema.octave.device)
     images = space.maps * sizes.prod(1)
     begin = (LEVELS * (images.cumsum(0) - images))[extrema.octave]
     height, width = sizes[extrema.octave].unbind(-1)

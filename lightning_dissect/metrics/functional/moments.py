@@ -87,7 +87,10 @@ def cross_moments_update(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMo
         The moments with this batch added. A clip that does not count (see :func:`counted_clips`) adds nothing; a unit
         that is not finite on a clip that counts becomes NaN and stays so.
     """
-    moments = _with_origin(moments, x.detach(), f.detach())
+    if not len(x):
+        return moments
+    x, f = x.detach(), f.detach()
+    moments = _with_origin(moments, x, f)
     # On the CPU a look at the sums waits for nothing, and masks are slow: most batches need none.
     if x.device.type == "cpu":
         added = _add(moments, x, f, None)

@@ -66,6 +66,13 @@ def sigma_at(level: Tensor) -> Tensor:
     return _SIGMA * torch.exp2(level / 3)
 
 
+@lru_cache(maxsize=64)
+def sizes_on(sizes: tuple[tuple[int, int], ...], device: torch.device) -> Tensor:
+    """Heights and widths as a tensor, kept: sending them to a GPU would wait for it each time."""
+    with torch.inference_mode(False):
+        return torch.tensor(sizes, device=device)
+
+
 @lru_cache(maxsize=32)
 def octaves(size: tuple[int, int], grid: tuple[int, int], device: torch.device) -> tuple[Octave, ...]:
     """The octaves of maps of a size that are first brought to a grid bilinearly and then doubled (Lowe 2004).
@@ -80,10 +87,12 @@ def octaves(size: tuple[int, int], grid: tuple[int, int], device: torch.device) 
     """
     built = []
     octave = 0
-    while octave == 0 or min(2 * side >> octave for side in grid) >= _SMALLEST:
-        rows, columns = (_axis(length, side, octave) for length, side in zip(size, grid, strict=True))
-        built.append(Octave(rows.float().to(device), columns.mT.contiguous().float().to(device)))
-        octave += 1
+    # What is kept must be of use outside inference mode too.
+    with torch.inference_mode(False), torch.no_grad():
+        while octave == 0 or min(2 * side >> octave for side in grid) >= _SMALLEST:
+            rows, columns = (_axis(length, side, octave) for length, side in zip(size, grid, strict=True))
+            built.append(Octave(rows.float().to(device), columns.mT.contiguous().float().to(device)))
+            octave += 1
     return tuple(built)
 
 
@@ -133,10 +142,11 @@ def strongest_extrema(space: ScaleSpace, slots: int, contrast: float) -> Extrema
     strength = torch.cat(blocks, 1)
     found = strength.topk(min(slots, strength.shape[1]), 1)
     corner = torch.cat(corners, 1).gather(1, found.indices)
-    ends = torch.tensor([part.shape[1] for part in blocks], device=corner.device).cumsum(0)
+    half = sizes_on(space.sizes, corner.device) // 2
+    ends = half.prod(1).cumsum(0)
     octave = torch.bucketize(found.indices, ends, right=True)
     begin = torch.cat([ends.new_zeros(1), ends])[octave]
-    across = torch.tensor([width // 2 for _, width in space.sizes], device=corner.device)[octave]
+    across = half[octave, 1]
     row, column = (found.indices - begin) // across, (found.indices - begin) % across
     pixel, level = corner // 3, corner % 3 + 1
     strong = found.values.where(found.values > contrast, 0)

@@ -93,7 +93,7 @@ def key_points(maps: Tensor, grid: tuple[int, int], num_features: int = 64) -> K
         The key points.
     """
     clips, units, height, width = maps.shape
-    flat = maps.reshape(clips * units, height, width).float()
+    flat = maps.detach().reshape(clips * units, height, width).float()
     low, high = flat.amin((-2, -1), keepdim=True), flat.amax((-2, -1), keepdim=True)
     span = high - low
     usable = (span > CONSTANT_RANGE * torch.maximum(low.abs(), high.abs())) & torch.isfinite(span)

@@ -1,0 +1,151 @@
+"""How often metrics call chance a finding, and how many clips they need to find what is there.
+
+    python benchmarks/calibration.py [--seeds 50] [--metrics pearson/clip sift/map] [--skip-power]
+
+False alarms: random convolutions of random scenes (tones that fade) against the features of other scenes of the same
+kind. Power: units that are the feature plus white noise. Prints two tables in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
+
+from lightning_dissect.metrics import METRICS, SimilarityMetric
+
+UNITS, ROWS, FRAMES = 8, 48, 64
+CONDITIONS = ("128 clips", "16 clips", "slow envelopes", "padded")
+CLIPS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
+NOISE = (10, 0, -10)
+
+
+class Data(NamedTuple):
+    """Activation maps (B, U, H, T), feature maps (B, H, T) and the mask of valid frames (B, T)."""
+
+    activations: Tensor
+    features: Tensor
+    mask: Tensor
+
+
+def scenes(n: int, generator: torch.Generator, slow: bool) -> Tensor:
+    """Spectrograms (n, 48, 64) of twelve tones each, which fade after an onset, or whose level wanders slowly."""
+    pitch = torch.rand(n, 12, 1, generator=generator) * ROWS
+    profile = torch.exp(-0.5 * ((torch.arange(ROWS) - pitch) / 0.8).square())
+    time = torch.arange(FRAMES)
+    if slow:
+        steps = torch.randn(n, 12, FRAMES, generator=generator).cumsum(-1)
+        level = (torch.randn(n, 12, 1, generator=generator) + 0.2 * steps).abs()
+    else:
+        since = time - (2 * torch.rand(n, 12, 1, generator=generator) - 1) * FRAMES
+        level = torch.where(since > 0, torch.exp(-since / (4 + 20 * torch.rand(n, 12, 1, generator=generator))), 0)
+    return profile.mT @ level + 0.02 * torch.rand(n, ROWS, FRAMES, generator=generator)
+
+
+def chance(seed: int, condition: str, n: int) -> Data:
+    """A random network's maps of some scenes, and a feature of others."""
+    g = torch.Generator().manual_seed(seed)
+    slow = condition == "slow envelopes"
+    heard, feature = scenes(n, g, slow), avg_pool2d(scenes(n, g, slow).unsqueeze(1), (1, 9), 1, (0, 4))[:, 0]
+    filters = torch.randn(UNITS, 1, 5, 5, generator=g)
+    maps = max_pool2d(conv2d(heard.unsqueeze(1), filters, padding=2).relu(), 2)
+    # Each unit hears the scenes in an order of its own, so that units are as many trials.
+    maps = torch.stack([unit[torch.randperm(n, generator=g)] for unit in maps.unbind(1)], 1)
+    mask = torch.ones(n, FRAMES // 2, dtype=torch.bool)
+    if condition == "padded":
+        mask = torch.arange(FRAMES // 2) < torch.randint(12, FRAMES // 2 + 1, (n, 1), generator=g)
+        maps, feature = maps * mask[:, None, None], feature * mask.repeat_interleave(2, 1).unsqueeze(1)
+    return Data(maps, feature, mask)
+
+
+def planted(seed: int, noise: int, n: int, level: str) -> Data:
+    """Units that are the feature plus noise so many dB below its variance at the level of the comparison."""
+    g = torch.Generator().manual_seed(seed)
+    feature = scenes(n, g, slow=False)
+    ratio = 10 ** (-noise / 20)
+    if level == "map":
+        wide = torch.randn(n, UNITS, ROWS, FRAMES, generator=g) * ratio * feature.std((1, 2)).view(-1, 1, 1, 1)
+        units = feature.unsqueeze(1) + wide
+    else:
+        rows = feature.mean(1, keepdim=True)
+        added = torch.randn(n, UNITS, FRAMES, generator=g) * rows.std(-1, keepdim=True)
+        if level == "clip":
+            added = torch.randn(n, UNITS, 1, generator=g).expand(-1, -1, FRAMES) * rows.mean(-1, keepdim=True).std(0)
+        units = (rows + ratio * added).unsqueeze(2).expand(-1, -1, ROWS, -1)
+    return Data(units, feature, torch.ones(n, units.shape[-1], dtype=torch.bool))
+
+
+def p_values(metric: SimilarityMetric, data: Data) -> np.ndarray:
+    """p-values of one run, in batches of 32 clips."""
+    x, f, mask = data
+    frames = x.shape[-1]
+    if metric.level != "map":
+        x, f = x.mean(2), f.mean(1, keepdim=True).unflatten(-1, (frames, -1)).mean(-1)
+    elif metric.name != "sift":
+        f = avg_pool2d(f, 2) if f.shape[-1] != frames else f
+    if metric.level == "clip":
+        inside = mask.unsqueeze(1)
+        x, f = ((v * inside).sum(-1) / inside.sum(-1) for v in (x, f))
+    for part in torch.arange(len(x)).split(32):
+        metric.update(x[part], f[part], None if metric.level == "clip" else mask[part])
+    return metric.compute().p_value.numpy().ravel()
+
+
+def false_alarms(build: Callable[[], SimilarityMetric], seeds: int) -> list[str]:
+    """Share of p < 0.05 and of q < 0.05 in each condition."""
+    cells = []
+    for condition in CONDITIONS:
+        runs = [p_values(build(), chance(s, condition, 16 if condition == "16 clips" else 128)) for s in range(seeds)]
+        p = np.concatenate(runs)
+        tested = [run[np.isfinite(run)] for run in runs]
+        labels = sum((stats.false_discovery_control(run) < 0.05).sum() for run in tested if len(run))
+        cells.append(f"{np.mean(p[np.isfinite(p)] < 0.05):.3f} / {labels / max(p.size, 1):.3f}")
+    return cells
+
+
+def clips_needed(build: Callable[[], SimilarityMetric], seeds: int) -> list[str]:
+    """Fewest clips at which 90 % of planted units have p < 0.001, at each noise."""
+    cells = []
+    for noise in NOISE:
+        needed = f"> {CLIPS[-1]}"
+        for n in CLIPS:
+            runs = [p_values(build(), planted(s, noise, n, build().level)) for s in range(seeds)]
+            if np.mean(np.concatenate(runs) < 0.001) >= 0.9:
+                needed = str(n)
+                break
+        cells.append(needed)
+    return cells
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--metrics", nargs="+", help="name/level, such as pearson/frame; all by default")
+    parser.add_argument("--skip-power", action="store_true")
+    arguments = parser.parse_args()
+    kinds = {f"{name}/{level}": (kind, level) for name, kind in METRICS.items() for level in kind.levels}
+    chosen = arguments.metrics or list(kinds)
+    torch.set_grad_enabled(False)
+    tables: list[tuple[str, tuple[str, ...], Callable[[Callable[[], SimilarityMetric], int], list[str]], int]]
+    tables = [("share of p < 0.05 / of labels with q < 0.05", CONDITIONS, false_alarms, arguments.seeds)]
+    if not arguments.skip_power:
+        power_head = tuple(f"clips needed at {noise} dB" for noise in NOISE)
+        tables.append(("planted units", power_head, clips_needed, max(2, arguments.seeds // 10)))
+    for title, head, measure, seeds in tables:
+        print(f"\n| {title} | {' | '.join(head)} |\n|{'---|' * (len(head) + 1)}")
+        for key in chosen:
+            kind, level = kinds[key]
+            cells = measure(partial(kind, level=level), seeds)
+            print(f"| {key} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
