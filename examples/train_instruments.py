@@ -37,6 +37,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--limit", type=int, default=480, help="clips to train on; a third as many to validate on")
     options = parser.parse_args()
+    if options.epochs < 1 or options.limit < 12:
+        parser.error("--epochs has to be at least 1 and --limit at least 12")
 
     pl.seed_everything(0, verbose=False)
     try:

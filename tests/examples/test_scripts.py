@@ -59,6 +59,12 @@ def test_a_folder_with_one_class_is_a_clear_error(tmp_path):
     assert re.match(r"error: audio: .*recordings has 0 usable classes, at least two are needed", finished.stderr)
 
 
+def test_too_few_clips_are_refused_before_anything_is_rendered(tmp_path):
+    finished = run("train_instruments.py", "--limit", 1, cwd=tmp_path)
+    assert finished.returncode == 2
+    assert "--limit at least 12" in finished.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1000)
 def test_training_on_own_recordings(tmp_path):
