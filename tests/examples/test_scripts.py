@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import soundfile
 from instruments import INSTRUMENTS, render_clip
-from train_instruments import best_units
+from train_instruments import best_units, main
 
 from lightning_dissect import Scores
 
@@ -52,17 +52,19 @@ def test_table_without_support_says_so():
     assert "No unit follows a feature" in best_units(scores([("conv1", 0, "loudness", 0.1, 0.5)]))
 
 
-def test_a_folder_with_one_class_is_a_clear_error(tmp_path):
+def test_a_folder_with_one_class_is_a_clear_error(tmp_path, monkeypatch):
     (tmp_path / "recordings" / "only").mkdir(parents=True)
-    finished = run("train_instruments.py", "--audio", tmp_path / "recordings", cwd=tmp_path)
-    assert finished.returncode == 1
-    assert re.match(r"error: audio: .*recordings has 0 usable classes, at least two are needed", finished.stderr)
+    monkeypatch.setattr(sys, "argv", ["train_instruments.py", "--audio", str(tmp_path / "recordings")])
+    with pytest.raises(SystemExit) as raised:
+        main()
+    assert re.match(r"error: audio: .*recordings has 0 usable classes, at least two are needed", raised.value.code)
 
 
-def test_too_few_clips_are_refused_before_anything_is_rendered(tmp_path):
-    finished = run("train_instruments.py", "--limit", 1, cwd=tmp_path)
-    assert finished.returncode == 2
-    assert "--limit at least 12" in finished.stderr
+def test_too_few_clips_are_refused_before_anything_is_rendered(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["train_instruments.py", "--limit", "1"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert "--limit at least 12" in capsys.readouterr().err
 
 
 @pytest.mark.slow
