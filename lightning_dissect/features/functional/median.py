@@ -7,7 +7,7 @@ from torch import Tensor
 
 __all__ = ["median_filter"]
 
-_CPU_CHUNK = 1 << 16
+_CPU_CHUNK = 1 << 17
 """Values filtered at once on a CPU: about eight times as many are alive, which should stay in the cache."""
 
 _GPU_CHUNK = 1 << 26
@@ -59,6 +59,11 @@ def median_filter(x: Tensor, kernel_size: int, dim: int = -1, lengths: Tensor | 
     return medians.movedim(1, dim) if dim else medians.squeeze(0)
 
 
+def chunk_size(device: torch.device) -> int:
+    """Return how many values are worked on at once."""
+    return _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK
+
+
 def reflect(positions: Tensor, n: int | Tensor) -> Tensor:
     """Map positions beyond ``0 … n - 1`` into that range by half-sample symmetric reflection, period ``2 n``."""
     folded = torch.remainder(positions, 2 * n)
@@ -73,14 +78,14 @@ def _filter_rows(x: Tensor, kernel_size: int, lengths: Tensor | None) -> Tensor:
     shared = kernel_size & (kernel_size + 1) == 0 and not (x.requires_grad and torch.is_grad_enabled())
     n_padded = (-(-n_values // group) + 2) * group - 2 if shared else n_values + kernel_size - 1
     positions = torch.arange(n_padded, device=x.device) - kernel_size // 2
-    if lengths is None:
-        source = reflect(positions, n_values).expand(x.shape[0], -1)
-    else:
-        source = reflect(positions, lengths.to(positions)[:, None])
-    medians = torch.empty_like(x, memory_format=torch.contiguous_format)
+    source = reflect(positions, n_values if lengths is None else lengths.to(positions)[:, None])
+    medians = torch.empty_like(x)
     for piece in _pieces(x, n_padded):
         part = x[piece]
-        padded = part.gather(1, source[piece[0], :, None].expand(-1, -1, part.shape[2]))
+        if lengths is None:
+            padded = part.index_select(1, source)
+        else:
+            padded = part.gather(1, source[piece[0], :, None].expand(-1, -1, part.shape[2]))
         filtered = _shared_median(padded, kernel_size) if shared else _windowed_median(padded, kernel_size)
         medians[piece] = filtered[:, :n_values]
     return medians
@@ -88,7 +93,7 @@ def _filter_rows(x: Tensor, kernel_size: int, lengths: Tensor | None) -> Tensor:
 
 def _pieces(x: Tensor, n_padded: int) -> Iterator[tuple[slice, slice, slice]]:
     """Cut ``(items, values, rest)`` into index tuples of a bounded number of values each."""
-    budget = (_CPU_CHUNK if x.device.type == "cpu" else _GPU_CHUNK) // n_padded
+    budget = chunk_size(x.device) // n_padded
     width = min(x.shape[2], max(budget, 1))
     height = max(budget // x.shape[2], 1)
     for first in range(0, x.shape[0], height):
