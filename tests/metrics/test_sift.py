@@ -60,6 +60,13 @@ def test_score_equals_a_plain_loop(scenes):
             assert rate[clip, unit] == pytest.approx(count / min(len(da), len(db)), abs=1e-6)
 
 
+def test_a_batch_without_key_points():
+    result = run(torch.ones(4, 2, 40, 40), torch.rand(4, 40, 40))
+    assert result.score.isnan().all()
+    assert result.p_value.isnan().all()
+    assert (result.n_clips == 0).all()
+
+
 def test_empty_slots_do_not_match(scenes):
     points = key_points(scenes.unsqueeze(1), (64, 80), num_features=512)
     filled = points.filled.sum(-1)

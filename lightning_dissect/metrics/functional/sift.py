@@ -25,6 +25,7 @@ CONTRAST = 1e-3
 """Weakest difference of Gaussians that is a key point, for maps of range 1."""
 
 _MAPS_AT_ONCE = 16
+_MAPS_AT_ONCE_ON_GPU = 512
 
 
 class KeyPoints(NamedTuple):
@@ -99,7 +100,7 @@ def key_points(maps: Tensor, grid: tuple[int, int], num_features: int = 64) -> K
     usable = (span > CONSTANT_RANGE * torch.maximum(low.abs(), high.abs())) & torch.isfinite(span)
     flat = torch.where(usable, (flat - low) / span, 0)
     steps = octaves((height, width), grid, flat.device)
-    at_once = _MAPS_AT_ONCE if flat.device.type == "cpu" else len(flat)
+    at_once = _MAPS_AT_ONCE if flat.device.type == "cpu" else _MAPS_AT_ONCE_ON_GPU
     found = [_find(part, steps, num_features) for part in flat.split(at_once)]
     descriptors, centres, radius, filled = (torch.cat(parts) for parts in zip(*found, strict=True))
     return KeyPoints(
