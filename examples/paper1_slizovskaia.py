@@ -126,10 +126,13 @@ def histograms(study: Study) -> Figure:
     layers = study.first[:2]
     figure = Figure(figsize=(11, 3 * len(layers)), dpi=100, layout="constrained")
     panels = figure.subplots(len(layers), len(MAP_FEATURES), squeeze=False, sharex=True)
+    all_rows = pd.concat(study.tables.values())
+    highest = all_rows.loc[(all_rows["metric"] == "sift") & all_rows["layer"].isin(layers), "score"].max()
     for row, layer in zip(panels, layers, strict=True):
         for panel, feature in zip(row, MAP_FEATURES, strict=True):
             for state, table in study.tables.items():
-                panel.hist(select(table, layer, feature, "sift")["score"].dropna(), bins=20, alpha=0.6, label=state)
+                scores = select(table, layer, feature, "sift")["score"].dropna()
+                panel.hist(scores, bins=24, range=(0, highest), alpha=0.6, label=state)
             null = select(study.tables["trained"], layer, feature, "sift")["null"].mean()
             panel.axvline(null, color="black", linestyle=":", label="chance, trained")
             panel.set(title=f"{layer}: {feature}", xlabel="SIFT similarity", ylabel="maps")
