@@ -79,11 +79,11 @@ def _spectra(y: Tensor, sr: int) -> Tensor:
     size = max(round(_FRAME * scale), 2)
     starts = torch.arange(_frame_count(y.shape[-1], sr), dtype=torch.float64) * (_HOP * scale)
     whole = starts.round()
-    index = (whole.long()[:, None] + torch.arange(size)).to(y.device)
+    index = whole.long().to(y.device)[:, None] + torch.arange(size, device=y.device)
     window = torch.hann_window(size, periodic=False, dtype=torch.float64).to(y)
     spectra: Tensor = torch.fft.rfft(nnf.pad(y, (0, size))[:, index] * window)
     # A frame starts up to half a sample from where it should: turn its phases to the exact time.
-    turns = ((starts - whole)[:, None] * torch.arange(spectra.shape[-1]) / size).to(y)
+    turns = (starts - whole).to(y)[:, None] * torch.arange(spectra.shape[-1], device=y.device) / size
     return spectra * torch.polar(torch.ones_like(turns), 2 * math.pi * turns)
 
 
