@@ -217,7 +217,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         return "dissect" if mine[0] is self else f"dissect{mine.index(self) + 1}"
 
     def _settings(self, run: Dissection) -> dict[str, Any]:
-        packages = ("lightning-dissect", "torch", "pytorch-lightning", "torchmetrics", "kornia")
+        packages = ("lightning-dissect", "torch", "pytorch-lightning", "torchmetrics")
         return {
             "versions": {package: version(package) for package in packages},
             "sample_rate": self.sample_rate,

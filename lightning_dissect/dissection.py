@@ -174,7 +174,7 @@ class Dissection:
         keys = sorted(self._metrics, key=lambda key: (key[0], place[key.layer], order[key.feature], key.metric))
         for key in keys:
             metric = self._metrics[key]
-            constant = {
+            constant: dict[str, Any] = {
                 "epoch": epoch,
                 "step": step,
                 "dataloader": key.dataloader,
@@ -182,8 +182,11 @@ class Dissection:
                 "level": metric.level,
                 "metric": metric.name,
             }
-            rows = (key.feature,) if metric.level == "map" else self._rows[key.feature]
-            yield constant, rows, metric.compute()
+            if not metric.per_unit:
+                constant["unit"] = None
+            similarity = metric.compute()
+            rows = self._rows[key.feature]
+            yield constant, rows if similarity.score.shape[1] == len(rows) else (key.feature,), similarity
 
     @torch.no_grad()
     def _receive(self, name: str, layer: nn.Module, output: Tensor) -> None:

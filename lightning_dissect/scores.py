@@ -74,8 +74,9 @@ class Scores:
         """Make the table from computed metrics.
 
         Args:
-            similarities: for each metric the constant columns (``epoch, step, dataloader, layer, level, metric``), the
-                names of its feature rows, and its result, each field of shape (units, rows).
+            similarities: for each metric the constant columns (``epoch, step, dataloader, layer, level, metric``; and
+                ``unit`` as ``None`` for a metric of the whole layer), the names of its feature rows, and its result,
+                each field of shape (units, rows).
             settings: see the class.
         """
         blocks = [_block(constant, rows, similarity) for constant, rows, similarity in similarities]
@@ -223,7 +224,7 @@ def _block(constant: Mapping[str, Any], rows: Sequence[str], similarity: Similar
     if len(rows) != features:
         raise ValueError(f"rows: {len(rows)} names {list(rows)} for {features} columns of scores.")
     block = {name: np.full(units * features, value) for name, value in constant.items()}
-    block["unit"] = np.repeat(np.arange(units), features)
+    block.setdefault("unit", np.repeat(np.arange(units), features))
     block["feature"] = np.tile(np.asarray(rows, dtype=object), units)
     names = ("score", "null", "effect", "p_value", "n_clips")
     return block | {name: getattr(similarity, name).cpu().numpy().reshape(-1) for name in names}

@@ -72,3 +72,19 @@ def test_planted_neurons_are_found_among_random_ones(clips: Callable[..., Tensor
 @pytest.mark.slow
 def test_planted_neurons_are_found_over_twenty_seeds(clips: Callable[..., Tensor]) -> None:
     check_planted(clips(64, sample_rate=RATE, seed=1), range(1, 21))
+
+
+def test_metrics_of_a_whole_layer_have_no_unit(clips: Callable[..., Tensor]) -> None:
+    network = Planted(0)
+    bank = FeatureBank(["rms", "chroma"], RATE)
+    with Dissection({"embedding": network.embedding}, bank, find_metrics(["pearson", "cka", "decodability"])) as run:
+        for batch in clips(32, sample_rate=RATE).split(16):
+            run.begin(batch)
+            network(batch)
+            run.end()
+    table = run.scores().table
+    whole = table[table["metric"] != "pearson"]
+    assert whole["unit"].isna().all()
+    assert table[table["metric"] == "cka"]["feature"].tolist() == ["rms", "chroma"]
+    assert len(table[table["metric"] == "decodability"]) == 1 + 12
+    assert len(run.scores().labels()) == 22

@@ -54,6 +54,7 @@ class DecodabilitySimilarity(SimilarityMetric):
 
     name: ClassVar[str] = "decodability"
     levels: ClassVar[tuple[Level, ...]] = ("clip",)
+    per_unit: ClassVar[bool] = False
     alternative: ClassVar[Literal["two-sided", "greater"]] = "greater"
 
     def __init__(self, penalty: float = 0.1, level: Level | None = None, **kwargs: Any) -> None:

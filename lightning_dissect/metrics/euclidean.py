@@ -41,7 +41,8 @@ class EuclideanSimilarity(SimilarityMetric):
     ``null`` is the score at the root of the mean squared distance over all pairings of units' clips with features'
     clips (by Jensen's inequality the mean distance is a little smaller, by a part of order 1/n). ``effect`` is score
     minus null. Under a permutation of clips, d changes with the sum of products alone, so that ranking permutations
-    by d ranks them by Pearson's correlation: the p-value is that of the correlation, one-sided.
+    by d ranks them by Pearson's correlation: the p-value is that of the correlation, two-sided: a
+    unit may be nearer than chance or farther, as the sign of ``effect`` tells.
 
     The distance is streamed in closed form: memory grows with units times rows, not with clips. Which clips count,
     and what is NaN, is as in :class:`~lightning_dissect.metrics.PearsonSimilarity` at level clip.
@@ -67,7 +68,7 @@ class EuclideanSimilarity(SimilarityMetric):
 
     name: ClassVar[str] = "euclidean"
     levels: ClassVar[tuple[Level, ...]] = ("clip",)
-    alternative: ClassVar[Literal["two-sided", "greater"]] = "greater"
+    alternative: ClassVar[Literal["two-sided", "greater"]] = "two-sided"
 
     n: Tensor
     cov: Tensor

@@ -34,6 +34,7 @@ class LayerMetric(SimilarityMetric):
     """
 
     levels: ClassVar[tuple[Level, ...]] = ("clip",)
+    per_unit: ClassVar[bool] = False
     alternative: ClassVar[Literal["two-sided", "greater"]] = "greater"
 
     def __init__(self, level: Level | None = None, **kwargs: Any) -> None:

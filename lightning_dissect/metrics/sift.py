@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from lightning_dissect.metrics.functional.paired import PairedMoments
-from lightning_dissect.metrics.functional.sift import KeyPoints, common_grid, key_points, match_rate
+from lightning_dissect.metrics.functional.sift import KeyPoints, key_points, map_grid, match_rate
 from lightning_dissect.metrics.paired import PairedMetric
 from lightning_dissect.metrics.similarity import Level, Similarity, check_same_clips, full_precision
 
@@ -23,9 +23,8 @@ class SIFTSimilarity(PairedMetric):
     Clips where either map is constant or has fewer than two key points are left out and not counted. Null and p-value
     (one-sided) come from swapped features, see :class:`~lightning_dissect.metrics.paired.PairedMetric`.
 
-    What the paper leaves open is set by the arguments. Both maps are brought to one grid, the larger size of the two
-    along each axis within ``min_size`` and ``max_size``; so a layer has the same key points for all features of one
-    size.
+    What the paper leaves open is set by the arguments. Both maps are brought to one grid, the activation map's own size
+    within ``min_size`` and ``max_size``; so a layer has the same key points for all features.
 
     Args:
         num_features: key points a map, the strongest.
@@ -80,8 +79,8 @@ class SIFTSimilarity(PairedMetric):
         self._add_moments(PairedMoments.zeros())
 
     def grid(self, activations: Sequence[int], features: Sequence[int]) -> tuple[int, int]:
-        """Common (height, width): see :func:`~lightning_dissect.metrics.functional.common_grid`."""
-        return common_grid(activations, features, self.min_size, self.max_size)
+        """Common (height, width): see :func:`~lightning_dissect.metrics.functional.map_grid`."""
+        return map_grid(activations, self.min_size, self.max_size)
 
     def prepare_activations(self, activations: Tensor, grid: tuple[int, int] | None = None) -> KeyPoints:
         """Key points of activation maps ``(B, U, H, W)`` on a grid (None: the maps' own, within the limits)."""

@@ -80,6 +80,8 @@ class SimilarityMetric(Metric, ABC):
     name: ClassVar[str]
     levels: ClassVar[tuple[Level, ...]]
     alternative: ClassVar[Literal["two-sided", "greater"]]
+    per_unit: ClassVar[bool] = True
+    """Whether each unit has a result of its own; if not, the result has one unit, the layer."""
 
     is_differentiable = False
     higher_is_better = True

@@ -5,9 +5,9 @@ from lightning_dissect.metrics.functional.pearson import pearson_over_clips, pea
 from lightning_dissect.metrics.functional.sift import (
     KeyPoints,
     Matches,
-    common_grid,
     consistent_matches,
     key_points,
+    map_grid,
     match_rate,
     mutual_matches,
     sift_matches,
@@ -17,11 +17,11 @@ from lightning_dissect.metrics.functional.significance import correlation_p_valu
 __all__ = [
     "KeyPoints",
     "Matches",
-    "common_grid",
     "consistent_matches",
     "correlation_p_value",
     "euclidean_over_clips",
     "key_points",
+    "map_grid",
     "match_rate",
     "mutual_matches",
     "pearson_over_clips",

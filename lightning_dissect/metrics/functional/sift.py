@@ -58,22 +58,19 @@ class Matches(NamedTuple):
     distance: Tensor
 
 
-def common_grid(
-    size_a: Sequence[int], size_b: Sequence[int], min_size: int = 64, max_size: int = 256
-) -> tuple[int, int]:
-    """Height and width that two maps are brought to: the larger along each axis, within the limits.
+def map_grid(size: Sequence[int], min_size: int = 64, max_size: int = 256) -> tuple[int, int]:
+    """Height and width that an activation map and the feature it meets are brought to: the map's own, within limits.
 
     Args:
-        size_a: shape of one map; the last two numbers count.
-        size_b: shape of the other.
+        size: shape of the activation map; the last two numbers count.
         min_size: smallest side; small maps have few key points or none.
         max_size: largest side, to bound the work.
 
     Example:
-        >>> common_grid((32, 54), (128, 108))
-        (128, 108)
+        >>> map_grid((32, 108))
+        (64, 108)
     """
-    height, width = (max(min_size, min(max_size, max(a, b))) for a, b in zip(size_a[-2:], size_b[-2:], strict=True))
+    height, width = (max(min_size, min(max_size, side)) for side in size[-2:])
     return height, width
 
 
@@ -87,7 +84,7 @@ def key_points(maps: Tensor, grid: tuple[int, int], num_features: int = 64) -> K
 
     Args:
         maps: shape ``(B, U, H, W)``, rows are frequency and columns time.
-        grid: height and width, from :func:`common_grid`.
+        grid: height and width, from :func:`map_grid`.
         num_features: slots a map; stronger key points come first.
 
     Returns:
@@ -209,8 +206,8 @@ def sift_matches(
         map_b: shape ``(H', W')``.
         num_features: largest number of key points a map.
         ratio: as in :func:`mutual_matches`.
-        min_size: as in :func:`common_grid`.
-        max_size: as in :func:`common_grid`.
+        min_size: as in :func:`map_grid`.
+        max_size: as in :func:`map_grid`.
 
     Returns:
         Matched points, best first; none where a map is constant.
@@ -222,7 +219,7 @@ def sift_matches(
         >>> len(matches.distance) > 5, torch.equal(matches.points_a, matches.points_b)
         (True, True)
     """
-    grid = common_grid(map_a.shape, map_b.shape, min_size, max_size)
+    grid = map_grid(map_a.shape, min_size, max_size)
     a, b = (key_points(m.view(1, 1, *m.shape), grid, num_features) for m in (map_a, map_b))
     matched, slot, square = (t[0, 0] for t in mutual_matches(a, b, ratio))
     order = square[matched].argsort()
