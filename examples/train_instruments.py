@@ -16,7 +16,6 @@ from instruments import InstrumentData
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from lightning_dissect import DissectCallback, Scores
-from lightning_dissect.metrics import SIFTSimilarity
 from lightning_dissect.networks import CNNAT, POOLS_3_S
 
 
@@ -48,10 +47,8 @@ def main() -> None:
     network = CNNAT(len(data.classes), pools=POOLS_3_S, n_embedding=128)
     callback = DissectCallback(
         sample_rate=network.sample_rate,
-        layers=["network.conv1", "network.conv2", "network.embedding"],
-        metrics=["pearson", "euclidean", SIFTSimilarity(max_size=64)],
+        layers=[f"network.{name}" for name in network.layers],
         frequency=network.frequency,
-        every_n_epochs=min(2, options.epochs),
     )
     logger = TensorBoardLogger("lightning_logs", name="instruments")
     trainer = pl.Trainer(max_epochs=options.epochs, callbacks=[callback], logger=logger, log_every_n_steps=10)

@@ -115,7 +115,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
     def on_fit_start(self, trainer: Any, pl_module: nn.Module) -> None:
         """Check the layer names before the first training step, and say what will be done."""
         self._switched_off = False
-        self._find_layers(pl_module)
+        find_layers(self._network(pl_module), self.layers)
 
     def on_validation_start(self, trainer: Any, pl_module: nn.Module) -> None:
         """Put the hooks in place, if this run is due."""
@@ -160,16 +160,20 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         self._close()
         in_fit = trainer.state.fn == "fit" and not trainer.sanity_checking
         if not self._switched_off and not (in_fit and (trainer.current_epoch + 1) % self.every_n_epochs):
-            self._guard(trainer, self._open, pl_module, batches)
+            # A sanity check only shows that everything fits together: one pair of maps is enough for that.
+            sift_clips = min(self.sift_clips, 2) if trainer.sanity_checking else self.sift_clips
+            self._guard(trainer, self._open, pl_module, batches, sift_clips)
 
-    def _open(self, pl_module: nn.Module, batches: Sequence[int | float]) -> None:
-        layers = self._find_layers(pl_module)
-        axes = {name: words for glob, words in self._axes.items() for name in find_layers(pl_module, [glob])}
+    def _open(self, pl_module: nn.Module, batches: Sequence[int | float], sift_clips: int) -> None:
+        network = self._network(pl_module)
+        layers = find_layers(network, self.layers)
+        axes = {name: words for glob, words in self._axes.items() for name in find_layers(network, [glob])}
         fewest = min(batches, default=0)
         known = int(fewest) if 0 < fewest < float("inf") else None
         self._run = Dissection(
-            layers, self._bank, self._metrics, sift_clips=self.sift_clips, batches=known, axes=axes
+            layers, self._bank, self._metrics, sift_clips=sift_clips, batches=known, axes=axes
         ).__enter__()
+        self._announce(self._run)
 
     def _begin(self, batch: Any, dataloader: int) -> None:
         if self._run is not None:
@@ -228,15 +232,17 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             "sift_clips": self.sift_clips,
         }
 
-    def _find_layers(self, pl_module: nn.Module) -> dict[str, nn.Module]:
-        layers = find_layers(pl_module, self.layers)
+    def _network(self, pl_module: nn.Module) -> nn.Module:
+        """The module whose submodules are watched."""
+        return pl_module
+
+    def _announce(self, run: Dissection) -> None:
         if not self._announced:
             self._announced = True
             rank_zero_info(
-                f"lightning_dissect compares {len(layers)} layers ({', '.join(layers)}) with the features "
+                f"lightning_dissect compares {len(run.layers)} layers ({', '.join(run.layers)}) with the features "
                 f"{', '.join(self._bank.names)}."
             )
-        return layers
 
     def _guard(self, trainer: Any, action: Any, *args: Any) -> None:
         """Do something; if it fails, raise or warn and switch off, as ``on_error`` says."""

@@ -72,8 +72,9 @@ def dissect(
 class _NetworkCallback(DissectCallback):
     """Names the layers as the network itself does, without the wrapper around it."""
 
-    def _find_layers(self, pl_module: nn.Module) -> dict[str, nn.Module]:
-        return super()._find_layers(getattr(pl_module, "wrapped_network", pl_module))
+    def _network(self, pl_module: nn.Module) -> nn.Module:
+        network: nn.Module = getattr(pl_module, "wrapped_network", pl_module)
+        return network
 
 
 def _lightning_of(model: nn.Module) -> Any:

@@ -62,6 +62,19 @@ def test_a_function_may_run_the_network(batches: DataLoader[Any]) -> None:
     assert scores.labels()["feature"].tolist() == ["rms"] * 3
 
 
+def test_axes_are_named_as_the_network_names_its_layers(batches: DataLoader[Any]) -> None:
+    class Transposed(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mT
+
+    net = nn.Sequential(network(), Transposed())
+    scores = dissect(
+        net, batches, RATE, layers=["1"], axes={"?": "batch time unit"}, features=["rms"], metrics=["pearson"],
+        progress=False,
+    )  # fmt: skip
+    assert scores.table["unit"].nunique() == 4
+
+
 def test_errors_raise(batches: DataLoader[Any]) -> None:
     with pytest.raises(ValueError, match="matches no submodule"):
         dissect(network(), batches, RATE, layers=["conv"], progress=False)
