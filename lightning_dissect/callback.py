@@ -211,7 +211,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
     def _figures(self, run: Dissection, scores: Scores) -> dict[str, Figure]:
         table = scores.last()
         figures = {"/overview": overview(scores.labels(), list(self._bank.names))}
-        figures |= {f"/{layer}": heat_map(table, layer) for layer in table["layer"].astype(str).unique()}
+        figures |= {f".{layer}/units": heat_map(table, layer) for layer in run.layers if layer not in run.unseen()}
         matches = best_matches(table, run.examples, self._metrics)
         return figures | {f".{layer}/sift": figure for layer, figure in matches.items()}
 

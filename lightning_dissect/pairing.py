@@ -14,6 +14,9 @@ SMALLEST_MAP = 16
 """An activation with fewer bins or frames is not compared as a map: it has next to no key points (0 to 4 in
 16×16), and its shapes are gone; what is left is compared frame by frame."""
 
+FEWEST_FRAMES = 3
+"""Of fewer frames there is no correlation, and no frame level."""
+
 
 class Extent(NamedTuple):
     """How far the clips of a batch reach.
@@ -79,7 +82,7 @@ def pool_activation(output: Tensor, axes: Sequence[Axis], extent: Extent) -> Sid
         return Side(ordered.to(torch.float32, copy=True), None, None)
     frames = ordered.to(torch.float32, copy=True)
     clip = _mean_over_time(frames, extent.mask(frames.shape[-1]))
-    return Side(clip, to_frames(frames, extent.frames), maps)
+    return Side(clip, to_frames(frames, extent.frames) if frames.shape[-1] >= FEWEST_FRAMES else None, maps)
 
 
 def pool_feature(feature: FeatureValues, extent: Extent) -> Side:

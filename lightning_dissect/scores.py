@@ -194,6 +194,14 @@ class Scores:
         return f"Scores({len(self)} rows, {layers} layers, {epochs} epochs)"
 
 
+def count_labels(labels: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
+    """Count the units of each layer (row) that are labelled with each feature (column), in the orders given."""
+    layers = list(dict.fromkeys(labels["layer"].astype(str)))
+    named = labels.dropna(subset="feature")
+    counts = pd.crosstab(named["layer"].astype(str), base_feature(named["feature"]))
+    return counts.reindex(index=layers, columns=list(features), fill_value=0)
+
+
 def best_first(rows: pd.DataFrame) -> pd.DataFrame:
     """Sort rows of a table by their p-value, and by the size of their effect where p-values are equal."""
     by_effect = rows.iloc[np.argsort(-rows["effect"].abs().to_numpy(), kind="stable")]

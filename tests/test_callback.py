@@ -115,9 +115,10 @@ def test_one_line_gives_scores_logs_and_a_file(data: TensorDataset, tmp_path: Pa
     assert joined.settings["features"] == ["harmonic", "percussive", "chroma", "loudness", "onset_rate"]
     logged = events(tmp_path)
     assert "dissect.network.conv.0/harmonic/sift.map/best" in logged.Tags()["scalars"]
-    assert "dissect/labelled_units/network.embedding" in logged.Tags()["scalars"]
+    assert "dissect/labelled_loudness/network.embedding" in logged.Tags()["scalars"]
     assert "dissect.network.embedding/loudness/pearson.clip" in logged.Tags()["histograms"]
-    assert "dissect/network.embedding" in logged.Tags()["images"]
+    assert "dissect/overview" in logged.Tags()["images"]
+    assert "dissect.network.embedding/units" in logged.Tags()["images"]
     assert "dissect.network.conv.0/sift" in logged.Tags()["images"]
     (first, second) = logged.Scalars("dissect.network.embedding/loudness/pearson.clip/mean")
     assert (first.step, second.step) == (3, 6)

@@ -4,23 +4,28 @@ from typing import Any
 
 import pandas as pd
 
-from lightning_dissect.scores import Scores, base_feature
+from lightning_dissect.scores import Scores, base_feature, count_labels
 
 
 def summarise(scores: Scores, name: str = "dissect") -> dict[str, float]:
     """The scalars of a run by tag.
 
     ``dissect.<layer>/<feature>/<metric>.<level>/best``, ``…/mean`` and ``…/supported``: the score of the best
-    supported unit, the mean over units, and the number of units with q < 0.05; and ``dissect/labelled_units/<layer>``:
-    the number of units that have a label at all. With several data loaders, ``.dataloader<index>`` follows the level.
+    supported unit, the mean over units, and the number of units with q < 0.05; and
+    ``dissect/labelled_<feature>/<layer>``: the number of units whose label is that feature. With several data loaders,
+    ``.dataloader<index>`` follows the level.
 
     Args:
         scores: the scores of one run.
         name: what all tags begin with.
     """
-    labels = scores.labels()
-    labelled = labels["feature"].notna().groupby(labels["layer"].astype(str), sort=False).sum()
-    found = {f"{name}/labelled_units/{layer}": float(count) for layer, count in labelled.items()}
+    features = list(dict.fromkeys(base_feature(scores.last()["feature"])))
+    counts = count_labels(scores.labels(), features)
+    found = {
+        f"{name}/labelled_{feature}/{layer}": float(count)
+        for feature in features
+        for layer, count in counts[feature].items()
+    }
     summary = scores.summary()
     for tag, *values in zip(tags(summary, name), summary["best"], summary["mean"], summary["supported"], strict=True):
         for kind, value in zip(("best", "mean", "supported"), values, strict=True):

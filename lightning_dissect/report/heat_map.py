@@ -44,12 +44,12 @@ def heat_map(table: pd.DataFrame, layer: str, q: float = 0.05) -> Figure:
     )
     groups = list(rows.sort_index().groupby(["metric", "level"], observed=True, sort=False))
     heights = [group["feature"].nunique() + 1 for _, group in groups]
-    figure = Figure(figsize=(11, 1.4 + 0.24 * sum(heights) + 0.4 * len(groups)), dpi=100, layout="constrained")
+    figure = Figure(figsize=(8, 1.3 + 0.22 * sum(heights) + 0.32 * len(groups)), dpi=140, layout="constrained")
     panels = figure.subplots(len(groups), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     for panel, ((metric, level), group) in zip(panels, groups, strict=True):
         _draw_panel(figure, panel, group, q)
         title = _METRIC_TITLES.get(str(metric), str(metric))
-        panel.set_title(f"{title}, {_LEVEL_TITLES[str(level)]}", fontsize=10, loc="left")
+        panel.set_title(f"{title}, {_LEVEL_TITLES[str(level)]}", fontsize=11, loc="left")
     panels[-1].set_xlabel(f"unit of {layer}")
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.suptitle(f"{layer}: what its units resemble\ncolour: score minus chance · dot: q < {q:g} · grey: undefined")
@@ -66,7 +66,7 @@ def _draw_panel(figure: Figure, panel: Axes, group: pd.DataFrame, q: float) -> N
     limit = max(float(np.abs(values).max()) if values.count() else 0.0, 1e-3)
     image = panel.imshow(values, aspect="auto", cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     panel.set_facecolor("0.85")
-    panel.set_yticks(range(len(features)), features, fontsize=8)
+    panel.set_yticks(range(len(features)), features, fontsize=9)
     if values.shape[1] <= _MOST_DOTTED_UNITS:
         down, across = np.nonzero(q_value < q)
         panel.scatter(across, down, s=5, c="black", linewidths=0)

@@ -32,7 +32,7 @@ def draw_matches(
     Returns:
         A figure that belongs to no pyplot window.
     """
-    figure = Figure(figsize=(11, 4.2), dpi=100, layout="constrained")
+    figure = Figure(figsize=(9, 3.8), dpi=130, layout="constrained")
     panels = figure.subplots(1, 2)
     for panel, image, title in zip(panels, (activation, feature), titles, strict=True):
         panel.imshow(image.detach().cpu().float().numpy(), aspect="auto", origin="lower", cmap="magma")

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lightning_dissect.scores import base_feature
+from lightning_dissect.scores import count_labels
 
 
 def overview(labels: pd.DataFrame, features: list[str]) -> Figure:
@@ -18,12 +18,10 @@ def overview(labels: pd.DataFrame, features: list[str]) -> Figure:
         A figure that belongs to no pyplot window: layers from the input down, features across, the colour is the share
         of the layer's units, the number in a cell their count.
     """
-    layers = list(dict.fromkeys(labels["layer"].astype(str)))
+    counts = count_labels(labels, features)
+    layers = list(counts.index)
     sizes = labels["layer"].astype(str).value_counts().reindex(layers)
-    named = labels.dropna(subset="feature")
-    counts = pd.crosstab(named["layer"].astype(str), base_feature(named["feature"]))
-    counts = counts.reindex(index=layers, columns=features, fill_value=0)
-    figure = Figure(figsize=(3.2 + 0.95 * len(features), 1.8 + 0.36 * len(layers)), dpi=100, layout="constrained")
+    figure = Figure(figsize=(3.2 + 0.95 * len(features), 1.8 + 0.36 * len(layers)), dpi=140, layout="constrained")
     panel = figure.subplots()
     share = counts.div(sizes, axis=0).to_numpy(dtype=float)
     image = panel.imshow(share, aspect="auto", cmap="Blues", vmin=0, vmax=1)
