@@ -17,12 +17,16 @@ from lightning_dissect.scores import Scores
 Metrics = Sequence[str | SimilarityMetric]
 
 
+_DRAWN = 4
+"""Clips whose maps are kept to be drawn."""
+
+
 class Example(NamedTuple):
-    """The maps of one clip, kept to be drawn.
+    """The maps of a few clips, kept to be drawn.
 
     Attributes:
-        activations: (units, frequency, time).
-        features: each map feature, (frequency, time).
+        activations: (clips, units, frequency, time).
+        features: each map feature, (clips, frequency, time).
     """
 
     activations: Tensor
@@ -198,8 +202,8 @@ class Dissection:
             side = pool_activation(output, self._axes_of(name, layer, output), batch.extent)
             self._compare(name, side, batch)
         if side.map is not None and name not in self.examples:
-            maps = {feature: other.map[0] for feature, other in batch.features.items() if other.map is not None}
-            self.examples[name] = Example(side.map[0].clone(), maps)
+            maps = {feature: other.map[:_DRAWN] for feature, other in batch.features.items() if other.map is not None}
+            self.examples[name] = Example(side.map[:_DRAWN].clone(), maps)
 
     def _axes_of(self, name: str, layer: nn.Module, output: Tensor) -> tuple[Axis, ...]:
         return self._axes[name] if name in self._axes else name_axes(layer, output.shape)

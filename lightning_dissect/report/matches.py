@@ -56,7 +56,7 @@ def best_matches(
 
     Args:
         table: the rows of one run.
-        examples: the maps of one clip by layer.
+        examples: the maps of a few clips by layer; the one with the most matches is drawn.
         metrics: those of the run.
 
     Returns:
@@ -71,10 +71,13 @@ def best_matches(
 
 
 def _draw_best(row: Any, example: Example, sift: SIFTSimilarity) -> Figure:
-    activation, feature = example.activations[row.unit], example.features[row.feature]
-    found = sift_matches(activation, feature, sift.num_features, sift.ratio, sift.min_size, sift.max_size)
+    settings = (sift.num_features, sift.ratio, sift.min_size, sift.max_size)
+    pairs = list(zip(example.activations[:, row.unit], example.features[row.feature], strict=True))
+    matched = [sift_matches(activation, feature, *settings) for activation, feature in pairs]
+    found, (activation, feature) = max(zip(matched, pairs, strict=True), key=lambda item: len(item[0].distance))
+    count = len(found.distance)
     caption = (
-        f"{row.layer}, unit {row.unit} beside {row.feature}: {len(found.distance)} key points match in this clip\n"
+        f"{row.layer}, unit {row.unit} beside {row.feature}: {count} key point{'s' * (count != 1)} match in this clip\n"
         f"over {row.n_clips} clips: score {row.score:.2f}, chance {row.null:.2f}, q = {row.q_value:.2g}"
     )
     points = (found.points_a, found.points_b)

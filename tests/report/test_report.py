@@ -80,7 +80,9 @@ def test_nothing_labelled_is_an_overview_of_zeros(scores: Scores) -> None:
 
 def test_the_best_map_unit_is_drawn_with_its_matches(scores: Scores) -> None:
     maps = torch.randn(6, 64, 64, generator=torch.Generator().manual_seed(1)).cumsum(1).cumsum(2)
-    example = Example(maps, {"harmonic": maps[1]})
+    # Of the two clips, the second matches.
+    activations = torch.stack([maps.flip(1), maps])
+    example = Example(activations, {"harmonic": torch.stack([maps[1], maps[1]])})
     figures = best_matches(scores.last(), {"conv": example}, [PearsonSimilarity(), SIFTSimilarity()])
     assert list(figures) == ["conv"]
     draw(figures["conv"])
