@@ -57,6 +57,9 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         every_n_epochs: run in every n-th epoch of a fit, counted like ``ModelCheckpoint`` does: the n-th is the first.
         frequency: the frequency axis of the network's input, on which maps are compared; ``None`` takes 128 mel bands
             up to half the sample rate.
+        n_fft: samples of a frame of the features. Give those of the network's input, with ``hop_length``, so that what is
+            sharp in one map is sharp in the other.
+        hop_length: samples between frames of the features.
         axes: for layers whose output is not what their kind suggests, by name or glob, the axes in words, like
             ``{"blocks.*": "batch unit time frequency"}``.
         sift_clips: how many clips of a run are compared at map level (SIFT); 0 for none. They are spread over the
@@ -87,6 +90,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         lengths: Where | None = None,
         every_n_epochs: int = 1,
         frequency: FrequencyAxis | None = None,
+        n_fft: int = 2048,
+        hop_length: int = 512,
         axes: Mapping[str, str] | None = None,
         sift_clips: int = 16,
         on_error: Literal["auto", "raise", "warn"] = "auto",
@@ -105,7 +110,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         self.on_error = on_error
         self.scores: Scores | None = None
         self._frequency = frequency or FrequencyAxis()
-        self._bank = FeatureBank(features, sample_rate, frequency=self._frequency)
+        self._bank = FeatureBank(features, sample_rate, n_fft, hop_length, self._frequency)
         self._metrics = find_metrics(metrics)
         self._waveform, self._lengths, self._axes = waveform, lengths, dict(axes or {})
         self._run: Dissection | None = None
@@ -226,6 +231,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             "versions": {package: version(package) for package in packages},
             "sample_rate": self.sample_rate,
             "frequency": vars(self._frequency),
+            "n_fft": self._bank.analysis.n_fft,
+            "hop_length": self._bank.analysis.hop_length,
             "layers": list(run.layers),
             "features": list(self._bank.names),
             "metrics": [f"{metric.name}.{metric.level}" for metric in self._metrics],
