@@ -57,8 +57,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         every_n_epochs: run in every n-th epoch of a fit, counted like ``ModelCheckpoint`` does: the n-th is the first.
         frequency: the frequency axis of the network's input, on which maps are compared; ``None`` takes 128 mel bands
             up to half the sample rate.
-        n_fft: samples of a frame of the features. Give those of the network's input, with ``hop_length``, so that what is
-            sharp in one map is sharp in the other.
+        n_fft: samples of a frame of the features. Give those of the network's input, with ``hop_length``, so that what
+            is sharp in one map is sharp in the other.
         hop_length: samples between frames of the features.
         axes: for layers whose output is not what their kind suggests, by name or glob, the axes in words, like
             ``{"blocks.*": "batch unit time frequency"}``.
