@@ -28,7 +28,7 @@ from lightning_dissect.report import best_matches
 
 FEATURES = ("harmonic", "percussive", "chroma", "loudness", "onset_rate")
 MAP_FEATURES = FEATURES[:3]
-METRICS = find_metrics(["pearson", "euclidean", SIFTSimilarity(max_size=64)])
+METRICS = find_metrics(["pearson", "euclidean", SIFTSimilarity()])
 N_CLASSES = len(INSTRUMENTS)
 
 
@@ -89,7 +89,7 @@ def dissect_network(network: AudioNetwork, study: Study, data: InstrumentData, s
     """Compare the network's layers with the paper's features, over the validation clips."""
     layers = find_layers(network, [*study.first, *study.deep, *study.embedding])
     axes = {name: words for glob, words in network.axes.items() for name in find_layers(network, [glob])}
-    bank = FeatureBank(FEATURES, network.sample_rate, frequency=network.frequency)
+    bank = FeatureBank(FEATURES, network.sample_rate, network.n_fft, network.hop_length, network.frequency)
     loader = data.val_dataloader()
     network.eval()
     with Dissection(layers, bank, METRICS, sift_clips=sift_clips, batches=len(loader), axes=axes) as run:

@@ -49,8 +49,8 @@ def main() -> None:
         sample_rate=network.sample_rate,
         layers=[f"network.{name}" for name in network.layers],
         frequency=network.frequency,
-        n_fft=network.spectrogram.n_fft,
-        hop_length=network.spectrogram.hop_length,
+        n_fft=network.n_fft,
+        hop_length=network.hop_length,
     )
     logger = TensorBoardLogger("lightning_logs", name="instruments")
     trainer = pl.Trainer(max_epochs=options.epochs, callbacks=[callback], logger=logger, log_every_n_steps=10)

@@ -30,11 +30,12 @@ class ChoiCNN(AudioNetwork):
 
     sample_rate = 11_025
     frequency = FrequencyAxis("linear", 257)
+    n_fft, hop_length = 512, 256
     layers = ("conv1", "conv2", "conv3", "conv4", "conv5", "dense")
 
     def __init__(self, n_classes: int, n_hidden: int = 256) -> None:
         super().__init__()
-        self.spectrogram = LogSpectrogram(self.sample_rate, n_fft=512, hop_length=256, frequency=None)
+        self.spectrogram = LogSpectrogram(self.sample_rate, self.n_fft, self.hop_length, frequency=None)
         self.norm = nn.BatchNorm2d(1)
         for n in range(1, 6):
             conv = nn.Conv2d(1 if n == 1 else 64, 64, 3, padding="same")

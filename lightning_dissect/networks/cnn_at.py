@@ -40,10 +40,11 @@ class CNNAT(AudioNetwork):
 
     sample_rate = 12_000
     frequency = FrequencyAxis("mel", 96)
+    n_fft, hop_length = 512, 256
 
     def __init__(self, n_classes: int = 50, pools: Sequence[Pool] = POOLS_29_S, n_embedding: int | None = None) -> None:
         super().__init__()
-        self.spectrogram = LogSpectrogram(self.sample_rate, n_fft=512, hop_length=256, frequency=self.frequency)
+        self.spectrogram = LogSpectrogram(self.sample_rate, self.n_fft, self.hop_length, self.frequency)
         self.norm = nn.BatchNorm1d(self.frequency.n_bins)
         widths = (1, 64, 128, 128, 128, 64)
         for n, (n_in, n_out, pool) in enumerate(zip(widths[:-1], widths[1:], pools, strict=True), start=1):
@@ -54,7 +55,7 @@ class CNNAT(AudioNetwork):
             self.embedding = nn.Sequential(OrderedDict(dense=nn.Linear(widths[-1], n_embedding), elu=nn.ELU()))
         self.classifier = nn.Linear(n_embedding or widths[-1], n_classes)
         self.layers = tuple(f"conv{n}" for n in range(1, 6)) + (() if n_embedding is None else ("embedding",))
-        self._shortest = self.spectrogram.hop_length * (prod(time for _, time in pools) - 1)
+        self._shortest = self.hop_length * (prod(time for _, time in pools) - 1)
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Classify clips.

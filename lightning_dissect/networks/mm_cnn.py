@@ -55,11 +55,12 @@ class MMCNNSingle(AudioNetwork):
 
     sample_rate = 12_000
     frequency = FrequencyAxis("mel", 96)
+    n_fft, hop_length = 512, 256
     layers = tuple(f"convolutions.branches.{height}x{width}" for height in (50, 70) for width in (1, 3, 5))
 
     def __init__(self, n_classes: int) -> None:
         super().__init__()
-        self.spectrogram = LogSpectrogram(self.sample_rate, n_fft=512, hop_length=256, frequency=self.frequency)
+        self.spectrogram = LogSpectrogram(self.sample_rate, self.n_fft, self.hop_length, self.frequency)
         self.norm = nn.BatchNorm2d(1)
         self.convolutions = _ParallelConvolutions((50, 70), pooled=(1, 4))
         self.classifier = nn.Sequential(nn.Dropout(0.5), nn.Linear(4 * _N_PARALLEL, n_classes))
@@ -96,6 +97,7 @@ class MMCNNMulti(AudioNetwork):
 
     sample_rate = 12_000
     frequency = FrequencyAxis("mel", 96)
+    n_fft, hop_length = 512, 256
     layers = (
         *(f"convolutions.branches.{height}x{width}" for height in (5, 80) for width in (1, 3, 5)),
         *("conv2", "conv3", "embedding"),
@@ -103,7 +105,7 @@ class MMCNNMulti(AudioNetwork):
 
     def __init__(self, n_classes: int) -> None:
         super().__init__()
-        self.spectrogram = LogSpectrogram(self.sample_rate, n_fft=512, hop_length=256, frequency=self.frequency)
+        self.spectrogram = LogSpectrogram(self.sample_rate, self.n_fft, self.hop_length, self.frequency)
         self.norm = nn.BatchNorm2d(1)
         self.convolutions = _ParallelConvolutions((5, 80), pooled=(4, 4))
         self.conv2 = self._block(_N_PARALLEL)

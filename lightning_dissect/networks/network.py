@@ -16,12 +16,16 @@ class AudioNetwork(nn.Module, ABC):
         sample_rate: of the waveforms it takes, in Hz.
         frequency: the frequency axis of its input, for `DissectCallback(frequency=…)`; None if that is the waveform,
             or all bins of the transform.
+        n_fft: samples of a frame of its input, for `DissectCallback(n_fft=…)`.
+        hop_length: samples from frame to frame, for `DissectCallback(hop_length=…)`.
         layers: the submodules that its paper looks at, by name, from the input to the output.
         axes: what the axes of their outputs mean where their kind does not tell, for `DissectCallback(axes=…)`.
     """
 
     sample_rate: int
     frequency: FrequencyAxis | None = None
+    n_fft: int = 2048
+    hop_length: int = 512
     layers: tuple[str, ...]
     axes: ClassVar[Mapping[str, str]] = {}
 

@@ -32,6 +32,7 @@ class VGGish(AudioNetwork):
 
     sample_rate = 16_000
     frequency = FrequencyAxis("mel_htk", 64, 125.0, 7500.0)
+    n_fft, hop_length = 512, 160
     layers = tuple(f"features.{n}" for n in (1, 4, 7, 9, 12, 14)) + tuple(f"embeddings.{n}" for n in (1, 3, 5))
     axes: ClassVar[Mapping[str, str]] = {"features.*": "batch unit time frequency", "embeddings.*": "batch time unit"}
 

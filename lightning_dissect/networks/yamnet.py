@@ -42,6 +42,7 @@ class YAMNet(AudioNetwork):
 
     sample_rate = 16_000
     frequency = FrequencyAxis("mel_htk", 64, 125.0, 7500.0)
+    n_fft, hop_length = 512, 160
     layers = tuple(f"layer{n}" for n in range(1, 15))
     axes: ClassVar[Mapping[str, str]] = {"layer*": "batch unit time frequency"}
 

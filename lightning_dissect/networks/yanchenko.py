@@ -46,11 +46,12 @@ class _Yanchenko(AudioNetwork):
 
     sample_rate = 16_000
     frequency = FrequencyAxis("mel", _SIDE, 0.0, 8000.0)
+    n_fft, hop_length = 2048, 502
     layers: tuple[str, ...] = ("conv1", "conv2", "conv3", "dense")
 
     def __init__(self) -> None:
         super().__init__()
-        self.spectrogram = LogSpectrogram(self.sample_rate, n_fft=2048, hop_length=502, frequency=self.frequency)
+        self.spectrogram = LogSpectrogram(self.sample_rate, self.n_fft, self.hop_length, self.frequency)
 
     def maps(self, waveform: Tensor) -> Tensor:
         """The input, 128 mels × 128 frames [shape=(B, 1, 128, 128)]."""
