@@ -128,6 +128,7 @@ def histograms(study: Study) -> Figure:
     panels = figure.subplots(len(layers), len(MAP_FEATURES), squeeze=False, sharex=True)
     all_rows = pd.concat(study.tables.values())
     highest = all_rows.loc[(all_rows["metric"] == "sift") & all_rows["layer"].isin(layers), "score"].max()
+    highest = highest if highest > 0 else 1.0  # too few map clips for a score, or no match at all
     for row, layer in zip(panels, layers, strict=True):
         for panel, feature in zip(row, MAP_FEATURES, strict=True):
             for state, table in study.tables.items():
@@ -245,7 +246,9 @@ def main() -> None:
     parser.add_argument("--vggish", type=Path, help="PyTorch checkpoint of VGGish; default: train a small one")
     parser.add_argument("--epochs", type=int, help="of each network; default: 4, MM-CNN 2, VGGish 12")
     parser.add_argument("--limit", type=int, default=480, help="clips to train on; a third as many to validate on")
-    parser.add_argument("--sift-clips", type=int, default=16, help="validation clips whose maps are compared")
+    parser.add_argument(
+        "--sift-clips", type=int, default=16, help="validation clips whose maps are compared, at least 4"
+    )
     options = parser.parse_args()
 
     options.folder.mkdir(parents=True, exist_ok=True)

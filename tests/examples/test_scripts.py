@@ -12,6 +12,7 @@ from instruments import INSTRUMENTS, render_clip
 from train_instruments import best_units, main
 
 from lightning_dissect import Scores
+from lightning_dissect.networks import CNNAT
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -83,14 +84,14 @@ def test_training_on_own_recordings(tmp_path):
     log_dir = tmp_path / re.search(r"tensorboard --logdir (\S+)", finished.stdout)[1]
     assert list(log_dir.glob("events.out.tfevents.*"))
     table = Scores.load(log_dir).table
-    assert set(table["layer"]) == {"network.conv1", "network.conv2", "network.embedding"}
+    assert set(table["layer"]) == {f"network.{layer}" for layer in CNNAT(2, n_embedding=128).layers}
     assert table.loc[table["metric"] == "pearson", "n_clips"].max() == 8
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1000)
 def test_paper1_writes_a_summary(tmp_path):
-    options = ("--epochs", 1, "--limit", 30, "--sift-clips", 2)
+    options = ("--epochs", 1, "--limit", 30, "--sift-clips", 4)
     finished = run("paper1_slizovskaia.py", "--folder", "out", *options, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     summary = (tmp_path / "out" / "summary.md").read_text()
