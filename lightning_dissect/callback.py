@@ -247,7 +247,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         if not self._announced:
             self._announced = True
             rank_zero_info(
-                f"lightning_dissect compares {len(run.layers)} layers ({', '.join(run.layers)}) with the features "
+                f"lightning_dissect compares the layers {', '.join(run.layers)} with the features "
                 f"{', '.join(self._bank.names)}."
             )
 
