@@ -71,7 +71,7 @@ def best_matches(
 
 
 def _draw_best(row: Any, example: Example, sift: SIFTSimilarity) -> Figure:
-    settings = (sift.num_features, sift.ratio, sift.min_size, sift.max_size)
+    settings = (sift.num_features, sift.ratio, sift.tolerance, sift.min_size, sift.max_size)
     pairs = list(zip(example.activations[:, row.unit], example.features[row.feature], strict=True))
     matched = [sift_matches(activation, feature, *settings) for activation, feature in pairs]
     found, (activation, feature) = max(zip(matched, pairs, strict=True), key=lambda item: len(item[0].distance))

@@ -93,6 +93,18 @@ def test_the_best_map_unit_is_drawn_with_its_matches(scores: Scores) -> None:
     assert best_matches(scores.last(), {}, [SIFTSimilarity()]) == {}
 
 
+def test_what_is_drawn_are_the_matches_that_the_score_counts(scores: Scores) -> None:
+    maps = torch.randn(6, 64, 64, generator=torch.Generator().manual_seed(1)).cumsum(1).cumsum(2)
+    # Two halves of the map trade places: no one shift fits all matches.
+    example = Example(maps[None], {"harmonic": maps[1].roll(32, 1)[None]})
+
+    def count(metric: SIFTSimilarity) -> int:
+        figure = best_matches(scores.last(), {"conv": example}, [metric])["conv"]
+        return int(figure.get_suptitle().split(": ")[1].split()[0])
+
+    assert 0 < count(SIFTSimilarity(tolerance=2)) < count(SIFTSimilarity())
+
+
 def test_maps_without_matches_can_be_drawn(tmp_path: Path) -> None:
     none = torch.zeros(0, 2)
     figure = draw_matches(torch.zeros(4, 9), torch.zeros(12, 5), (none, none), ("a", "b"), "nothing")

@@ -197,7 +197,13 @@ def match_rate(a: KeyPoints, b: KeyPoints, ratio: float = 0.9, tolerance: float 
 
 
 def sift_matches(
-    map_a: Tensor, map_b: Tensor, num_features: int = 64, ratio: float = 0.9, min_size: int = 64, max_size: int = 256
+    map_a: Tensor,
+    map_b: Tensor,
+    num_features: int = 64,
+    ratio: float = 0.9,
+    tolerance: float | None = None,
+    min_size: int = 64,
+    max_size: int = 256,
 ) -> Matches:
     """The matches of one pair of maps, for drawing.
 
@@ -206,6 +212,7 @@ def sift_matches(
         map_b: shape ``(H', W')``.
         num_features: largest number of key points a map.
         ratio: as in :func:`mutual_matches`.
+        tolerance: as in :func:`match_rate`.
         min_size: as in :func:`map_grid`.
         max_size: as in :func:`map_grid`.
 
@@ -221,7 +228,10 @@ def sift_matches(
     """
     grid = map_grid(map_a.shape, min_size, max_size)
     a, b = (key_points(m.view(1, 1, *m.shape), grid, num_features) for m in (map_a, map_b))
-    matched, slot, square = (t[0, 0] for t in mutual_matches(a, b, ratio))
+    pairs, partner, distance = mutual_matches(a, b, ratio)
+    if tolerance is not None:
+        pairs = consistent_matches(a, b, pairs, partner, tolerance)
+    matched, slot, square = (t[0, 0] for t in (pairs, partner, distance))
     order = square[matched].argsort()
     slot_a, slot_b = matched.nonzero()[order, 0], slot[matched][order]
     points_a = _on_map(a.centres[0, 0, slot_a], map_a, grid)
