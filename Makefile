@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-EXTRAS := demo,docs,lint,networks,test
+EXTRAS := demo,docs,lint,networks,report,test
 
 DEMO_ARGS ?=
 TEST_ARGS ?= -n 2
