@@ -1,7 +1,9 @@
 """Scores: the table of a run, its significance, its labels, its file."""
 
+import fnmatch
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -10,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy.spatial import cKDTree
 from scipy.stats import false_discovery_control
 
 from lightning_dissect.metrics.similarity import Similarity
@@ -34,6 +37,8 @@ LABEL_COLUMNS = ["layer", "unit", "feature", "level", "metric", "score", "null",
 _RUN = ["epoch", "step"]
 _UNIT = ["layer", "unit"]
 _KEY = b"lightning_dissect"
+_UNDEFINED = 1e6
+"""Stands for an undefined score where scores are compared: farther from any score than a tolerance reaches."""
 
 
 class Scores:
@@ -142,6 +147,161 @@ class Scores:
         summary = pd.DataFrame({"best": groups.first(), "mean": groups.mean()})
         return summary.assign(supported=supported.reindex(summary.index, fill_value=0)).reset_index()
 
+    def filter(
+        self,
+        *,
+        epoch: int | None = None,
+        step: int | None = None,
+        dataloader: int | None = None,
+        layer: str | None = None,
+        unit: int | None = None,
+        feature: str | None = None,
+        level: str | None = None,
+        metric: str | None = None,
+    ) -> Self:
+        """Keep the rows that have all the given values; the q-values stay those of the whole run.
+
+        Args:
+            epoch: number of an epoch; as ``step``, ``dataloader`` and ``unit``, an exact number.
+            step: the trainer's global step.
+            dataloader: index of the data loader.
+            layer: name or glob (``"features.*"``); as ``level`` and ``metric``.
+            unit: index of the unit.
+            feature: name or glob; ``"chroma"`` means all its rows, ``"chroma[A]"`` one of them.
+            level: ``clip``, ``frame`` or ``map``.
+            metric: name of the metric.
+
+        Returns:
+            Scores with these rows, none if nothing fits. Its :meth:`labels` are decided among these rows alone.
+        """
+        numbers = {"epoch": epoch, "step": step, "dataloader": dataloader, "unit": unit}
+        globs = {"layer": layer, "level": level, "metric": metric}
+        keep = pd.Series(True, index=self.table.index)
+        for column, number in numbers.items():
+            if number is not None:
+                keep &= (self.table[column] == number).fillna(False).astype(bool)
+        for column, glob in globs.items():
+            if glob is not None:
+                keep &= _matches(self.table[column], glob)
+        if feature is not None:
+            keep &= _is_feature(self.table["feature"], feature)
+        return type(self)(self.table[keep], self.settings)
+
+    def best_units(self, feature: str, n: int = 10, metric: str | None = None) -> pd.DataFrame:
+        """The units of the last run that a feature explains best.
+
+        Args:
+            feature: name or glob; ``"chroma"`` means all its rows.
+            n: how many units.
+            metric: only this one; ``None`` takes for each unit the metric that supports it best.
+
+        Returns:
+            One row a unit, with the columns of ``Scores.table``, the smallest p-value first and, where these are equal,
+            the largest effect.
+
+        Raises:
+            ValueError: if the last run has no such feature.
+        """
+        last = self.last().dropna(subset=["unit", "p_value"])
+        rows = last[_is_feature(last["feature"], feature)]
+        if rows.empty and not _is_feature(self.last()["feature"], feature).any():
+            known = ", ".join(dict.fromkeys(base_feature(self.last()["feature"])))
+            raise ValueError(f"feature={feature!r} is not in this run, whose features are {known}.")
+        rows = rows if metric is None else rows[rows["metric"] == metric]
+        return best_first(rows).drop_duplicates(_UNIT).head(n).reset_index(drop=True)
+
+    def best_features(self, layer: str, unit: int, n: int = 10) -> pd.DataFrame:
+        """The features that explain a unit of the last run best, one row a feature, as in :meth:`best_units`.
+
+        Args:
+            layer: name of the layer.
+            unit: index of the unit.
+            n: how many features.
+
+        Raises:
+            ValueError: if the last run has no such unit.
+        """
+        last = self.last()
+        rows = last[((last["layer"] == layer) & (last["unit"] == unit)).fillna(False).astype(bool)]
+        if rows.empty:
+            layers = ", ".join(dict.fromkeys(last["layer"].astype(str)))
+            raise ValueError(f"layer={layer!r}, unit={unit}: not in this run, whose layers are {layers}.")
+        return best_first(rows.dropna(subset="p_value")).drop_duplicates("feature").head(n).reset_index(drop=True)
+
+    def compare(self, other: "Scores", q: float = 0.05) -> pd.DataFrame:
+        """Set the labels of the last run beside those of another, of another epoch or of another network.
+
+        Args:
+            other: what came after.
+            q: see :meth:`labels`.
+
+        Returns:
+            One row for each unit of either: ``layer, unit, feature_before, feature_after, effect_before, effect_after,
+            changed``. The rows of one feature (``chroma[A]``, …) are different labels.
+
+        Example:
+            ``scores.filter(epoch=0).compare(scores)`` tells which units changed since the first epoch.
+        """
+        before, after = (side.labels(q)[[*_UNIT, "feature", "effect"]] for side in (self, other))
+        for side in (before, after):
+            side[["layer", "feature"]] = side[["layer", "feature"]].astype(object)
+        both = before.merge(after, on=_UNIT, how="outer", suffixes=("_before", "_after"), sort=False)
+        was, now = both["feature_before"], both["feature_after"]
+        both["changed"] = ((was != now) & ~(was.isna() & now.isna())).astype(bool)
+        columns = [*_UNIT, "feature_before", "feature_after", "effect_before", "effect_after", "changed"]
+        return both[columns]
+
+    def detectors(self, q: float = 0.05) -> pd.DataFrame:
+        """Sum up each layer of the last run, as Network Dissection does (Bau et al. 2017, section 3.2).
+
+        Args:
+            q: see :meth:`labels`.
+
+        Returns:
+            One row a layer, in the network's order: ``units``, ``dead``, ``labelled`` units, ``unique`` features among
+            their labels, and for each feature the number of units that it labels.
+        """
+        labels = self.labels(q)
+        features = list(dict.fromkeys(base_feature(self.last()["feature"])))
+        counts = count_labels(labels, features)
+        sizes, dead = (
+            rows["layer"].astype(str).value_counts().reindex(counts.index, fill_value=0)
+            for rows in (labels, self.dead_units())
+        )
+        front = {"units": sizes, "dead": dead, "labelled": counts.sum(axis=1), "unique": (counts > 0).sum(axis=1)}
+        return pd.concat([pd.DataFrame(front), counts], axis=1).rename_axis("layer").reset_index()
+
+    def dead_units(self) -> pd.DataFrame:
+        """The units of the last run without any defined score, ``layer, unit``: their output never changed."""
+        last = self.last().dropna(subset="unit")
+        defined = last["score"].notna().groupby([last[name] for name in _UNIT], observed=True, sort=False).any()
+        return defined[~defined].reset_index()[_UNIT]
+
+    def duplicate_units(self, tolerance: float = 1e-5) -> pd.DataFrame:
+        """The units of the last run whose scores all equal those of an earlier unit of their layer.
+
+        Scores do not change with a unit's scale, so a copy at another volume counts too.
+
+        Args:
+            tolerance: the largest difference between scores that are called equal.
+
+        Returns:
+            ``layer, unit, duplicate_of``, where ``duplicate_of`` is the first such unit.
+        """
+        last = self.last().dropna(subset=["unit", "score"])
+        found = []
+        for layer, rows in last.groupby("layer", observed=True, sort=False):
+            keys = ["dataloader", "feature", "level", "metric"]
+            scores = rows.pivot_table(values="score", index="unit", columns=keys, observed=True)
+            near = cKDTree(scores.fillna(_UNDEFINED).to_numpy()).query_pairs(tolerance, np.inf, output_type="ndarray")
+            pairs = pd.DataFrame(np.sort(near, axis=1), columns=["first", "second"]).groupby("second")["first"].min()
+            units = scores.index.to_numpy()
+            found.append(
+                pd.DataFrame({"layer": layer, "unit": units[pairs.index], "duplicate_of": units[pairs.to_numpy()]})
+            )
+        columns = [*_UNIT, "duplicate_of"]
+        return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the table to a Parquet file, wholly or not at all.
 
@@ -211,6 +371,17 @@ def best_first(rows: pd.DataFrame) -> pd.DataFrame:
 def base_feature(features: pd.Series) -> pd.Series:
     """The feature that a row belongs to: ``chroma`` for ``chroma[A]``."""
     return features.astype(str).str.replace(r"\[.*\]$", "", regex=True)
+
+
+def _matches(names: pd.Series, glob: str) -> pd.Series:
+    """Which names are a name, or match a glob in which ``[`` means itself, as it does in the names of features."""
+    pattern = re.compile(fnmatch.translate(glob.replace("[", "[[]")))
+    known = {name for name in names.astype(str).unique() if pattern.match(name)}
+    return names.astype(str).isin(known)
+
+
+def _is_feature(features: pd.Series, glob: str) -> pd.Series:
+    return _matches(features, glob) | _matches(base_feature(features), glob)
 
 
 def adjust_p_values(p_values: pd.Series) -> pd.Series:

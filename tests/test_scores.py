@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lightning_dissect import dissect
 from lightning_dissect.metrics.similarity import Similarity
 from lightning_dissect.scores import COLUMNS, LABEL_COLUMNS, Scores, adjust_p_values
 
@@ -153,3 +154,105 @@ def test_a_run_without_comparisons_is_an_empty_table() -> None:
     empty = Scores.from_similarities([])
     assert len(empty) == 0
     assert len(empty.labels()) == 0
+
+
+def test_filter_keeps_rows_by_number_name_glob_and_base_feature(scores: Scores) -> None:
+    assert len(scores.filter()) == len(scores)
+    assert len(scores.filter(layer="conv", unit=1)) == 3
+    assert set(scores.filter(layer="d*").table["feature"]) == {"chroma[A]", "chroma[C]"}
+    assert len(scores.filter(feature="chroma")) == 2
+    assert len(scores.filter(feature="chroma[A]")) == 1
+    assert len(scores.filter(feature="chroma[*]")) == 2
+    assert set(scores.filter(metric="sift", level="map").table["feature"]) == {"harmonic"}
+    assert len(scores.filter(epoch=3)) == 0
+    assert scores.filter(layer="conv").settings == {"sample_rate": 8_000}
+
+
+def test_filter_leaves_q_values_as_they_were(scores: Scores) -> None:
+    kept = scores.filter(unit=0, feature="rms").table["q_value"]
+    row = scores.table[(scores.table["unit"] == 0) & (scores.table["feature"] == "rms")]["q_value"]
+    assert kept.tolist() == row.tolist()
+
+
+def test_filter_by_unit_leaves_out_whole_layers(scores: Scores) -> None:
+    whole = Scores.from_similarities([(constant(unit=None, metric="cka"), ("rms",), similarity([[0.5]], [[0.1]]))])
+    assert len(whole.filter(unit=0)) == 0
+    assert len(whole.filter(metric="cka")) == 1
+
+
+def test_best_units_of_a_feature(scores: Scores) -> None:
+    assert scores.best_units("loudness")["unit"].tolist() == [0, 2, 1]
+    assert scores.best_units("loudness", n=1)["unit"].tolist() == [0]
+    assert scores.best_units("harmonic", metric="pearson").empty
+    assert scores.best_units("chroma")["feature"].tolist() == ["chroma[A]"]
+    with pytest.raises(ValueError, match=r"feature='pitch' .* loudness, rms, harmonic, chroma"):
+        scores.best_units("pitch")
+
+
+def test_best_features_of_a_unit(scores: Scores) -> None:
+    best = scores.best_features("conv", 0)
+    assert best["feature"].tolist() == ["loudness", "rms", "harmonic"]
+    assert scores.best_features("conv", 2, n=1)["feature"].tolist() == ["loudness"]
+    with pytest.raises(ValueError, match=r"layer='conv', unit=9: .* conv, dense"):
+        scores.best_features("conv", 9)
+
+
+def test_compare_tells_which_units_changed_their_label(scores: Scores) -> None:
+    turned = scores.table.assign(p_value=lambda t: t["p_value"].where(t["unit"] != 2, 0.9))
+    turned.loc[(turned["unit"] == 1) & (turned["feature"] == "harmonic"), "p_value"] = 1e-12
+    compared = scores.compare(Scores(turned.drop(columns="q_value")))
+    conv = compared[compared["layer"] == "conv"].set_index("unit")
+    assert conv["changed"].tolist() == [False, True, True]
+    assert pd.isna(conv.loc[1, "feature_before"])
+    assert conv.loc[1, "feature_after"] == "harmonic"
+    assert conv.loc[2, "feature_before"] == "loudness"
+    assert pd.isna(conv.loc[2, "feature_after"])
+    assert not scores.compare(scores)["changed"].any()
+
+
+def test_compare_keeps_the_units_that_only_one_side_has(scores: Scores) -> None:
+    compared = scores.compare(scores.filter(layer="dense"))
+    assert len(compared) == 4
+    assert compared[compared["changed"]]["unit"].tolist() == [0, 2]
+
+
+def test_detectors_and_dead_units(scores: Scores) -> None:
+    table = scores.table.copy()
+    table.loc[(table["layer"] == "conv") & (table["unit"] == 1), ["score", "p_value"]] = NAN
+    summary = Scores(table).detectors().set_index("layer")
+    assert summary.loc["conv", ["units", "dead", "labelled", "unique"]].tolist() == [3, 1, 2, 1]
+    assert summary.loc["conv", "loudness"] == 2
+    assert summary.loc["dense", ["units", "dead", "labelled"]].tolist() == [1, 0, 0]
+    assert Scores(table).dead_units().to_numpy().tolist() == [["conv", 1]]
+
+
+def test_duplicate_units_are_found_within_their_layer() -> None:
+    score = np.random.default_rng(0).uniform(-1, 1, (50, 6))
+    score[7] = score[3] + 1e-7
+    score[20] = score[3]
+    score[30] = [NAN] * 6
+    score[31] = [NAN] * 6
+    score[40] = [*score[41][:5], NAN]
+    p = np.full_like(score, 0.5)
+    rows = tuple("abcdef")
+    found = Scores.from_similarities(
+        [(constant(layer=layer), rows, similarity(score.tolist(), p.tolist())) for layer in ("conv", "dense")]
+    ).duplicate_units()
+    assert found.to_numpy().tolist() == [["conv", 7, 3], ["conv", 20, 3], ["dense", 7, 3], ["dense", 20, 3]]
+
+
+def test_a_network_with_a_dead_and_a_copied_unit() -> None:
+    conv = torch.nn.Conv1d(1, 5, 64, 32)
+    with torch.no_grad():
+        conv.weight[1], conv.bias[1] = 0.0, 0.5
+        conv.weight[4], conv.bias[4] = -3 * conv.weight[2], 0.7
+    net = torch.nn.Sequential(torch.nn.Unflatten(1, (1, -1)), conv)
+    clips = torch.randn(24, 8_000, generator=torch.Generator().manual_seed(0)).cumsum(1)
+    loader = torch.utils.data.DataLoader(clips - clips.mean(1, keepdim=True), 8)
+    run = {"features": ["rms", "loudness"], "metrics": ["pearson", "euclidean"], "layers": ["1"], "progress": False}
+    scores = dissect(net, loader, 8_000, **run)
+    assert scores.dead_units().to_numpy().tolist() == [["1", 1]]
+    assert scores.duplicate_units().empty
+    with torch.no_grad():
+        conv.weight[4], conv.bias[4] = 3 * conv.weight[2], 3 * conv.bias[2]
+    assert dissect(net, loader, 8_000, **run).duplicate_units().to_numpy().tolist() == [["1", 4, 2]]
