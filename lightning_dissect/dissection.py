@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,19 @@ class Example(NamedTuple):
 
     activations: Tensor
     features: dict[str, Tensor]
+
+
+class Keeper(Protocol):
+    """Looks on while a run goes by, and keeps a bounded part of it."""
+
+    def begin(self, waveform: Tensor, extent: Extent, features: Mapping[str, Side], dataloader: int) -> None:
+        """Take a batch's waveform (B, samples), its extent and its features."""
+
+    def receive(self, layer: str, side: Side) -> None:
+        """Take the activations of a layer for that batch."""
+
+    def end(self) -> None:
+        """Finish the batch."""
 
 
 class _Key(NamedTuple):
@@ -76,6 +89,10 @@ class Dissection:
         batches: number of batches to come, if it is known: the map clips are then spread over them.
         axes: for layers whose output does not read as :func:`~lightning_dissect.capture.name_axes` says, its axes in
             words.
+        keepers: shown each batch and each layer's activations.
+
+    Attributes:
+        units: number of units of each layer that has run.
 
     Example:
         >>> net = nn.Sequential(nn.Conv1d(1, 4, 64, 32), nn.ReLU())
@@ -98,8 +115,11 @@ class Dissection:
         sift_clips: int = 16,
         batches: int | None = None,
         axes: Mapping[str, str] | None = None,
+        keepers: Sequence[Keeper] = (),
     ) -> None:
         self.layers = dict(layers)
+        self.units: dict[str, int] = {}
+        self.keepers = tuple(keepers)
         self.bank = bank
         self.prototypes = list(metrics)
         self.examples: dict[str, Example] = {}
@@ -144,6 +164,8 @@ class Dissection:
             extent = Extent(clips, self.bank.frames(samples), fraction, map_clips)
             self._rows = {name: feature.rows or (name,) for name, feature in values.items()}
             sides = {name: pool_feature(feature, extent) for name, feature in values.items()}
+            for keeper in self.keepers:
+                keeper.begin(waveform, extent, sides, dataloader)
         self._batch = _Batch(dataloader, extent, sides)
 
     def end(self) -> None:
@@ -156,6 +178,9 @@ class Dissection:
         error, self._capture.error = self._capture.error, None
         if error is not None:
             raise error
+        with torch.no_grad():
+            for keeper in self.keepers:
+                keeper.end()
 
     def unseen(self) -> list[str]:
         """The watched layers that have not run in any batch."""
@@ -201,6 +226,9 @@ class Dissection:
         with torch.autocast(output.device.type, enabled=False):
             side = pool_activation(output, self._axes_of(name, layer, output), batch.extent)
             self._compare(name, side, batch)
+            for keeper in self.keepers:
+                keeper.receive(name, side)
+        self.units[name] = side.clip.shape[1]
         if side.map is not None and name not in self.examples:
             maps = {feature: other.map[:_DRAWN] for feature, other in batch.features.items() if other.map is not None}
             self.examples[name] = Example(side.map[:_DRAWN].clone(), maps)
