@@ -3,14 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-EXTRAS := demo,docs,lint,networks,report,test
+# A second environment: the newest torch that is tested, beside which no torchaudio and no torchvision is installed.
+NEWEST := .venv-newest
+NEWEST_TORCH := 2.13.0
+EXTRAS := demo,docs,lint,networks,report,setups,test
 
 DEMO_ARGS ?=
 TEST_ARGS ?= -n 2
 # One thread a process: two test processes that each start a thread a core only get in each other's way.
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help demo test slow lint docs bench clean
+.PHONY: help demo test slow newest lint docs bench clean
 
 help:  ## say what each target does
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 16
@@ -23,6 +26,9 @@ test: $(READY)  ## run the tests, without those that take minutes
 
 slow: $(READY)  ## run the tests that take minutes
 	$(TEST) -m slow $(TEST_ARGS)
+
+newest: $(NEWEST)/.ready  ## run the tests with another torch, where torchaudio cannot be imported
+	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest $(TEST_ARGS)
 
 lint: $(READY)  ## check style, format and types
 	$(BIN)/ruff check .
@@ -37,7 +43,7 @@ bench: $(READY)  ## run every benchmarks/bench_*.py and print its figures
 	$(BIN)/python -m benchmarks
 
 clean:  ## remove what the other targets made, the environment included
-	rm -rf $(VENV) build dist docs/_build docs/_generated lightning_logs .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(NEWEST) build dist docs/_build docs/_generated lightning_logs .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 # tinysoundfont declares pyaudio, which needs PortAudio's headers to build and only serves live playback.
 $(READY): constraints.txt pyproject.toml
@@ -48,4 +54,12 @@ $(READY): constraints.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[$(EXTRAS)]'
 	$(BIN)/python -m pip install --quiet -c constraints.txt --no-deps tinysoundfont
+	@touch $@
+
+# Versions are those of constraints.txt, but for torch and what comes with it.
+$(NEWEST)/.ready: constraints.txt pyproject.toml Makefile | $(READY)
+	@test -x $(NEWEST)/bin/python || $(BIN)/python -m venv $(NEWEST)
+	@sed -E '/^(torch|torchaudio|torchvision|triton|cuda-.*|nvidia-.*)==/d; $$a torch==$(NEWEST_TORCH)' constraints.txt >$(NEWEST)/constraints.txt
+	$(NEWEST)/bin/python -m pip install --quiet -c $(NEWEST)/constraints.txt -e '.[demo,report,test]'
+	$(NEWEST)/bin/python -m pip install --quiet -c $(NEWEST)/constraints.txt --no-deps tinysoundfont
 	@touch $@
