@@ -7,8 +7,9 @@ with the score that chance gives, q-values, and an untrained network for compari
 """
 
 from argparse import ArgumentParser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -38,23 +39,25 @@ class Study:
 
     Attributes:
         make: builds it.
-        first: its first convolutions, where the paper looks for harmonic and percussive parts.
-        deep: its deeper convolutions, where chroma is expected.
+        convolutions: the layers of its first, second, … convolution.
         embedding: its layers of single activations.
         learning_rate: to train it with.
-        epochs: to train it for; the wide kernels of MM-CNN are slow and learn fast.
+        epochs: to train it for.
         accuracy: on held-out clips, in [0, 1].
         tables: scores `"trained"` and `"untrained"`.
     """
 
     make: Callable[[], AudioNetwork]
-    first: tuple[str, ...]
-    deep: tuple[str, ...] = ()
+    convolutions: dict[str, tuple[str, ...]]
     embedding: tuple[str, ...] = ()
     learning_rate: float = 2e-3
-    epochs: int = 4
+    epochs: int = 8
     accuracy: float = float("nan")
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+
+    def layers(self, depth: int | None = None) -> list[str]:
+        """The layers of the first so many convolutions, or of all."""
+        return [layer for group in list(self.convolutions.values())[:depth] for layer in group]
 
 
 def studies(checkpoint: Path | None) -> dict[str, Study]:
@@ -70,13 +73,14 @@ def studies(checkpoint: Path | None) -> dict[str, Study]:
 
     return {
         "CNN-AT": Study(
-            lambda: CNNAT(N_CLASSES, POOLS_3_S, n_embedding=128), ("conv1", "conv2"), ("conv3",), ("embedding",)
+            lambda: CNNAT(N_CLASSES, POOLS_3_S, n_embedding=128),
+            {"first": ("conv1",), "second": ("conv2",), "third": ("conv3",)},
+            ("embedding",),
         ),
-        "MM-CNN": Study(lambda: MMCNNSingle(N_CLASSES), MMCNNSingle.layers, epochs=2),
+        "MM-CNN": Study(lambda: MMCNNSingle(N_CLASSES), {"first": MMCNNSingle.layers}),
         "VGGish": Study(
             vggish,
-            ("features.1", "features.4"),
-            ("features.7", "features.9"),
+            {"first": ("features.1",), "second": ("features.4",), "third": ("features.7",), "fourth": ("features.9",)},
             ("embeddings.1", "embeddings.3", "embeddings.5"),
             learning_rate=1e-3,
             epochs=12,
@@ -87,7 +91,7 @@ def studies(checkpoint: Path | None) -> dict[str, Study]:
 @torch.no_grad()
 def dissect_network(network: AudioNetwork, study: Study, data: InstrumentData, sift_clips: int) -> Dissection:
     """Compare the network's layers with the paper's features, over the validation clips."""
-    layers = find_layers(network, [*study.first, *study.deep, *study.embedding])
+    layers = find_layers(network, [*study.layers(), *study.embedding])
     axes = {name: words for glob, words in network.axes.items() for name in find_layers(network, [glob])}
     bank = FeatureBank(FEATURES, network.sample_rate, network.n_fft, network.hop_length, network.frequency)
     loader = data.val_dataloader()
@@ -117,13 +121,13 @@ def carry_out(name: str, study: Study, folder: Path, epochs: int | None, limit: 
         Scores(table).save(folder / f"{name}-{state}.parquet")
     histograms(study).savefig(folder / f"{name}-histograms.png")
     for layer, figure in best_matches(study.tables["trained"], run.examples, METRICS).items():
-        if layer in study.first[:2]:
+        if layer in study.layers(2)[:2]:
             figure.savefig(folder / f"{name}-matches-{layer}.png")
 
 
 def histograms(study: Study) -> Figure:
     """Draw the SIFT similarity over the maps of the first two convolutions, as the paper does, and chance."""
-    layers = study.first[:2]
+    layers = study.layers(2)[:2]
     figure = Figure(figsize=(11, 3 * len(layers)), dpi=100, layout="constrained")
     panels = figure.subplots(len(layers), len(MAP_FEATURES), squeeze=False, sharex=True)
     all_rows = pd.concat(study.tables.values())
@@ -146,7 +150,7 @@ def select(table: pd.DataFrame, layer: str, feature: str, metric: str) -> pd.Dat
     return table[(table["layer"] == layer) & (table["feature"] == feature) & (table["metric"] == metric)]
 
 
-def map_rows(study: Study, layers: tuple[str, ...], features: tuple[str, ...]) -> list[str]:
+def map_rows(study: Study, layers: list[str], features: tuple[str, ...]) -> list[str]:
     """One line of a Markdown table for each layer and feature: how many maps resemble it, trained and untrained."""
     lines = []
     for layer in layers:
@@ -161,28 +165,59 @@ def map_rows(study: Study, layers: tuple[str, ...], features: tuple[str, ...]) -
     return lines
 
 
+def best_unit(table: pd.DataFrame, layers: Sequence[str], feature: str, metric: str) -> pd.Series | None:
+    """The row of the unit of these layers that follows the feature with the best support, clip by clip."""
+    rows = pd.concat([select(table, layer, feature, metric) for layer in layers])
+    rows = rows[rows["level"] == "clip"].dropna(subset="p_value").sort_values("p_value")
+    return rows.iloc[0] if len(rows) else None
+
+
 def unit_rows(study: Study) -> list[str]:
     """One line of a Markdown table for each embedding layer, feature and metric: its best supported unit."""
     lines = []
-    for layer in study.embedding:
-        for feature in ("onset_rate", "loudness"):
-            for metric in ("pearson", "euclidean"):
-                cells = [layer, feature, metric]
-                for table in (study.tables["trained"], study.tables["untrained"]):
-                    rows = select(table, layer, feature, metric)
-                    rows = rows[rows["level"] == "clip"].dropna(subset="p_value").sort_values("p_value")
-                    best = rows.iloc[0] if len(rows) else None
-                    cells += (
-                        ["none defined", "", "", ""]
-                        if best is None
-                        else [
-                            f"#{best['unit']}",
-                            f"{best['score']:.2f}",
-                            f"{best['null']:.2f}",
-                            f"{best['q_value']:.1e}",
-                        ]
-                    )
-                lines.append(f"| {' | '.join(cells)} |")
+    for layer, feature, metric in product(study.embedding, ("onset_rate", "loudness"), ("pearson", "euclidean")):
+        cells = [layer, feature, metric]
+        for state in ("trained", "untrained"):
+            best = best_unit(study.tables[state], [layer], feature, metric)
+            if best is None:
+                cells += ["none defined", "", "", ""]
+            else:
+                cells += [f"#{best['unit']}", f"{best['score']:.2f}", f"{best['null']:.2f}", f"{best['q_value']:.1e}"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def share(table: pd.DataFrame, layers: tuple[str, ...], features: tuple[str, ...]) -> str:
+    """How many of the layers' maps resemble one of the features, and the score beside its chance."""
+    rows = pd.concat([select(table, layer, feature, "sift") for layer in layers for feature in features])
+    like = rows[(rows["q_value"] < 0.05) & (rows["effect"] > 0)]
+    maps, resembling = (side.groupby(["layer", "unit"], observed=True).ngroups for side in (rows, like))
+    part = f"{resembling / max(maps, 1):.0%}"
+    return f"{resembling} of {maps} ({part}; mean score {rows['score'].mean():.3f}, chance {rows['null'].mean():.3f})"
+
+
+def map_answer(study: Study, depth: int | None, features: tuple[str, ...]) -> list[str]:
+    """For each convolution, how many maps resemble one of the features, after and before training."""
+    return [
+        f"- {ordinal} convolution, maps that resemble {' or '.join(features)}: "
+        f"{share(study.tables['trained'], layers, features)}; "
+        f"untrained: {share(study.tables['untrained'], layers, features)}"
+        for ordinal, layers in list(study.convolutions.items())[:depth]
+    ]
+
+
+def unit_answer(study: Study) -> list[str]:
+    """For each feature of the claim, the unit that follows it best, after and before training."""
+    lines = []
+    for feature in ("onset_rate", "loudness"):
+        found = []
+        for state in ("trained", "untrained"):
+            best = best_unit(study.tables[state], study.embedding, feature, "pearson")
+            unit = "none" if best is None else f"{best['layer']} #{best['unit']}, r = {best['score']:.2f}"
+            found.append(
+                f"{state}: {unit}" if best is None else f"{state}: {unit} (chance 0, q = {best['q_value']:.1e})"
+            )
+        lines.append(f"- {feature}, best unit {'; '.join(found)}")
     return lines
 
 
@@ -196,13 +231,20 @@ UNIT_HEADER = [
 ]
 
 
+def n_clips(results: dict[str, Study], metric: str) -> int:
+    """The most clips that a score of the metric rests on."""
+    tables = (study.tables["trained"] for study in results.values())
+    return max(int(table.loc[table["metric"] == metric, "n_clips"].max()) for table in tables)
+
+
 def summary(results: dict[str, Study]) -> str:
     """Write the paper's claims beside what was found, as Markdown."""
     lines = [
         "# Slizovskaia, Gómez and Haro 2019 on rendered instruments",
         "",
         "Scores of maps are means over a layer; “q < 0.05” counts its maps that resemble the feature. “Chance” is the "
-        "similarity with another clip's feature. q-values are over all units × features of a network.",
+        "similarity with another clip's feature. q-values are over all units × features of a network. "
+        f"Single units rest on {n_clips(results, 'pearson')} clips, maps on {n_clips(results, 'sift')}.",
         "",
         "| network | accuracy on held-out pitches | guessing |",
         "|---|---:|---:|",
@@ -213,27 +255,30 @@ def summary(results: dict[str, Study]) -> str:
             "Maps of the first convolution resemble the harmonic and percussive parts",
             "VGGish's first convolution has many such maps, the second few; CNN-AT's second layer is inconsistent.",
             MAP_HEADER,
-            lambda study: map_rows(study, study.first, ("harmonic", "percussive")),
+            lambda study: map_answer(study, 2, ("harmonic", "percussive")),
+            lambda study: map_rows(study, study.layers(2), ("harmonic", "percussive")),
         ),
         (
             "Deep maps resemble the chromagram",
             "Similarity with chroma grows with depth.",
             MAP_HEADER,
-            lambda study: map_rows(study, study.first[:2] + study.deep, ("chroma",)),
+            lambda study: map_answer(study, None, ("chroma",)),
+            lambda study: map_rows(study, study.layers(), ("chroma",)),
         ),
         (
             "Single units follow onset rate and loudness",
             "VGGish's first dense layer has a unit with r = 0.76 to loudness; CNN-AT has one that follows onset rate.",
             UNIT_HEADER,
+            unit_answer,
             unit_rows,
         ),
     )
-    for title, claim, header, rows in claims:
+    for title, claim, header, answer, rows in claims:
         lines += ["", f"## {title}", "", f"The paper: {claim}"]
         for name, study in results.items():
             found = rows(study)
             if found:
-                lines += ["", f"**{name}**", "", *header, *found]
+                lines += ["", f"**{name}**", "", *answer(study), "", *header, *found]
     return "\n".join(lines) + "\n"
 
 
@@ -244,10 +289,10 @@ def main() -> None:
         "--folder", type=Path, default=Path("lightning_logs/paper1"), help="takes figures, tables and summary.md"
     )
     parser.add_argument("--vggish", type=Path, help="PyTorch checkpoint of VGGish; default: train a small one")
-    parser.add_argument("--epochs", type=int, help="of each network; default: 4, MM-CNN 2, VGGish 12")
+    parser.add_argument("--epochs", type=int, help="of each network; default: 8, VGGish 12")
     parser.add_argument("--limit", type=int, default=480, help="clips to train on; a third as many to validate on")
     parser.add_argument(
-        "--sift-clips", type=int, default=16, help="validation clips whose maps are compared, at least 4"
+        "--sift-clips", type=int, default=64, help="validation clips whose maps are compared, at least 4"
     )
     options = parser.parse_args()
 
