@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import nn
 
 from lightning_dissect import loggers
-from lightning_dissect.capture import find_layers
+from lightning_dissect.capture import find_kinds, find_layers
 from lightning_dissect.dissection import Dissection, find_metrics
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.features.feature import Feature
@@ -61,7 +61,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             is sharp in one map is sharp in the other.
         hop_length: samples between frames of the features.
         axes: for layers whose output is not what their kind suggests, by name or glob, the axes in words, like
-            ``{"blocks.*": "batch unit time frequency"}``.
+            ``{"blocks.*": "batch unit time frequency"}`` or ``{"blocks.*": "batch 1+time unit"}`` to leave out a class
+            token; see :class:`~lightning_dissect.axes.Axes`. How each was read stands in ``scores.settings["axes"]``.
         sift_clips: how many clips of a run are compared at map level (SIFT); 0 for none. They are spread over the
             batches.
         on_error: what happens when something goes wrong in a run: ``"raise"``; ``"warn"`` and switch off; ``"auto"``
@@ -115,7 +116,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         self._waveform, self._lengths, self._axes = waveform, lengths, dict(axes or {})
         self._run: Dissection | None = None
         self._switched_off = False
-        self._announced = False
+        self._announced = self._warned = False
 
     def on_fit_start(self, trainer: Any, pl_module: nn.Module) -> None:
         """Check the layer names before the first training step, and say what will be done."""
@@ -176,7 +177,14 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         fewest = min(batches, default=0)
         known = int(fewest) if 0 < fewest < float("inf") else None
         self._run = Dissection(
-            layers, self._bank, self._metrics, sift_clips=sift_clips, batches=known, axes=axes
+            layers,
+            self._bank,
+            self._metrics,
+            sift_clips=sift_clips,
+            batches=known,
+            axes=axes,
+            kinds=find_kinds(network, layers),
+            strict=self.layers is not None,
         ).__enter__()
         self._announce(self._run)
 
@@ -197,8 +205,14 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         if len(unseen) == len(run.layers):
             raise RuntimeError(
                 f"None of the watched layers ran during validation: {', '.join(unseen)}. Watch layers that the "
-                "network's forward calls; torch.compile must come after the callback's hooks to call them."
+                "network's forward calls. Layers inside torch.compile are watched from torch 2.6 on."
             )
+        left_out = [f"layer {name!r}: {reason}" for name, reason in run.left_out.items()]
+        if left_out and len(left_out) + len(unseen) == len(run.layers):
+            raise ValueError(f"layers=None: no layer can be compared with features. {left_out[0]}")
+        if left_out and not self._warned:
+            self._warned = True
+            rank_zero_warn(f"layers=None leaves out what cannot be compared with features: {' '.join(left_out)}")
         if trainer.sanity_checking:
             return
         if unseen:
@@ -216,7 +230,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
     def _figures(self, run: Dissection, scores: Scores) -> dict[str, Figure]:
         table = scores.last()
         figures = {"/overview": overview(scores.labels(), list(self._bank.names))}
-        figures |= {f".{layer}/units": heat_map(table, layer) for layer in run.layers if layer not in run.unseen()}
+        figures |= {f".{layer}/units": heat_map(table, layer) for layer in run.axes if layer not in run.left_out}
         matches = best_matches(table, run.examples, self._metrics)
         return figures | {f".{layer}/sift": figure for layer, figure in matches.items()}
 
@@ -234,6 +248,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             "n_fft": self._bank.analysis.n_fft,
             "hop_length": self._bank.analysis.hop_length,
             "layers": list(run.layers),
+            "axes": {layer: str(axes) for layer, axes in run.axes.items()},
             "features": list(self._bank.names),
             "metrics": [f"{metric.name}.{metric.level}" for metric in self._metrics],
             "sift_clips": self.sift_clips,

@@ -1,20 +1,23 @@
-"""Which layers are watched, the hooks that undo themselves, and what each axis of an output means."""
+"""Which layers are watched, and the hooks that undo themselves."""
 
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from types import TracebackType
-from typing import Any, Literal, Self, cast, get_args
+from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils.hooks import RemovableHandle
 
-Axis = Literal["batch", "unit", "frequency", "time"]
+from lightning_dissect.axes import known_kind
 
 _NORMALISATION = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm)
-_UNIT_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
-_UNIT_SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
+_WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(\.|$)")
+"""What torch.compile, FSDP and activation checkpointing put between the parts of a name."""
 
 
 def find_layers(module: nn.Module, patterns: Sequence[str] | None = None) -> dict[str, nn.Module]:
@@ -24,10 +27,12 @@ def find_layers(module: nn.Module, patterns: Sequence[str] | None = None) -> dic
         module: the network.
         patterns: names of submodules, or globs: ``*`` stands for anything within one part of a dotted name, ``**`` for
             any number of parts. ``None`` takes every layer that has parameters of its own, normalisation layers aside:
-            their units repeat those of the layer before them.
+            their units repeat those of the layer before them. What wraps a layer (``torch.compile``, FSDP) is not part
+            of its name.
 
     Returns:
-        The submodules by name, in the network's order.
+        The submodules by name, in the network's order. One that has several names (tied weights) comes once, by the
+        first that matches; lists of modules, which never run themselves, and parametrizations do not come.
 
     Raises:
         ValueError: if a pattern matches nothing, or the network has no layer with parameters.
@@ -39,7 +44,7 @@ def find_layers(module: nn.Module, patterns: Sequence[str] | None = None) -> dic
         >>> list(find_layers(net, ["2"]))
         ['2']
     """
-    named = {name: layer for name, layer in module.named_modules() if name}
+    named = _named_layers(module)
     if patterns is None:
         chosen = {name for name, layer in named.items() if _has_units_of_its_own(layer)}
         if not chosen:
@@ -51,16 +56,68 @@ def find_layers(module: nn.Module, patterns: Sequence[str] | None = None) -> dic
             )
         chosen = set()
         for pattern in patterns:
-            matches = {name for name in named if _glob(pattern).fullmatch(name)}
-            if not matches:
-                raise ValueError(f"layers: {pattern!r} matches no submodule. {_advice(pattern, list(named))}")
-            chosen |= matches
-    return {name: layer for name, layer in named.items() if name in chosen}
+            chosen |= _matches(pattern, named)
+    found: dict[str, nn.Module] = {}
+    for name, layer in named.items():
+        if name in chosen and not any(layer is other for other in found.values()):
+            found[name] = layer
+    return found
+
+
+def find_kinds(module: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Find the layers whose kind says where the units of other layers are.
+
+    Args:
+        module: the network.
+        layers: the watched layers.
+
+    Returns:
+        For each watched layer without a known kind (an activation function, pooling), the known one before it.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
+        >>> find_kinds(net, find_layers(net, ["1"]))
+        {'1': Linear(in_features=3, out_features=4, bias=True)}
+    """
+    found: dict[str, nn.Module] = {}
+    before: nn.Module | None = None
+    for layer in module.modules():
+        if known_kind(layer) is None:
+            found |= {name: before for name, watched in layers.items() if watched is layer and before is not None}
+        elif known_kind(layer) is layer:
+            before = layer
+    return found
+
+
+def _named_layers(module: nn.Module) -> dict[str, nn.Module]:
+    """The submodules under each of their names, without wrappers, the wrapped one where a wrapper has the same name."""
+    named = {}
+    for name, layer in module.named_modules(remove_duplicate=False):
+        inside_parametrization = "parametrizations" in name.split(".") or isinstance(layer, ParametrizationList)
+        if name and not inside_parametrization:
+            named[_WRAPPERS.sub("", name).rstrip(".")] = layer
+    return {name: layer for name, layer in named.items() if name}
+
+
+def _matches(pattern: str, named: Mapping[str, nn.Module]) -> set[str]:
+    matches = {name for name in named if _glob(pattern).fullmatch(name)}
+    if not matches:
+        raise ValueError(f"layers: {pattern!r} matches no submodule. {_advice(pattern, list(named))}")
+    running = {name for name in matches if _runs(named[name])}
+    if not running:
+        kind = type(named[min(matches)]).__name__
+        raise ValueError(f"layers: {pattern!r} is a {kind}, which never runs itself. Watch {pattern + '.*'!r}.")
+    return running
 
 
 def _has_units_of_its_own(layer: nn.Module) -> bool:
     has_parameters = next(layer.parameters(recurse=False), None) is not None
-    return has_parameters and not isinstance(layer, _NORMALISATION)
+    return has_parameters and _runs(layer) and not isinstance(layer, _NORMALISATION)
+
+
+def _runs(layer: nn.Module) -> bool:
+    """False for lists of modules and the like, which hold layers and have no forward."""
+    return getattr(layer.forward, "__func__", None) is not nn.Module.forward
 
 
 def _glob(pattern: str) -> re.Pattern[str]:
@@ -76,66 +133,20 @@ def _advice(pattern: str, names: list[str]) -> str:
     return f"Did you mean: {listed}?" if close else f"Submodules are: {listed}{more}."
 
 
-def name_axes(layer: nn.Module, shape: Sequence[int]) -> tuple[Axis, ...]:
-    """Say what each axis of a layer's output means, from the kind of the layer.
-
-    Convolutions put units second, ``(batch, unit, time)`` or ``(batch, unit, frequency, time)``; linear, recurrent and
-    attention layers put them last, ``(batch, time, unit)``. A container or an activation function is taken for the last
-    layer inside it whose kind is known, else for a convolution.
-
-    Args:
-        layer: the layer.
-        shape: the shape of its output, of two to four axes.
-
-    Raises:
-        ValueError: if the output has another number of axes.
-
-    Example:
-        >>> name_axes(nn.Conv2d(1, 8, 3), (2, 8, 96, 100))
-        ('batch', 'unit', 'frequency', 'time')
-        >>> name_axes(nn.Linear(8, 4), (2, 100, 4))
-        ('batch', 'time', 'unit')
-    """
-    known = [m for m in layer.modules() if isinstance(m, _UNIT_LAST + _UNIT_SECOND)]
-    unit_last = bool(known) and isinstance(known[-1], _UNIT_LAST)
-    rest: dict[int, tuple[Axis, ...]] = {2: (), 3: ("time",), 4: ("frequency", "time")}
-    if len(shape) not in rest:
-        raise ValueError(
-            f"its output has the shape {tuple(shape)}: two to four axes are understood. "
-            "Watch another layer, or name its axes with the argument `axes`."
-        )
-    others = rest[len(shape)]
-    return ("batch", *others, "unit") if unit_last else ("batch", "unit", *others)
-
-
-def parse_axes(text: str) -> tuple[Axis, ...]:
-    """Read axes written as words, like ``"batch time unit"``.
-
-    Raises:
-        ValueError: if a word is unknown or repeated, or ``batch`` or ``unit`` is missing.
-
-    Example:
-        >>> parse_axes("batch unit time frequency")
-        ('batch', 'unit', 'time', 'frequency')
-    """
-    words = text.split()
-    if len(set(words)) < len(words) or not {"batch", "unit"} <= set(words) <= set(get_args(Axis)):
-        raise ValueError(
-            f"axes: {text!r} is not understood. Write each axis of the output once, in its order: "
-            "'batch' and 'unit', and 'frequency' and 'time' where there are such axes."
-        )
-    return cast(tuple[Axis, ...], tuple(words))
-
-
 def first_tensor(output: Any) -> Tensor:
     """Find the activation in what a layer returned: a tensor, or the first one in a tuple, mapping or dataclass.
+
+    Tensors of integers, such as codes, are passed over; of complex numbers the magnitude is taken.
 
     Raises:
         ValueError: if there is none.
     """
     for leaf in _leaves(output):
-        return leaf
-    raise ValueError(f"its output is a {type(output).__name__} without a tensor.")
+        if leaf.is_complex():
+            return leaf.abs()
+        if leaf.is_floating_point():
+            return leaf
+    raise ValueError(f"its output is a {type(output).__name__} without a tensor of real or complex numbers.")
 
 
 def _leaves(value: Any) -> Iterable[Tensor]:
@@ -152,6 +163,30 @@ def _leaves(value: Any) -> Iterable[Tensor]:
             yield from _leaves(getattr(value, field.name))
 
 
+class _Uncompiled:
+    """Lets compiled networks run uncompiled while any capture is open, whichever closes first."""
+
+    def __init__(self) -> None:
+        self._open: set[int] = set()
+        self._stance: Any = None
+
+    def enter(self, capture: object) -> None:
+        # Nothing is compiled before torch._dynamo is imported, and importing it takes seconds.
+        if "torch._dynamo" in sys.modules and hasattr(torch.compiler, "set_stance"):
+            if not self._open:
+                self._stance = torch.compiler.set_stance("force_eager")
+            self._open.add(id(capture))
+
+    def leave(self, capture: object) -> None:
+        if id(capture) in self._open:
+            self._open.remove(id(capture))
+            if not self._open:
+                self._stance.__exit__(None, None, None)
+
+
+_uncompiled = _Uncompiled()
+
+
 class Capture:
     """Forward hooks on layers, for as long as the ``with`` block lasts.
 
@@ -160,10 +195,10 @@ class Capture:
         receive: called with a layer's name, the layer and its output tensor, detached, each time a layer has run. It
             has to reduce or copy what it keeps: a later in-place operation of the network overwrites the tensor.
 
-    What ``receive`` raises does not reach the network's forward: the first such error is kept in ``error``.
+    What ``receive`` raises does not reach the network's forward: the first such error is kept in ``error``. Networks
+    compiled by ``torch.compile`` run uncompiled within the block (from torch 2.6 on): compiled code calls no hooks.
 
     Example:
-        >>> import torch
         >>> net, shapes = nn.Sequential(nn.Linear(3, 2)), {}
         >>> with Capture(find_layers(net), lambda name, layer, output: shapes.update({name: output.shape})):
         ...     _ = net(torch.zeros(5, 3))
@@ -178,6 +213,7 @@ class Capture:
         self._handles: list[RemovableHandle] = []
 
     def __enter__(self) -> Self:
+        _uncompiled.enter(self)
         self._handles = [layer.register_forward_hook(self._hook(name)) for name, layer in self.layers.items()]
         return self
 
@@ -188,6 +224,7 @@ class Capture:
 
     def close(self) -> None:
         """Remove the hooks; doing so twice is harmless."""
+        _uncompiled.leave(self)
         while self._handles:
             self._handles.pop().remove()
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from lightning_dissect.capture import Axis, Capture, name_axes, parse_axes
+from lightning_dissect.axes import Axes, name_axes
+from lightning_dissect.capture import Capture
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.metrics import METRICS, Level, SimilarityMetric
 from lightning_dissect.pairing import Extent, Side, pool_activation, pool_feature, to_frames, to_one_map
@@ -87,12 +88,16 @@ class Dissection:
         metrics: a prototype of each metric; each pair of a layer and a feature gets a clone.
         sift_clips: how many clips of each data loader are compared at map level, the costly one.
         batches: number of batches to come, if it is known: the map clips are then spread over them.
-        axes: for layers whose output does not read as :func:`~lightning_dissect.capture.name_axes` says, its axes in
+        axes: for layers whose output does not read as :func:`~lightning_dissect.axes.name_axes` says, its axes in
             words.
+        kinds: for layers that do not say themselves where their units are, the layer that does.
+        strict: whether an output that cannot be read is an error; else its layer is left out.
         keepers: shown each batch and each layer's activations.
 
     Attributes:
         units: number of units of each layer that has run.
+        axes: how the output of each of these was read.
+        left_out: layers whose output could not be read, and why; empty if ``strict``.
 
     Example:
         >>> net = nn.Sequential(nn.Conv1d(1, 4, 64, 32), nn.ReLU())
@@ -115,6 +120,8 @@ class Dissection:
         sift_clips: int = 16,
         batches: int | None = None,
         axes: Mapping[str, str] | None = None,
+        kinds: Mapping[str, nn.Module] | None = None,
+        strict: bool = True,
         keepers: Sequence[Keeper] = (),
     ) -> None:
         self.layers = dict(layers)
@@ -123,7 +130,11 @@ class Dissection:
         self.bank = bank
         self.prototypes = list(metrics)
         self.examples: dict[str, Example] = {}
-        self._axes = {name: parse_axes(words) for name, words in (axes or {}).items()}
+        self.axes: dict[str, Axes] = {}
+        self.left_out: dict[str, str] = {}
+        self._named = {name: Axes.parse(words) for name, words in (axes or {}).items()}
+        self._kinds = dict(kinds or {})
+        self._strict = strict
         self._sift_clips = sift_clips
         self._map_clips_a_batch = max(2, -(-sift_clips // batches)) if batches else sift_clips
         self._map_clips_taken: dict[int, int] = {}
@@ -185,7 +196,7 @@ class Dissection:
     def unseen(self) -> list[str]:
         """The watched layers that have not run in any batch."""
         seen = {key.layer for key in self._metrics}
-        return [name for name in self.layers if name not in seen]
+        return [name for name in self.layers if name not in seen and name not in self.left_out]
 
     def scores(self, epoch: int = 0, step: int = 0, settings: Mapping[str, Any] | None = None) -> Scores:
         """Compute every metric over all clips so far, of all processes.
@@ -200,7 +211,8 @@ class Dissection:
     def _similarities(self, epoch: int, step: int) -> Iterable[Any]:
         place = {name: index for index, name in enumerate(self.layers)}
         order = {name: index for index, name in enumerate(self._rows)}
-        keys = sorted(self._metrics, key=lambda key: (key[0], place[key.layer], order[key.feature], key.metric))
+        kept = [key for key in self._metrics if key.layer not in self.left_out]
+        keys = sorted(kept, key=lambda key: (key[0], place[key.layer], order[key.feature], key.metric))
         for key in keys:
             metric = self._metrics[key]
             constant: dict[str, Any] = {
@@ -220,11 +232,13 @@ class Dissection:
     @torch.no_grad()
     def _receive(self, name: str, layer: nn.Module, output: Tensor) -> None:
         batch = self._batch
-        if batch is None or name in batch.seen:
+        if batch is None or name in batch.seen or name in self.left_out:
             return
         batch.seen.add(name)
         with torch.autocast(output.device.type, enabled=False):
-            side = pool_activation(output, self._axes_of(name, layer, output), batch.extent)
+            side = self._read(name, layer, output, batch.extent)
+            if side is None:
+                return
             self._compare(name, side, batch)
             for keeper in self.keepers:
                 keeper.receive(name, side)
@@ -233,8 +247,17 @@ class Dissection:
             maps = {feature: other.map[:_DRAWN] for feature, other in batch.features.items() if other.map is not None}
             self.examples[name] = Example(side.map[:_DRAWN].clone(), maps)
 
-    def _axes_of(self, name: str, layer: nn.Module, output: Tensor) -> tuple[Axis, ...]:
-        return self._axes[name] if name in self._axes else name_axes(layer, output.shape)
+    def _read(self, name: str, layer: nn.Module, output: Tensor, extent: Extent) -> Side | None:
+        try:
+            axes = self._named.get(name) or name_axes(self._kinds.get(name, layer), output.shape, extent.clips)
+            side = pool_activation(axes.read(output), axes.names, extent)
+        except ValueError as error:
+            if self._strict or name in self._named:
+                raise
+            self.left_out[name] = str(error)
+            return None
+        self.axes[name] = axes
+        return side
 
     def _compare(self, layer: str, side: Side, batch: "_Batch") -> None:
         for index, prototype in enumerate(self.prototypes):

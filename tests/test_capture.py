@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_dissect.capture import Capture, find_layers, first_tensor, name_axes, parse_axes
+from lightning_dissect.capture import Capture, find_kinds, find_layers, first_tensor
 
 
 class Network(nn.Module):
@@ -22,7 +22,7 @@ class Network(nn.Module):
     [
         (None, ["features.0", "head.embedding"]),
         (["features.*"], ["features.0", "features.1", "features.2"]),
-        (["*"], ["features", "head"]),
+        (["*"], ["features"]),
         (["**.embedding"], ["head.embedding"]),
         (["head.embedding", "features.0"], ["features.0", "head.embedding"]),
         (["features.?"], ["features.0", "features.1", "features.2"]),
@@ -44,34 +44,31 @@ def test_wrong_kinds_of_layers_are_named() -> None:
         find_layers(Network(), "features")
     with pytest.raises(ValueError, match="this module has none"):
         find_layers(nn.Sequential(nn.ReLU()))
+    with pytest.raises(ValueError, match=r"'head' is a ModuleDict, which never runs itself. Watch 'head.\*'"):
+        find_layers(Network(), ["head"])
 
 
-@pytest.mark.parametrize(
-    ("layer", "shape", "axes"),
-    [
-        (nn.Conv2d(1, 2, 3), (2, 2, 5, 6), "batch unit frequency time"),
-        (nn.Conv1d(1, 2, 3), (2, 2, 6), "batch unit time"),
-        (nn.Linear(3, 4), (2, 4), "batch unit"),
-        (nn.Linear(3, 4), (2, 9, 4), "batch time unit"),
-        (nn.LSTM(3, 4), (2, 9, 4), "batch time unit"),
-        (nn.TransformerEncoderLayer(8, 2), (2, 9, 8), "batch time unit"),
-        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), (2, 2, 5, 6), "batch unit frequency time"),
-        (nn.MaxPool2d(2), (2, 2, 5, 6), "batch unit frequency time"),
-    ],
-)
-def test_axes_follow_the_kind_of_layer(layer: nn.Module, shape: tuple[int, ...], axes: str) -> None:
-    assert name_axes(layer, shape) == parse_axes(axes)
+def test_a_module_of_two_names_comes_once_by_the_name_that_matches() -> None:
+    network = Network()
+    network.tied = network.head["embedding"]
+    assert list(find_layers(network)) == ["features.0", "head.embedding"]
+    assert list(find_layers(network, ["tied"])) == ["tied"]
+    assert list(find_layers(network, ["tied", "head.*"])) == ["head.embedding", "head.drop"]
 
 
-def test_an_output_without_meaning_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"shape \(2, 3, 4, 5, 6\)"):
-        name_axes(nn.Conv3d(1, 3, 3), (2, 3, 4, 5, 6))
+def test_parametrizations_are_no_layers() -> None:
+    network = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv1d(1, 2, 3)))
+    assert list(find_layers(network)) == list(find_layers(network, ["**"])) == ["0"]
 
 
-@pytest.mark.parametrize("words", ["batch time", "batch unit unit", "batch unit height", ""])
-def test_axes_in_words_are_checked(words: str) -> None:
-    with pytest.raises(ValueError, match="is not understood"):
-        parse_axes(words)
+def test_a_layer_of_no_known_kind_has_that_of_the_one_before() -> None:
+    network = nn.Sequential(
+        nn.ReLU(), nn.Conv1d(1, 2, 3), nn.Sequential(nn.ReLU(), nn.MaxPool1d(2)), nn.Linear(2, 2), nn.ReLU()
+    )
+    kinds = find_kinds(network, find_layers(network, ["**"]))
+    assert {name: type(kind) for name, kind in kinds.items()} == {
+        "2": nn.Conv1d, "2.0": nn.Conv1d, "2.1": nn.Conv1d, "4": nn.Linear,
+    }  # fmt: skip
 
 
 def test_the_first_tensor_is_found_in_any_output() -> None:
@@ -83,8 +80,15 @@ def test_the_first_tensor_is_found_in_any_output() -> None:
     x = torch.ones(2)
     for output in (x, (x, torch.zeros(1)), {"a": [x]}, Output(None, x), ((None, x),)):
         assert first_tensor(output) is x
-    with pytest.raises(ValueError, match="str without a tensor"):
-        first_tensor("text")
+    for nothing in ("text", torch.arange(2)):
+        with pytest.raises(ValueError, match=r"(str|Tensor) without a tensor of real or complex numbers"):
+            first_tensor(nothing)
+
+
+def test_codes_are_passed_over_and_complex_numbers_read_as_magnitudes() -> None:
+    x = torch.rand(2)
+    assert first_tensor((torch.arange(2), x)) is x
+    torch.testing.assert_close(first_tensor(torch.polar(x, 3 * x)), x)
 
 
 def count_hooks(module: nn.Module) -> int:

@@ -1,12 +1,16 @@
 import pytest
 import torch
 
-from lightning_dissect.capture import parse_axes
+from lightning_dissect.axes import Axes, Axis
 from lightning_dissect.features.bank import FeatureValues
 from lightning_dissect.pairing import Extent, pool_activation, pool_feature, to_frames, to_one_map
 
 WHOLE = Extent(clips=3, frames=20, fraction=None, map_clips=2)
 PADDED = Extent(clips=3, frames=20, fraction=torch.tensor([1.0, 0.5, 0.24]), map_clips=2)
+
+
+def parse_axes(text: str) -> tuple[Axis, ...]:
+    return Axes.parse(text).names
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -1,0 +1,174 @@
+"""What each axis of a layer's output means."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Self, cast, get_args
+
+from torch import Tensor, nn
+
+Axis = Literal["batch", "unit", "frequency", "time"]
+
+_UNIT_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.RNNBase, nn.MultiheadAttention)
+_UNIT_SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._NormBase, nn.GroupNorm)
+_COUNTS = ("out_features", "out_channels", "num_features", "num_channels", "embed_dim", "embedding_dim")
+_ITEM = re.compile(r"(?:(\d+)\+)?(?:(\w+)|\(([^()]*)\))")
+
+
+class _Item(NamedTuple):
+    """One axis as it is in the output: what it holds, in order, after how many entries that are left out."""
+
+    names: tuple[Axis, ...]
+    skipped: int = 0
+    bins: int = 0
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The axes of a layer's output, written as words.
+
+    ``"batch unit frequency time"`` names each axis in the output's order. ``"batch 1+time unit"`` leaves out the first
+    entry along the time axis, such as the class token of a transformer. ``"batch (frequency=12 time) unit"`` reads one
+    axis as two, here patches of a spectrogram: 12 frequencies, and for each of them as many times as there are;
+    ``"batch 2+(time frequency=12) unit"`` leaves out two tokens, and then has 12 frequencies for each time.
+
+    Example:
+        >>> import torch
+        >>> axes = Axes.parse("batch 2+(frequency=12 time) unit")
+        >>> axes.read(torch.zeros(4, 2 + 12 * 50, 768)).shape, axes.names
+        (torch.Size([4, 12, 50, 768]), ('batch', 'frequency', 'time', 'unit'))
+    """
+
+    items: tuple[_Item, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read axes from words.
+
+        Raises:
+            ValueError: if a word is unknown or repeated, ``batch`` or ``unit`` is missing, or an axis read as two is
+                not made of ``time`` and a ``frequency`` of a given size.
+        """
+        found = [match.groups() for match in _ITEM.finditer(text)]
+        items = [_item(skipped, word, pair) for skipped, word, pair in found]
+        names = [name for item in items if item for name in item.names]
+        rest = _ITEM.sub("", text).strip()
+        if rest or None in items or len(set(names)) < len(names) or not {"batch", "unit"} <= set(names):
+            raise ValueError(
+                f"axes: {text!r} is not understood. Write each axis of the output once, in its order: 'batch' and "
+                "'unit', and 'frequency' and 'time' where there are such axes; '1+time' leaves out one class token, "
+                "'(frequency=12 time)' reads one axis as 12 frequencies × times."
+            )
+        return cls(tuple(item for item in items if item))
+
+    @property
+    def names(self) -> tuple[Axis, ...]:
+        """The axes after :meth:`read`."""
+        return tuple(name for item in self.items for name in item.names)
+
+    def read(self, output: Tensor) -> Tensor:
+        """Leave out what is no time, and take apart what holds two axes.
+
+        Args:
+            output: what the layer put out.
+
+        Returns:
+            A view with one axis for each of ``names``.
+
+        Raises:
+            ValueError: if the output has another number of axes, or one of another size than the words say.
+        """
+        sizes = list(output.shape)
+        fits = len(sizes) == len(self.items) and all(
+            size > item.skipped and (size - item.skipped) % max(item.bins, 1) == 0
+            for size, item in zip(sizes, self.items, strict=True)
+        )
+        if not fits:
+            raise ValueError(
+                f"its output {tuple(sizes)} does not read as '{self}'. Name its axes with the argument `axes`, or "
+                "watch another layer."
+            )
+        for place in reversed(range(len(sizes))):
+            names, skipped, bins = self.items[place]
+            if skipped:
+                output = output.narrow(place, skipped, sizes[place] - skipped)
+            if bins:
+                output = output.unflatten(place, [bins if name == "frequency" else -1 for name in names])
+        return output
+
+    def __str__(self) -> str:
+        return " ".join(_words(item) for item in self.items)
+
+
+def _item(skipped: str | None, word: str | None, pair: str | None) -> _Item | None:
+    """Read one axis; ``None`` if it is not understood."""
+    known = get_args(Axis)
+    before = int(skipped or 0)
+    if word is not None:
+        return _Item((cast(Axis, word),), before) if word in known and (not before or word == "time") else None
+    names, bins = re.subn(r"frequency=([1-9]\d*)", "frequency", str(pair))
+    parts = tuple(names.split())
+    if bins != 1 or sorted(parts) != ["frequency", "time"]:
+        return None
+    size = re.search(r"=(\d+)", str(pair))
+    return _Item(cast(tuple[Axis, ...], parts), before, int(size[1]) if size else 0)
+
+
+def _words(item: _Item) -> str:
+    inside = [f"frequency={item.bins}" if item.bins and name == "frequency" else str(name) for name in item.names]
+    text = f"({' '.join(inside)})" if item.bins else inside[0]
+    return f"{item.skipped}+{text}" if item.skipped else text
+
+
+def name_axes(layer: nn.Module, shape: Sequence[int], clips: int | None = None) -> Axes:
+    """Say what each axis of a layer's output means, from the kind of the layer.
+
+    Convolutions put units second, ``(batch, unit, time)`` or ``(batch, unit, frequency, time)``; linear, recurrent and
+    attention layers put them last, ``(batch, time, unit)`` or ``(batch, frequency, time, unit)``. A container is taken
+    for the last layer inside it whose kind is known, and its units are where that layer's number of units is found,
+    so that a container that transposes is read rightly. Where the kind is unknown, it is taken for a convolution.
+
+    Args:
+        layer: the layer, or another one whose kind stands for it.
+        shape: the shape of its output, of two to four axes.
+        clips: how many clips the batch has: if the second of three axes is as long, and the first is not, they are
+            (time, batch, unit), as recurrent layers have them.
+
+    Raises:
+        ValueError: if the output has another number of axes.
+
+    Example:
+        >>> print(name_axes(nn.Conv2d(1, 8, 3), (2, 8, 96, 100)))
+        batch unit frequency time
+        >>> print(name_axes(nn.Linear(8, 4), (2, 100, 4)))
+        batch time unit
+    """
+    others = {2: "", 3: "time", 4: "frequency time"}.get(len(shape))
+    if others is None:
+        raise ValueError(
+            f"its output has the shape {tuple(shape)}: two to four axes are understood. "
+            "Watch another layer, or name its axes with the argument `axes`."
+        )
+    kind = known_kind(layer)
+    unit_last = isinstance(kind, _UNIT_LAST)
+    if kind is not None and _units(kind) == shape[1 if unit_last else -1] != shape[-1 if unit_last else 1]:
+        unit_last = not unit_last
+    if not unit_last:
+        return Axes.parse(f"batch unit {others}")
+    if len(shape) == 3 and clips is not None and shape[0] != clips == shape[1]:
+        return Axes.parse("time batch unit")
+    return Axes.parse(f"batch {others} unit")
+
+
+def known_kind(layer: nn.Module) -> nn.Module | None:
+    """The last layer inside a module, itself included, whose kind says where its units are."""
+    known = [module for module in layer.modules() if isinstance(module, _UNIT_LAST + _UNIT_SECOND)]
+    return known[-1] if known else None
+
+
+def _units(kind: nn.Module) -> int | None:
+    if isinstance(kind, nn.RNNBase):
+        return (kind.proj_size or kind.hidden_size) * (2 if kind.bidirectional else 1)
+    if isinstance(kind, (nn.LayerNorm, nn.RMSNorm)):
+        return int(kind.normalized_shape[-1])
+    return next((getattr(kind, name) for name in _COUNTS if hasattr(kind, name)), None)

@@ -1,0 +1,95 @@
+import pytest
+import torch
+from torch import nn
+
+from lightning_dissect.axes import Axes, name_axes
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "axes"),
+    [
+        (nn.Conv2d(1, 2, 3), (2, 2, 5, 6), "batch unit frequency time"),
+        (nn.Conv1d(1, 2, 3), (2, 2, 6), "batch unit time"),
+        (nn.Linear(3, 4), (2, 4), "batch unit"),
+        (nn.Linear(3, 4), (2, 9, 4), "batch time unit"),
+        (nn.Linear(3, 4), (2, 5, 9, 4), "batch frequency time unit"),
+        (nn.LSTM(3, 4), (2, 9, 4), "batch time unit"),
+        (nn.LSTM(3, 4), (9, 2, 4), "time batch unit"),
+        (nn.LSTM(3, 4), (2, 2, 4), "batch time unit"),
+        (nn.MultiheadAttention(8, 2), (9, 2, 8), "time batch unit"),
+        (nn.TransformerEncoderLayer(8, 2), (2, 9, 8), "batch time unit"),
+        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU()), (2, 2, 5, 6), "batch unit frequency time"),
+        (nn.MaxPool2d(2), (2, 2, 5, 6), "batch unit frequency time"),
+    ],
+)
+def test_axes_follow_the_kind_of_layer(layer: nn.Module, shape: tuple[int, ...], axes: str) -> None:
+    assert str(name_axes(layer, shape, clips=2)) == axes
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "axes"),
+    [
+        # wav2vec 2.0: a convolution whose normalisation runs on the transposed output, which is transposed back
+        (nn.ModuleList([nn.Conv1d(1, 16, 3), nn.LayerNorm(16)]), (2, 16, 50), "batch unit time"),
+        # ConvNeXt: a LayerNorm over the second of four axes
+        (nn.LayerNorm(16), (2, 16, 5, 50), "batch unit frequency time"),
+        # a convolution over time whose output was transposed for a recurrent layer
+        (nn.Sequential(nn.Conv1d(1, 16, 3)), (2, 50, 16), "batch time unit"),
+        (nn.LSTM(3, 8, bidirectional=True), (2, 16, 50), "batch unit time"),
+        # no axis has as many units, or both have: the kind alone decides
+        (nn.Sequential(nn.Conv1d(1, 32, 3), nn.GLU(1)), (2, 16, 50), "batch unit time"),
+        (nn.Linear(3, 16), (2, 16, 16), "batch time unit"),
+    ],
+)
+def test_units_are_where_there_are_as_many(layer: nn.Module, shape: tuple[int, ...], axes: str) -> None:
+    assert str(name_axes(layer, shape, clips=2)) == axes
+
+
+def test_an_output_without_meaning_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"shape \(2, 3, 4, 5, 6\)"):
+        name_axes(nn.Conv3d(1, 3, 3), (2, 3, 4, 5, 6))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "",
+        "batch time",
+        "batch unit unit",
+        "batch unit height",
+        "batch 1+unit",
+        "batch unit (time)",
+        "batch unit (frequency time)",
+        "batch unit (frequency=0 time)",
+        "batch unit (frequency=4 time) time",
+        "batch unit (time frequency=4",
+    ],
+)
+def test_axes_in_words_are_checked(words: str) -> None:
+    with pytest.raises(ValueError, match="is not understood"):
+        Axes.parse(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [
+        ("batch time unit", lambda x: x),
+        ("batch 1+time unit", lambda x: x[:, 1:]),
+        ("batch 2+(frequency=4 time) unit", lambda x: x[:, 2:].reshape(3, 4, 6, 5)),
+        ("batch 2+(time frequency=4) unit", lambda x: x[:, 2:].reshape(3, 6, 4, 5)),
+        ("batch (frequency=13 time) unit", lambda x: x.reshape(3, 13, 2, 5)),
+    ],
+)
+def test_tokens_are_left_out_and_patches_laid_out(words: str, read: object) -> None:
+    output = torch.randn(3, 26, 5)
+    axes = Axes.parse(words)
+    assert str(axes) == words
+    assert callable(read)
+    assert torch.equal(axes.read(output), read(output))
+    assert axes.read(output).ndim == len(axes.names)
+
+
+@pytest.mark.parametrize("words", ["batch unit", "batch (frequency=4 time) unit", "batch 26+time unit"])
+def test_an_output_that_does_not_fit_the_words_is_refused(words: str) -> None:
+    with pytest.raises(ValueError, match=r"\(3, 26, 5\) does not read as 'batch "):
+        Axes.parse(words).read(torch.zeros(3, 26, 5))
