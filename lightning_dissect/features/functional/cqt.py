@@ -335,36 +335,50 @@ def decimate(y: Tensor, factor: int, lengths: Tensor | None = None) -> tuple[Ten
     """
     if factor == 1:
         return y, lengths
-    taps = decimation_filter(factor).to(y)
+    taps, start = (table.to(y) for table in decimation_filter(factor))
     half = taps.numel() // 2
     n_out = -(-y.shape[-1] // factor)
     padded = nnf.pad(y.reshape(-1, 1, y.shape[-1]), (half, half + factor))
-    filtered = nnf.conv1d(padded, taps[None, None], stride=factor)[..., :n_out]
-    filtered = filtered.reshape(*y.shape[:-1], n_out)
+    filtered = nnf.conv1d(padded, taps[None, None], stride=factor)[..., :n_out].reshape(*y.shape[:-1], n_out)
+    correction = y[..., : start.shape[0]] @ start[: y.shape[-1], :n_out]
+    filtered = filtered + nnf.pad(correction, (0, n_out - correction.shape[-1]))
     if lengths is None:
-        return filtered, None
-    lengths = -(-lengths // factor)
-    return trim(filtered, lengths), lengths
+        # soxr rounds the number of samples, where librosa rounds up and has zeros.
+        kept = max((2 * y.shape[-1] + factor) // (2 * factor), 1)
+        return nnf.pad(filtered[..., :kept], (0, n_out - kept)), None
+    return trim(filtered, (2 * lengths + factor) // (2 * factor)), -(-lengths // factor)
 
 
 @lru_cache(maxsize=8)
-def decimation_filter(factor: int) -> Tensor:
-    """Return the taps of soxr's high-quality low-pass for a whole factor, times its root, float64, odd in number.
+def decimation_filter(factor: int) -> tuple[Tensor, Tensor]:
+    """Return soxr's high-quality low-pass for a whole factor, times its root, float64.
 
-    They are read off its response to impulses, one for each of the ``factor`` phases.
+    It is read off soxr's response to impulses. For a factor of 4 or more, soxr halves the rate several times, and each
+    time drops what a filter gives before the first sample: the first samples count otherwise than all that follow.
+
+    Returns:
+        The taps, odd in number; and what is added because of the first samples, shape ``(samples in, samples out)``.
     """
     import soxr
 
-    n_taps_each = 128
-    n = 4 * n_taps_each * factor
-    taps = np.zeros(2 * n_taps_each * factor + 1)
-    for phase in range(factor):
+    reach = 128 * factor
+    n = 4 * reach
+
+    def response(position: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return each output's place in the filter, and the output, for an impulse at a position."""
         impulse = np.zeros(n)
-        position = n // 2 + phase
-        impulse[position] = 1.0
-        response = soxr.resample(impulse, factor, 1, quality="soxr_hq")
-        # output[m] = sum over n of taps[factor · m − n] · input[n]
-        offset = factor * np.arange(len(response)) - position
-        near = np.abs(offset) <= n_taps_each * factor
-        taps[n_taps_each * factor - offset[near]] = response[near]
-    return torch.from_numpy(taps * math.sqrt(factor))
+        impulse[position] = math.sqrt(factor)
+        output: np.ndarray = soxr.resample(impulse, factor, 1, quality="soxr_hq")
+        # output[m] = sum over n of taps[reach + n − factor · m] · input[n]
+        return reach + position - factor * np.arange(len(output)), output
+
+    taps = np.zeros(2 * reach + 1)
+    for position in range(2 * reach, 2 * reach + factor):
+        place, output = response(position)
+        near = (place >= 0) & (place < taps.size)
+        taps[place[near]] = output[near]
+    start = np.zeros((4 * factor, 128))
+    for position, row in enumerate(start if factor > 2 else start[:0]):
+        place, output = response(position)
+        row += output[: row.size] - taps[place[: row.size]]
+    return torch.from_numpy(taps), torch.from_numpy(start)

@@ -142,7 +142,7 @@ def stft(
         flat = nnf.pad(flat, (half, half), mode=pad_mode)
     elif y.shape[-1] < n_fft:
         raise ValueError(f"y must have at least n_fft = {n_fft} samples where center is False, found {y.shape[-1]}.")
-    spectra = _transform(flat.unfold(-1, n_fft, hop_length), taps.to(y.device)).transpose(-1, -2)
+    spectra = _transform(flat.unfold(-1, n_fft, hop_length), taps).transpose(-1, -2)
     return spectra.reshape(*y.shape[:-1], *spectra.shape[1:])
 
 
@@ -155,7 +155,7 @@ def _transform(frames: Tensor, taps: Tensor) -> Tensor:
     precise = torch.float32 if frames.device.type == "mps" else torch.float64
     precise = torch.promote_types(precise, frames.dtype)
     result = torch.promote_types(frames.dtype, torch.complex64)
-    taps = taps.to(precise)
+    taps = taps.to(frames.device, precise)
     # A few at a time: in float64, all frames would take several times the memory of the result.
     at_once = max(_TRANSFORMED_AT_ONCE // (frames.shape[0] * frames.shape[2]), 1)
     return torch.cat([torch.fft.rfft(part * taps).to(result) for part in frames.split(at_once, dim=1)], dim=1)
