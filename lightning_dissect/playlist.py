@@ -1,0 +1,275 @@
+"""The playlist of a neuron: the clips, and the moments in them, that drive a unit most (Dieleman 2014).
+
+While a run goes by, each unit keeps references to its k strongest clips, and the audio around those moments waits in a
+pool of fixed size. Memory is O(units × k) and that pool, nothing waits for the device, and loaders may shuffle or
+stream.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, distributed
+from torch.nn.functional import pad
+
+from lightning_dissect.pairing import Extent, Side
+
+SECONDS = 3.0
+"""Length of an excerpt; a clip that is shorter is kept whole."""
+EXCERPTS = 256
+"""Excerpts that the pool of a process holds: at 16 kHz, 25 MB in half precision."""
+COLUMNS = {
+    "layer": "category",
+    "unit": "int32",
+    "rank": "int32",
+    "process": "int32",
+    "dataloader": "int32",
+    "clip": "int64",
+    "time": "float64",
+    "start": "float64",
+    "end": "float64",
+    "activation": "float64",
+}
+_CLIPS_A_LOADER = 2**36
+_WINDOWS_A_CLIP = 2**14
+_NOTHING, _EMPTY = -1, -2  # keys: no clip drove the unit; no excerpt lies in this place of the pool
+_LARGEST = 6e4  # of half precision
+
+
+class Excerpt(NamedTuple):
+    """Where an excerpt was cut out; it is named by these numbers.
+
+    Attributes:
+        process: index of the process that saw the clip.
+        dataloader: index of the data loader.
+        clip: index of the clip among those of its data loader, in the order in which the process saw them.
+        start: seconds into the clip.
+    """
+
+    process: int
+    dataloader: int
+    clip: int
+    start: float
+
+
+class Played(NamedTuple):
+    """The playlists of all units, and the audio that was kept.
+
+    Attributes:
+        table: one row for each unit and rank, with the columns ``layer, unit, rank, process, dataloader, clip, time,
+            start, end, activation``. ``rank`` counts from 1, the strongest. ``process, dataloader, clip`` and ``start``
+            name an :class:`Excerpt`. ``time`` is the moment of the peak, in seconds into the clip, NaN for a layer
+            without frames; ``start`` and ``end`` are those of the excerpt around it; ``activation`` is the unit's value
+            at that moment, averaged over frequency.
+        audio: the samples of excerpts, float32 (samples,), of one sampling rate.
+    """
+
+    table: pd.DataFrame
+    audio: dict[Excerpt, np.ndarray]
+
+
+class _Top(NamedTuple):
+    """The strongest clips of a layer's units, each (units, k), best first; activation -inf where there is none yet."""
+
+    activation: Tensor
+    key: Tensor
+    time: Tensor
+    end: Tensor
+
+
+class _Windows(NamedTuple):
+    """The batch's audio in windows that overlap by half: where each clip begins and ends, and its references.
+
+    Attributes:
+        audio: (B, windows, samples), a view.
+        keys: (B, windows) int64, the reference of each window.
+        seconds: (B,) length of each clip without its padding.
+        padded: length of the batch in seconds.
+        extent: how far the clips reach.
+    """
+
+    audio: Tensor
+    keys: Tensor
+    seconds: Tensor
+    padded: float
+    extent: Extent
+
+
+class Playlist:
+    """Keeps, for each unit of each layer, the clips that drive it most, and audio of them.
+
+    Each clip counts with the largest frame of the unit's activation (averaged over frequency), or with its one value in
+    a layer without frames. The excerpt is the one of a fixed grid of windows, 3 s long and 1.5 s apart, that has
+    this moment nearest to its middle; in a layer without frames, it is the middle of the clip.
+
+    When more excerpts are wanted than the pool holds, those wanted by most units stay. Under DDP the playlists of all
+    processes are merged; a sampler that repeats clips to even out processes may repeat them here.
+
+    Args:
+        sample_rate: in Hz.
+        clips: k, clips a unit.
+        seconds: length of an excerpt.
+        excerpts: size of the pool.
+
+    Example:
+        >>> playlist = Playlist(sample_rate=10, clips=1)
+        >>> frames = torch.zeros(4, 1, 5)
+        >>> frames[2, 0, 3] = 7.0
+        >>> playlist.begin(torch.arange(200.0).view(4, 50), Extent(4, 5, None, 0), {}, 0)
+        >>> playlist.receive("conv", Side(frames.mean(-1), frames, None))
+        >>> playlist.end()
+        >>> played = playlist.compute()
+        >>> played.table[["clip", "time", "start", "end", "activation"]].values.tolist()
+        [[2.0, 3.5, 1.5, 4.5, 7.0]]
+        >>> played.audio[Excerpt(0, 0, 2, 1.5)][:3].tolist()
+        [115.0, 116.0, 117.0]
+    """
+
+    def __init__(self, sample_rate: int, clips: int = 3, seconds: float = SECONDS, excerpts: int = EXCERPTS) -> None:
+        self.sample_rate, self.clips, self.excerpts = sample_rate, clips, excerpts
+        self._hop = max(1, round(seconds * sample_rate / 2))
+        self._seen: dict[int, int] = {}
+        self._top: dict[str, _Top] = {}
+        self._pool: tuple[Tensor, Tensor] | None = None
+        self._windows: _Windows | None = None
+
+    def begin(self, waveform: Tensor, extent: Extent, features: Mapping[str, Side], dataloader: int) -> None:
+        """Take the audio (B, samples) of a batch."""
+        clips, samples = waveform.shape
+        windows = max(1, -(-samples // self._hop) - 1)
+        audio = pad(waveform, (0, (windows + 1) * self._hop - samples)).unfold(1, 2 * self._hop, self._hop)
+        first = dataloader * _CLIPS_A_LOADER + self._seen.get(dataloader, 0)
+        self._seen[dataloader] = self._seen.get(dataloader, 0) + clips
+        serial = torch.arange(first, first + clips, device=waveform.device)
+        keys = serial[:, None] * _WINDOWS_A_CLIP + torch.arange(windows, device=waveform.device)
+        whole = waveform.new_ones(clips) if extent.fraction is None else extent.fraction
+        self._windows = _Windows(audio, keys, whole * samples / self.sample_rate, samples / self.sample_rate, extent)
+
+    def receive(self, layer: str, side: Side) -> None:
+        """Merge the batch's strongest clips into those of a layer's units."""
+        windows = self._windows
+        if windows is None:
+            return
+        activation, time = _peaks(side, windows)
+        hop = self._hop / self.sample_rate
+        middle = torch.where(time.isnan(), windows.seconds[:, None] / 2, time)
+        window = (middle / hop - 0.5).floor().clamp(0, windows.keys.shape[1] - 1)
+        end = torch.minimum((window + 2) * hop, windows.seconds[:, None])
+        key = torch.where(activation.isinf(), _NOTHING, windows.keys[:, :1] + window.long())
+        batch = _Top(*(t.T for t in (activation, key, time, end)))
+        self._top[layer] = _strongest([self._top[layer], batch] if layer in self._top else [batch], self.clips)
+
+    def end(self) -> None:
+        """Let the pool have the windows of the batch that are wanted more than what it holds."""
+        windows, self._windows = self._windows, None
+        if windows is None or not self._top:
+            return
+        fresh = windows.keys.flatten()
+        if self._pool is None:
+            silence = windows.audio.new_zeros((self.excerpts, windows.audio.shape[-1]), dtype=torch.float16)
+            self._pool = fresh.new_full((self.excerpts,), _EMPTY), silence
+        keys, audio = self._pool
+        wanted = torch.cat([top.key.flatten() for top in self._top.values()])
+        uses = _count(torch.cat([keys, fresh]), wanted)
+        size = min(self.excerpts, len(fresh))
+        most, newcomers = uses[self.excerpts :].topk(size)
+        least, places = uses[: self.excerpts].topk(size, largest=False)
+        replace = most > least
+        row, column = newcomers // windows.keys.shape[1], newcomers % windows.keys.shape[1]
+        heard = windows.audio[row, column].nan_to_num(0.0).clamp(-_LARGEST, _LARGEST).half()
+        keys[places] = torch.where(replace, fresh[newcomers], keys[places])
+        audio[places] = torch.where(replace[:, None], heard, audio[places])
+
+    def compute(self, units: pd.DataFrame | None = None) -> Played:
+        """Merge the playlists of all processes; every process has to call this.
+
+        Args:
+            units: rows with ``layer`` and ``unit`` whose audio is wanted, such as the labelled ones; ``None``: of all.
+        """
+        own = {layer: _Top(*(values.cpu() for values in top)) for layer, top in self._top.items()}
+        gathered = _gather(own)
+        layers = dict.fromkeys(layer for tops in gathered for layer in tops)
+        blocks = [self._rows(layer, [tops.get(layer) for tops in gathered]) for layer in layers]
+        empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in COLUMNS.items()})
+        joined = pd.concat(blocks, ignore_index=True).astype(COLUMNS) if blocks else empty
+        wanted = joined if units is None else joined.merge(units[["layer", "unit"]].astype({"unit": "int32"}))
+        parts = _gather(self._cut(wanted))
+        return Played(joined, {excerpt: samples for part in parts for excerpt, samples in part.items()})
+
+    def _rows(self, layer: str, tops: list[_Top | None]) -> pd.DataFrame:
+        """The table of one layer, of the results of all processes (``None`` of those without any)."""
+        known = [(index, top) for index, top in enumerate(tops) if top is not None]
+        process = torch.cat([torch.full_like(top.key, index) for index, top in known], 1)
+        joined = _Top(*(torch.cat(parts, 1) for parts in zip(*(top for _, top in known), strict=True)))
+        order = joined.activation.argsort(dim=1, descending=True, stable=True)[:, : self.clips]
+        rows: dict[str, Any] = joined._asdict() | {"process": process}
+        rows = {name: values.gather(1, order).numpy() for name, values in rows.items()}
+        unit, rank = np.indices(tuple(order.shape))
+        rows |= {"unit": unit, "rank": rank + 1, "start": rows["key"] % _WINDOWS_A_CLIP * self._hop / self.sample_rate}
+        clip = rows.pop("key") // _WINDOWS_A_CLIP
+        rows |= {"dataloader": clip // _CLIPS_A_LOADER, "clip": clip % _CLIPS_A_LOADER}
+        found = np.isfinite(rows["activation"])
+        return pd.DataFrame({name: values[found] for name, values in rows.items()}).assign(layer=layer)[list(COLUMNS)]
+
+    def _cut(self, rows: pd.DataFrame) -> dict[Excerpt, np.ndarray]:
+        """The audio of those excerpts that are in this process's pool."""
+        if self._pool is None:
+            return {}
+        keys, audio = (tensor.cpu().numpy() for tensor in self._pool)
+        place = {key: index for index, key in enumerate(keys.tolist())}
+        process = distributed.get_rank() if _is_distributed() else 0
+        mine = rows[rows["process"] == process].drop_duplicates(list(Excerpt._fields))
+        found = {}
+        for *name, end in mine[[*Excerpt._fields, "end"]].itertuples(index=False):
+            excerpt = Excerpt(*name)
+            window = round(excerpt.start * self.sample_rate / self._hop)
+            key = (excerpt.dataloader * _CLIPS_A_LOADER + excerpt.clip) * _WINDOWS_A_CLIP + window
+            if key in place:
+                samples = round((end - excerpt.start) * self.sample_rate)
+                found[excerpt] = audio[place[key], :samples].astype(np.float32)
+        return found
+
+
+def _peaks(side: Side, windows: _Windows) -> tuple[Tensor, Tensor]:
+    """The peak of each unit in each clip, -inf for none, and its moment in seconds, both (B, units)."""
+    if side.frame is None:
+        activation, time = side.clip, torch.full_like(side.clip, torch.nan)
+    else:
+        frames, mask = side.frame, windows.extent.mask(side.frame.shape[-1])
+        if mask is not None:
+            frames = frames.masked_fill(~mask[:, None], -torch.inf)
+        activation, index = frames.max(-1)
+        time = (index + 0.5) * (windows.padded / frames.shape[-1])
+    # A unit that stays at 0, dead behind a ReLU or fed with silence, is driven by nothing.
+    driven = activation.isfinite() & (activation != 0) & (windows.seconds[:, None] > 0)
+    return activation.where(driven, -torch.inf), time
+
+
+def _strongest(tops: list[_Top], count: int) -> _Top:
+    """The strongest of several lists of each unit."""
+    joined = _Top(*(torch.cat(parts, 1) for parts in zip(*tops, strict=True)))
+    activation, order = joined.activation.topk(min(count, joined.activation.shape[1]), dim=1)
+    return _Top(activation, *(values.gather(1, order) for values in joined[1:]))
+
+
+def _count(keys: Tensor, wanted: Tensor) -> Tensor:
+    """How often each of some distinct keys is wanted, float32."""
+    ordered, order = keys.sort()
+    place = torch.searchsorted(ordered, wanted).clamp(max=len(keys) - 1)
+    hits = (ordered[place] == wanted).float()
+    return hits.new_zeros(len(keys)).scatter_add(0, order[place], hits)
+
+
+def _is_distributed() -> bool:
+    return distributed.is_available() and distributed.is_initialized()
+
+
+def _gather(value: dict[Any, Any]) -> list[dict[Any, Any]]:
+    """The value of every process, in their order."""
+    if not _is_distributed():
+        return [value]
+    gathered: list[dict[Any, Any]] = [{} for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(gathered, value)
+    return gathered
