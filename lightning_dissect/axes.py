@@ -124,9 +124,10 @@ def name_axes(layer: nn.Module, shape: Sequence[int], clips: int | None = None) 
     """Say what each axis of a layer's output means, from the kind of the layer.
 
     Convolutions put units second, ``(batch, unit, time)`` or ``(batch, unit, frequency, time)``; linear, recurrent and
-    attention layers put them last, ``(batch, time, unit)`` or ``(batch, frequency, time, unit)``. A container is taken
-    for the last layer inside it whose kind is known, and its units are where that layer's number of units is found,
-    so that a container that transposes is read rightly. Where the kind is unknown, it is taken for a convolution.
+    attention layers put them last, ``(batch, time, unit)`` or ``(batch, frequency, time, unit)``. More than the kind
+    says the number of units: they are on the axis, second or last, that is as long as the layer has units. A container
+    is read by the last layer inside it for which only one of the two is, so also where it transposes. Without any known
+    kind inside, a layer is taken for a convolution.
 
     Args:
         layer: the layer, or another one whose kind stands for it.
@@ -149,21 +150,26 @@ def name_axes(layer: nn.Module, shape: Sequence[int], clips: int | None = None) 
             f"its output has the shape {tuple(shape)}: two to four axes are understood. "
             "Watch another layer, or name its axes with the argument `axes`."
         )
-    kind = known_kind(layer)
-    unit_last = isinstance(kind, _UNIT_LAST)
-    if kind is not None and _units(kind) == shape[1 if unit_last else -1] != shape[-1 if unit_last else 1]:
-        unit_last = not unit_last
-    if not unit_last:
+    if not _has_units_last(layer, shape):
         return Axes.parse(f"batch unit {others}")
     if len(shape) == 3 and clips is not None and shape[0] != clips == shape[1]:
         return Axes.parse("time batch unit")
     return Axes.parse(f"batch {others} unit")
 
 
-def known_kind(layer: nn.Module) -> nn.Module | None:
-    """The last layer inside a module, itself included, whose kind says where its units are."""
-    known = [module for module in layer.modules() if isinstance(module, _UNIT_LAST + _UNIT_SECOND)]
-    return known[-1] if known else None
+def known_kinds(layer: nn.Module) -> list[nn.Module]:
+    """The layers in a module, itself included, whose kind says where their units are: outer and later ones first."""
+    inside = sorted(reversed(list(layer.named_modules())), key=lambda named: named[0].count("."))
+    return [module for _, module in inside if isinstance(module, _UNIT_LAST + _UNIT_SECOND)]
+
+
+def _has_units_last(layer: nn.Module, shape: Sequence[int]) -> bool:
+    kinds = known_kinds(layer)
+    for kind in kinds:
+        last, second = (_units(kind) == shape[place] for place in (-1, 1))
+        if last != second:
+            return last
+    return bool(kinds) and isinstance(kinds[0], _UNIT_LAST)
 
 
 def _units(kind: nn.Module) -> int | None:

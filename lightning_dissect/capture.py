@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils.hooks import RemovableHandle
 
-from lightning_dissect.axes import known_kind
+from lightning_dissect.axes import known_kinds
 
 _NORMALISATION = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm)
 _WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(\.|$)")
@@ -82,10 +82,11 @@ def find_kinds(module: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, 
     found: dict[str, nn.Module] = {}
     before: nn.Module | None = None
     for layer in module.modules():
-        if known_kind(layer) is None:
-            found |= {name: before for name, watched in layers.items() if watched is layer and before is not None}
-        elif known_kind(layer) is layer:
+        kinds = known_kinds(layer)
+        if layer in kinds:
             before = layer
+        elif not kinds and before is not None:
+            found |= {name: before for name, watched in layers.items() if watched is layer}
     return found
 
 

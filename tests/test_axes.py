@@ -36,6 +36,10 @@ def test_axes_follow_the_kind_of_layer(layer: nn.Module, shape: tuple[int, ...],
         # a convolution over time whose output was transposed for a recurrent layer
         (nn.Sequential(nn.Conv1d(1, 16, 3)), (2, 50, 16), "batch time unit"),
         (nn.LSTM(3, 8, bidirectional=True), (2, 16, 50), "batch unit time"),
+        # DAC's quantizer: the code book's units are those of no axis, but the projection's before it are
+        (nn.ModuleList([nn.Conv1d(8, 16, 1), nn.Embedding(9, 4)]), (2, 16, 50), "batch unit time"),
+        # HDemucs: a layer further inside has by chance as many units as there are frames
+        (nn.Sequential(nn.Conv1d(1, 16, 3), nn.Sequential(nn.Linear(8, 50))), (2, 16, 50), "batch unit time"),
         # no axis has as many units, or both have: the kind alone decides
         (nn.Sequential(nn.Conv1d(1, 32, 3), nn.GLU(1)), (2, 16, 50), "batch unit time"),
         (nn.Linear(3, 16), (2, 16, 16), "batch time unit"),
