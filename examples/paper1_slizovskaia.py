@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 
 from lightning_dissect import Scores
 from lightning_dissect.capture import find_layers
-from lightning_dissect.dissection import Dissection, find_metrics
+from lightning_dissect.comparison import find_metrics
+from lightning_dissect.dissection import Dissection
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.metrics import SIFTSimilarity
 from lightning_dissect.networks import CNNAT, POOLS_3_S, AudioNetwork, MMCNNSingle, VGGish

@@ -12,7 +12,8 @@ from torch import nn
 
 from lightning_dissect import loggers
 from lightning_dissect.capture import find_kinds, find_layers
-from lightning_dissect.dissection import Dissection, find_metrics
+from lightning_dissect.comparison import find_metrics
+from lightning_dissect.dissection import Dissection
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.features.feature import Feature
 from lightning_dissect.features.frequency import FrequencyAxis

@@ -1,22 +1,19 @@
 """One run: the layers under watch, the features of each batch, and the metrics between them."""
 
-import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from lightning_dissect.axes import Axes, name_axes
 from lightning_dissect.capture import Capture
+from lightning_dissect.comparison import Batch, Comparison
 from lightning_dissect.features.bank import FeatureBank
-from lightning_dissect.metrics import METRICS, Level, SimilarityMetric
-from lightning_dissect.pairing import Extent, Side, pool_activation, pool_feature, to_frames, to_one_map
+from lightning_dissect.metrics import SimilarityMetric
+from lightning_dissect.pairing import Extent, Side, pool_activation, pool_feature
 from lightning_dissect.scores import Scores
-
-Metrics = Sequence[str | SimilarityMetric]
-
 
 _DRAWN = 4
 """Clips whose maps are kept to be drawn."""
@@ -47,47 +44,16 @@ class Keeper(Protocol):
         """Finish the batch."""
 
 
-class _Key(NamedTuple):
-    dataloader: int
-    layer: str
-    feature: str
-    metric: int
-
-
-def find_metrics(metrics: Metrics) -> list[SimilarityMetric]:
-    """Make metrics from their names, one for each level that the metric works at; metrics in the list stay as they are.
-
-    Raises:
-        ValueError: if a name is unknown.
-
-    Example:
-        >>> [(metric.name, metric.level) for metric in find_metrics(["euclidean"])]
-        [('euclidean', 'clip')]
-    """
-    if isinstance(metrics, str):
-        raise ValueError(f"metrics must be a list of names or metrics, got the string {metrics!r}: use [{metrics!r}].")
-    found: list[SimilarityMetric] = []
-    for metric in metrics:
-        if isinstance(metric, SimilarityMetric):
-            found.append(metric)
-        elif metric in METRICS:
-            found.extend(METRICS[metric](level=level) for level in METRICS[metric].levels)
-        else:
-            raise ValueError(
-                f"metrics: {metric!r} is unknown. Known are {', '.join(METRICS)}, and any SimilarityMetric."
-            )
-    return found
-
-
 class Dissection:
     """Compares layers with features, batch after batch, for as long as the ``with`` block lasts.
 
     Args:
         layers: the layers to watch, by name.
         bank: the features.
-        metrics: a prototype of each metric; each pair of a layer and a feature gets a clone.
-        sift_clips: how many clips of each data loader are compared at map level, the costly one.
-        batches: number of batches to come, if it is known: the map clips are then spread over them.
+        metrics: a prototype of each metric, see :class:`~lightning_dissect.comparison.Comparison`.
+        max_clips: how many clips of each data loader are compared; None for all. The rest costs nothing.
+        sift_clips: how many of these are compared at map level, the costly one.
+        batches: number of batches to come, if it is known: these clips are then spread over them.
         axes: for layers whose output does not read as :func:`~lightning_dissect.axes.name_axes` says, its axes in
             words.
         kinds: for layers that do not say themselves where their units are, the layer that does.
@@ -100,6 +66,7 @@ class Dissection:
         left_out: layers whose output could not be read, and why; empty if ``strict``.
 
     Example:
+        >>> from lightning_dissect.comparison import find_metrics
         >>> net = nn.Sequential(nn.Conv1d(1, 4, 64, 32), nn.ReLU())
         >>> with Dissection({"relu": net[1]}, FeatureBank(["rms"], 8_000), find_metrics(["pearson"])) as run:
         ...     for _ in range(4):
@@ -117,6 +84,7 @@ class Dissection:
         bank: FeatureBank,
         metrics: Sequence[SimilarityMetric],
         *,
+        max_clips: int | None = None,
         sift_clips: int = 16,
         batches: int | None = None,
         axes: Mapping[str, str] | None = None,
@@ -128,20 +96,16 @@ class Dissection:
         self.units: dict[str, int] = {}
         self.keepers = tuple(keepers)
         self.bank = bank
-        self.prototypes = list(metrics)
         self.examples: dict[str, Example] = {}
         self.axes: dict[str, Axes] = {}
         self.left_out: dict[str, str] = {}
         self._named = {name: Axes.parse(words) for name, words in (axes or {}).items()}
         self._kinds = dict(kinds or {})
         self._strict = strict
-        self._sift_clips = sift_clips
-        self._map_clips_a_batch = max(2, -(-sift_clips // batches)) if batches else sift_clips
-        self._map_clips_taken: dict[int, int] = {}
-        self._metrics: dict[_Key, SimilarityMetric] = {}
-        self._rows: dict[str, tuple[str, ...]] = {}
+        self._clips, self._map_clips = _Budget(max_clips, batches), _Budget(sift_clips, batches)
+        self._comparison = Comparison(metrics, layers, bank.rows)
         self._capture = Capture(self.layers, self._receive)
-        self._batch: _Batch | None = None
+        self._batch: _Running | None = None
 
     def __enter__(self) -> Self:
         self._capture.__enter__()
@@ -166,18 +130,18 @@ class Dissection:
             dataloader: index of the data loader, whose scores are kept apart.
         """
         clips, samples = waveform.shape
-        taken = self._map_clips_taken.get(dataloader, 0)
-        map_clips = min(clips, self._map_clips_a_batch, self._sift_clips - taken)
-        self._map_clips_taken[dataloader] = taken + map_clips
+        taken = self._clips.take(clips, dataloader)
+        if not taken:
+            return
+        waveform, lengths = waveform[:taken], None if lengths is None else lengths[:taken]
         with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
             values = self.bank.to(waveform.device)(waveform, lengths)
             fraction = None if lengths is None else lengths.to(waveform.device) / max(samples, 1)
-            extent = Extent(clips, self.bank.frames(samples), fraction, map_clips)
-            self._rows = {name: feature.rows or (name,) for name, feature in values.items()}
+            extent = Extent(taken, self.bank.frames(samples), fraction, self._map_clips.take(taken, dataloader))
             sides = {name: pool_feature(feature, extent) for name, feature in values.items()}
             for keeper in self.keepers:
                 keeper.begin(waveform, extent, sides, dataloader)
-        self._batch = _Batch(dataloader, extent, sides)
+        self._batch = _Running(Batch(extent, sides, dataloader), clips, set())
 
     def end(self) -> None:
         """Finish the batch.
@@ -185,18 +149,37 @@ class Dissection:
         Raises:
             Exception: what went wrong while the network's layers were captured and compared.
         """
-        self._batch = None
+        batch, self._batch = self._batch, None
         error, self._capture.error = self._capture.error, None
         if error is not None:
             raise error
+        if batch is None:
+            return
         with torch.no_grad():
             for keeper in self.keepers:
                 keeper.end()
 
+    def share(self) -> None:
+        """Let every process know what the others have seen, so that one without a batch can take part in `scores`."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return
+        seen: list[Any] = [None] * distributed.get_world_size()
+        distributed.all_gather_object(seen, (self._comparison.keys, self.units, self.left_out))
+        parameters = (parameter for layer in self.layers.values() for parameter in layer.parameters())
+        device = next((parameter.device for parameter in parameters), torch.device("cpu"))
+        for keys, units, left_out in seen:
+            self._comparison.expect(keys, device)
+            self.units |= units
+            self.left_out |= left_out
+
     def unseen(self) -> list[str]:
         """The watched layers that have not run in any batch."""
-        seen = {key.layer for key in self._metrics}
-        return [name for name in self.layers if name not in seen and name not in self.left_out]
+        return [name for name in self.layers if name not in self.units and name not in self.left_out]
+
+    def uncompared(self) -> list[str]:
+        """The layers that have run, but have no level that a metric and a feature have, too."""
+        compared = {key.layer for key in self._comparison.keys}
+        return [name for name in self.units if name not in compared and name not in self.left_out]
 
     def scores(self, epoch: int = 0, step: int = 0, settings: Mapping[str, Any] | None = None) -> Scores:
         """Compute every metric over all clips so far, of all processes.
@@ -206,40 +189,25 @@ class Dissection:
             step: for the table.
             settings: kept with the table, for citation.
         """
-        return Scores.from_similarities(self._similarities(epoch, step), settings)
-
-    def _similarities(self, epoch: int, step: int) -> Iterable[Any]:
-        place = {name: index for index, name in enumerate(self.layers)}
-        order = {name: index for index, name in enumerate(self._rows)}
-        kept = [key for key in self._metrics if key.layer not in self.left_out]
-        keys = sorted(kept, key=lambda key: (key[0], place[key.layer], order[key.feature], key.metric))
-        for key in keys:
-            metric = self._metrics[key]
-            constant: dict[str, Any] = {
-                "epoch": epoch,
-                "step": step,
-                "dataloader": key.dataloader,
-                "layer": key.layer,
-                "level": metric.level,
-                "metric": metric.name,
-            }
-            if not metric.per_unit:
-                constant["unit"] = None
-            similarity = metric.compute()
-            rows = self._rows[key.feature]
-            yield constant, rows if similarity.score.shape[1] == len(rows) else (key.feature,), similarity
+        self.share()
+        similarities = self._comparison.similarities(leave_out=set(self.left_out))
+        when = {"epoch": epoch, "step": step}
+        return Scores.from_similarities(
+            ((when | where, rows, values) for where, rows, values in similarities), settings
+        )
 
     @torch.no_grad()
     def _receive(self, name: str, layer: nn.Module, output: Tensor) -> None:
-        batch = self._batch
-        if batch is None or name in batch.seen or name in self.left_out:
+        running = self._batch
+        if running is None or name in running.seen or name in self.left_out:
             return
-        batch.seen.add(name)
+        running.seen.add(name)
+        batch = running.features
         with torch.autocast(output.device.type, enabled=False):
-            side = self._read(name, layer, output, batch.extent)
+            side = self._read(name, layer, output, batch.extent, running.clips)
             if side is None:
                 return
-            self._compare(name, side, batch)
+            self._comparison.update(name, side, batch)
             for keeper in self.keepers:
                 keeper.receive(name, side)
         self.units[name] = side.clip.shape[1]
@@ -247,10 +215,11 @@ class Dissection:
             maps = {feature: other.map[:_DRAWN] for feature, other in batch.features.items() if other.map is not None}
             self.examples[name] = Example(side.map[:_DRAWN].clone(), maps)
 
-    def _read(self, name: str, layer: nn.Module, output: Tensor, extent: Extent) -> Side | None:
+    def _read(self, name: str, layer: nn.Module, output: Tensor, extent: Extent, clips: int) -> Side | None:
         try:
-            axes = self._named.get(name) or name_axes(self._kinds.get(name, layer), output.shape, extent.clips)
-            side = pool_activation(axes.read(output), axes.names, extent)
+            axes = self._named.get(name) or name_axes(self._kinds.get(name, layer), output.shape, clips)
+            taken = _first_clips(axes.read(output), axes.names.index("batch"), extent.clips, clips)
+            side = pool_activation(taken, axes.names, extent)
         except ValueError as error:
             if self._strict or name in self._named:
                 raise
@@ -259,61 +228,39 @@ class Dissection:
         self.axes[name] = axes
         return side
 
-    def _compare(self, layer: str, side: Side, batch: "_Batch") -> None:
-        for index, prototype in enumerate(self.prototypes):
-            activations = getattr(side, prototype.level)
-            prepared: dict[Any, Any] = {}
-            for feature, other in batch.features.items():
-                values = getattr(other, prototype.level)
-                if activations is None or values is None:
-                    continue
-                metric = self._metric(_Key(batch.dataloader, layer, feature, index), values.device)
-                grid = metric.grid(activations.shape, values.shape)
-                if grid is None:
-                    metric.update(*_on_one_grid(prototype.level, activations, values, batch.extent))
-                else:
-                    if grid not in prepared:
-                        prepared[grid] = metric.prepare_activations(activations, grid)
-                    mask = _mask(batch.extent, values)
-                    metric.update(prepared[grid], batch.prepare(metric, index, feature, grid, values), mask)
 
-    def _metric(self, key: _Key, device: torch.device) -> SimilarityMetric:
-        if key not in self._metrics:
-            self._metrics[key] = copy.deepcopy(self.prototypes[key.metric]).to(device)
-        return self._metrics[key]
+class _Running(NamedTuple):
+    """The batch under way: its features, how many clips it has in all, and the layers that have run."""
+
+    features: Batch
+    clips: int
+    seen: set[str]
 
 
-class _Batch:
-    """The features of the batch under way, and what has been done with it."""
+class _Budget:
+    """How many clips are taken of each batch: a number in all, spread over the batches if their number is known."""
 
-    def __init__(self, dataloader: int, extent: Extent, features: dict[str, Side]) -> None:
-        self.dataloader = dataloader
-        self.extent = extent
-        self.features = features
-        self.seen: set[str] = set()
-        self._prepared: dict[Any, Any] = {}
+    def __init__(self, clips: int | None, batches: int | None) -> None:
+        self._clips = clips
+        # Two at least, since clips are compared in pairs.
+        self._a_batch = clips if clips is None or batches is None else max(2, -(-clips // batches))
+        self._taken: dict[int, int] = {}
 
-    def prepare(self, metric: SimilarityMetric, index: int, feature: str, grid: Any, values: Tensor) -> Any:
-        """What a metric needs of a feature on a grid, once for all layers."""
-        key = (index, feature, grid)
-        if key not in self._prepared:
-            self._prepared[key] = metric.prepare_features(values, grid)
-        return self._prepared[key]
-
-
-def _on_one_grid(
-    level: Level, activations: Tensor, features: Tensor, extent: Extent
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Activations, features and the mask of valid frames, on the coarser grid of the two."""
-    if level == "clip":
-        return activations, features, None
-    if level == "frame":
-        features = to_frames(features, activations.shape[-1])
-    else:
-        activations, features = to_one_map(activations, features)
-    return activations, features, _mask(extent, features)
+    def take(self, clips: int, dataloader: int) -> int:
+        """How many of a batch's clips to take."""
+        if self._clips is None or self._a_batch is None:
+            return clips
+        taken = self._taken.get(dataloader, 0)
+        now = min(clips, self._a_batch, self._clips - taken)
+        self._taken[dataloader] = taken + now
+        return now
 
 
-def _mask(extent: Extent, values: Tensor) -> Tensor | None:
-    mask = extent.mask(values.shape[-1])
-    return mask if mask is None else mask[: len(values)]
+def _first_clips(values: Tensor, axis: int, taken: int, clips: int) -> Tensor:
+    """The clips that were taken of a batch, if there is one item for each of its clips."""
+    if values.shape[axis] != clips:
+        raise ValueError(
+            f"its output {tuple(values.shape)} does not hold one item for each of {clips} clips along its batch axis. "
+            "Name its axes with the argument `axes`, or watch another layer."
+        )
+    return values.narrow(axis, 0, taken)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool1d, adaptive_avg_pool2d
+from torch.nn.functional import adaptive_avg_pool1d
 
 from lightning_dissect.axes import Axis
 from lightning_dissect.features.bank import FeatureValues
@@ -96,15 +96,33 @@ def pool_feature(feature: FeatureValues, extent: Extent) -> Side:
 
 
 def to_frames(values: Tensor, frames: int) -> Tensor:
-    """Average (B, rows, finer frames) to a coarser grid over the same clips; a grid that is no finer stays."""
-    return values if values.shape[-1] <= frames else adaptive_avg_pool1d(values, frames)
+    """Average (..., finer frames) to a coarser grid over the same clips; a grid that is no finer stays."""
+    if values.shape[-1] <= frames:
+        return values
+    return adaptive_avg_pool1d(values.flatten(0, -2), frames).unflatten(0, values.shape[:-1])
 
 
 def to_one_map(activations: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Average maps (B, units, frequency, time) and (B, frequency', time') to the coarser size along each axis."""
-    height, width = (min(a, b) for a, b in zip(activations.shape[-2:], features.shape[-2:], strict=True))
-    size = (height, width)
-    return adaptive_avg_pool2d(activations, size), adaptive_avg_pool2d(features, size)
+    """Average maps (B, units, frequency, time) and (B, …, frequency', time') to the coarser size along each axis."""
+    bins, frames = (min(a, b) for a, b in zip(activations.shape[-2:], features.shape[-2:], strict=True))
+    return _to_map(activations, bins, frames), _to_map(features, bins, frames)
+
+
+def _to_map(values: Tensor, bins: int, frames: int) -> Tensor:
+    """As adaptive average pooling in two dimensions, which is slow where an axis or both stay as they are."""
+    values = to_frames(values, frames)
+    if values.shape[-2] <= bins:
+        return values
+    return torch.matmul(_averages(values.shape[-2], bins, values), values)
+
+
+def _averages(finer: int, coarser: int, like: Tensor) -> Tensor:
+    """The matrix (coarser, finer) that averages as adaptive average pooling does."""
+    places = torch.arange(finer, device=like.device)
+    rows = torch.arange(coarser, device=like.device)[:, None]
+    inside = (places >= rows * finer // coarser) & (places < ((rows + 1) * finer + coarser - 1) // coarser)
+    averages: Tensor = inside / inside.sum(1, keepdim=True)
+    return averages.to(like.dtype)
 
 
 def _mean_over_time(values: Tensor, mask: Tensor | None) -> Tensor:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +83,12 @@ class FeatureBank(nn.Module):
     def names(self) -> tuple[str, ...]:
         """Names of the features, in order."""
         return tuple(self.features)
+
+    @property
+    def rows(self) -> dict[str, tuple[str, ...]]:
+        """Names of each feature's rows; bins of the frequency axis count as one row, with the feature's name."""
+        features = ((name, cast(Feature, feature)) for name, feature in self.features.items())
+        return {name: feature.rows or (name,) for name, feature in features}
 
     def frames(self, samples: int) -> int:
         """Return how many frames a batch of this many samples has."""

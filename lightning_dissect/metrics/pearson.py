@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_dissect.metrics.functional.moments import CrossMoments, correlation, cross_moments_update
 from lightning_dissect.metrics.functional.paired import PairedMoments
-from lightning_dissect.metrics.functional.pearson import pearson_within_clips
+from lightning_dissect.metrics.functional.pearson import pearson_within_clips, standardised
 from lightning_dissect.metrics.functional.significance import correlation_p_value
 from lightning_dissect.metrics.paired import PairedMetric
 from lightning_dissect.metrics.similarity import (
@@ -64,18 +64,23 @@ class PearsonSimilarity(PairedMetric):
         super().__init__(level=level, **kwargs)
         self._add_moments(CrossMoments.zeros() if self.level == "clip" else PairedMoments.zeros())
 
+    @property
+    def joins_rows(self) -> bool:
+        """True but at level clip, where a clip counts if all rows are finite."""
+        return self.level != "clip"
+
     def update(self, activations: Tensor, features: Tensor, mask: Tensor | None = None) -> None:
         """Add a batch of clips.
 
         Args:
             activations: clip ``(B, U)``, frame ``(B, U, T)``, map ``(B, U, H, T)``.
-            features: clip ``(B, F)``, frame ``(B, F, T)``, map ``(B, H, T)``.
+            features: clip ``(B, F)``, frame ``(B, F, T)``, map ``(B, H, T)`` or, for several, ``(B, F, H, T)``.
             mask: valid frames, booleans ``(B, T)``; None if all are. Not used at level clip.
 
         Raises:
             ValueError: if axes, clips, units or grids do not fit together.
         """
-        check_same_clips(activations, features, {"clip": (2, 2), "frame": (3, 3), "map": (4, 3)}[self.level])
+        check_same_clips(activations, features, self._axes(features))
         with full_precision(activations):
             if self.level == "clip":
                 check_same_units(self.cov.T, activations.shape[1], features.shape[1])
@@ -83,14 +88,25 @@ class PearsonSimilarity(PairedMetric):
                 self._store(cross_moments_update(moments, activations.float(), features.float()))
             else:
                 check_same_grid(activations, features, 1 if self.level == "frame" else 2)
+                if self.level == "map" and features.ndim == 3:
+                    features = features.unsqueeze(1)
+                if mask is None:  # once for own and swapped features; a mask would have to be that of both clips
+                    activations, features = _standardised(activations), _standardised(features)
                 self._update_pairs(activations, features, mask)
 
+    def _axes(self, features: Tensor) -> tuple[int, int]:
+        if self.level == "map":
+            return 4, 4 if features.ndim == 4 else 3
+        return (2, 2) if self.level == "clip" else (3, 3)
+
     def _similarity(self, activations: Tensor, features: Tensor, mask: Tensor | None) -> Tensor:
-        if self.level == "frame":
-            return pearson_within_clips(activations, features, mask)
-        if mask is not None:
-            mask = mask.unsqueeze(1).expand(features.shape).flatten(1)
-        return pearson_within_clips(activations.flatten(2), features.flatten(1).unsqueeze(1), mask)
+        x, f = activations.flatten(2), features.flatten(2)
+        if mask is None:
+            return (x @ f.mT).clamp(-1, 1)
+        if self.level == "map":
+            mask = mask.unsqueeze(1).expand(-1, features.shape[2], -1).flatten(1)
+        # Of clips that waited without a mask, the standardised ones: correlation does not mind.
+        return pearson_within_clips(x, f, mask)
 
     def compute(self) -> Similarity:
         """Correlation, null, effect, p-value and number of clips, each ``(U, F)``, or ``(U, 1)`` at level map."""
@@ -100,3 +116,8 @@ class PearsonSimilarity(PairedMetric):
         r = correlation(moments)
         n = moments.n.expand_as(r)
         return Similarity(r, torch.where(r.isnan(), r, 0.0), r, correlation_p_value(r, n), n)
+
+
+def _standardised(values: Tensor) -> Tensor:
+    """Each row of each clip at mean zero and length one."""
+    return standardised(values.float().flatten(2)).view(values.shape)

@@ -97,6 +97,14 @@ class SimilarityMetric(Metric, ABC):
             )
         self.level: Level = level or self.levels[0]
 
+    @property
+    def joins_rows(self) -> bool:
+        """Whether features of one grid may share an instance, their rows side by side, since no row changes another.
+
+        Maps then come as ``(B, F, H, W)``, one row a feature.
+        """
+        return False
+
     def grid(self, activations: Sequence[int], features: Sequence[int]) -> tuple[int, int] | None:
         """Common (height, width) that maps of these shapes are brought to before they are prepared; None for none.
 

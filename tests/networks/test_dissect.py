@@ -5,7 +5,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect import dissect, networks
 from lightning_dissect.capture import find_layers
-from lightning_dissect.dissection import Dissection, find_metrics
+from lightning_dissect.comparison import find_metrics
+from lightning_dissect.dissection import Dissection
 from lightning_dissect.features.bank import FeatureBank
 
 # name: (network, seconds, units of each layer, one layer of maps and its (frequency, time))

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect import DissectCallback, Scores
-from lightning_dissect.dissection import Dissection, find_metrics
+from lightning_dissect.comparison import find_metrics
+from lightning_dissect.dissection import Dissection
 from lightning_dissect.features import FeatureBank
 from lightning_dissect.metrics import EuclideanSimilarity
 from lightning_dissect.pairing import Side
