@@ -94,7 +94,7 @@ def p_values(metric: SimilarityMetric, data: Data) -> np.ndarray:
         inside = mask.unsqueeze(1)
         x, f = ((v * inside).sum(-1) / inside.sum(-1) for v in (x, f))
     for part in torch.arange(len(x)).split(32):
-        metric.update(x[part], f[part], None if metric.level == "clip" else mask[part])
+        metric.update(x[part], f[part], mask[part])
     return metric.compute().p_value.numpy().ravel()
 
 

@@ -32,8 +32,11 @@ COLUMNS = {
     "p_value": "float64",
     "q_value": "float64",
     "n_clips": "int64",
+    "effect_low": "float64",
+    "effect_high": "float64",
 }
 LABEL_COLUMNS = ["layer", "unit", "feature", "level", "metric", "score", "null", "effect", "q_value"]
+_INTERVAL = ["effect_low", "effect_high"]
 _RUN = ["epoch", "step"]
 _UNIT = ["layer", "unit"]
 _KEY = b"lightning_dissect"
@@ -46,15 +49,16 @@ class Scores:
 
     Args:
         table: one row for each unit × feature × metric, with the columns of ``Scores.table`` below; ``q_value`` may be
-            missing and is then computed.
+            missing and is then computed; the interval may be missing and is then NaN.
         settings: what the run was made with, for citation: versions, sample rate, features, metrics.
 
     Attributes:
         table: a DataFrame with the columns ``epoch, step, dataloader, layer, unit, feature, level, metric, score, null,
-            effect, p_value, q_value, n_clips``. ``unit`` is missing for a metric of the whole layer. ``null`` is the
-            score that chance gives, ``effect`` is ``score - null``, ``p_value`` tests the effect over clips,
-            ``q_value`` is the Benjamini–Hochberg adjusted p-value over all rows of its run (one epoch and step).
-            Undefined scores are NaN.
+            effect, p_value, q_value, n_clips, effect_low, effect_high``. ``unit`` is missing for a metric of the whole
+            layer. ``null`` is the score that chance gives, ``effect`` is ``score - null``, ``p_value`` tests the effect
+            over clips, ``q_value`` is the Benjamini–Hochberg adjusted p-value over all rows of its run (one epoch and
+            step), ``effect_low`` and ``effect_high`` are the ends of the effect's 95 % interval. Undefined scores are
+            NaN.
         settings: as given.
 
     Raises:
@@ -62,11 +66,12 @@ class Scores:
     """
 
     def __init__(self, table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> None:
-        missing = [column for column in COLUMNS if column not in table and column != "q_value"]
+        missing = [column for column in COLUMNS if column not in [*table, "q_value", *_INTERVAL]]
         if missing:
             raise ValueError(f"table lacks the columns {missing}: scores need {list(COLUMNS)}.")
         if "q_value" not in table:
             table = table.assign(q_value=table.groupby(_RUN)["p_value"].transform(adjust_p_values))
+        table = table.assign(**{end: np.nan for end in _INTERVAL if end not in table})
         self.table = table[list(COLUMNS)].astype(COLUMNS).reset_index(drop=True)
         self.settings = dict(settings or {})
 
@@ -405,8 +410,9 @@ def _block(constant: Mapping[str, Any], rows: Sequence[str], similarity: Similar
     block = {name: np.full(units * features, value) for name, value in constant.items()}
     block.setdefault("unit", np.repeat(np.arange(units), features))
     block["feature"] = np.tile(np.asarray(rows, dtype=object), units)
-    names = ("score", "null", "effect", "p_value", "n_clips")
-    return block | {name: getattr(similarity, name).cpu().numpy().reshape(-1) for name in names}
+    names = {name: name for name in ("score", "null", "effect", "p_value", "n_clips")}
+    names |= {"effect_low": "low", "effect_high": "high"}
+    return block | {name: getattr(similarity, field).cpu().numpy().reshape(-1) for name, field in names.items()}
 
 
 def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:

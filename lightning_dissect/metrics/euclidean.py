@@ -14,12 +14,13 @@ from lightning_dissect.metrics.functional.euclidean import (
     largest_distance,
     normalised_distance,
 )
+from lightning_dissect.metrics.functional.lengths import variance_inflation
 from lightning_dissect.metrics.functional.moments import (
     CrossMoments,
     correlation,
     cross_moments_update,
 )
-from lightning_dissect.metrics.functional.significance import correlation_p_value
+from lightning_dissect.metrics.functional.significance import correlation_interval, correlation_p_value
 from lightning_dissect.metrics.similarity import (
     Level,
     Similarity,
@@ -42,7 +43,8 @@ class EuclideanSimilarity(SimilarityMetric):
     clips (by Jensen's inequality the mean distance is a little smaller, by a part of order 1/n). ``effect`` is score
     minus null. Under a permutation of clips, d changes with the sum of products alone, so that ranking permutations
     by d ranks them by Pearson's correlation: the p-value is that of the correlation, two-sided: a
-    unit may be nearer than chance or farther, as the sign of ``effect`` tells.
+    unit may be nearer than chance or farther, as the sign of ``effect`` tells. So is the interval: the effects that
+    the ends of the correlation's interval would have, with the means and spreads as they were found.
 
     The distance is streamed in closed form: memory grows with units times rows, not with clips. Which clips count,
     and what is NaN, is as in :class:`~lightning_dissect.metrics.PearsonSimilarity` at level clip.
@@ -78,7 +80,7 @@ class EuclideanSimilarity(SimilarityMetric):
         super().__init__(level=level, **kwargs)
         check_normalization(normalization)
         self.normalization: Normalization = normalization
-        self._add_moments(CrossMoments.zeros())
+        self._add_clip_moments()
         self.add_state("extremes", default=torch.zeros(2, 0), dist_reduce_fx=None)
 
     def update(self, activations: Tensor, features: Tensor, mask: Tensor | None = None) -> None:
@@ -87,7 +89,7 @@ class EuclideanSimilarity(SimilarityMetric):
         Args:
             activations: one value a clip, shape ``(B, U)``.
             features: one value a clip, shape ``(B, F)``.
-            mask: not used.
+            mask: valid frames, booleans ``(B, T)``: how long the clips are; None if all are of one length.
 
         Raises:
             ValueError: if axes, clips or units do not fit together.
@@ -97,6 +99,7 @@ class EuclideanSimilarity(SimilarityMetric):
         with full_precision(activations):
             x, f = activations.float(), features.float()
             moments = self._load(CrossMoments)
+            self._update_lengths(moments, x, f, mask)
             self._store(cross_moments_update(moments, x, f))
             if self.normalization == "minmax":
                 extremes = self.extremes if self.extremes.numel() else None
@@ -105,12 +108,18 @@ class EuclideanSimilarity(SimilarityMetric):
     def compute(self) -> Similarity:
         """Score, null, effect, p-value and number of clips, each ``(U, F)``."""
         moments = self._merged(CrossMoments)
-        distance, by_chance = normalised_distance(moments, self._merged_extremes(moments), self.normalization)
-        n = moments.n.expand_as(distance)
+        extremes = self._merged_extremes(moments)
+        distance, by_chance = normalised_distance(moments, extremes, self.normalization)
+        r, n = correlation(moments), moments.n.expand_as(distance)
         largest = largest_distance(n, self.normalization)
         score, null = 1 - distance / largest, 1 - by_chance / largest
-        p = correlation_p_value(correlation(moments), n, self.alternative)
-        return Similarity(score, null, score - null, p, n)
+        inflation = variance_inflation(self._merged_lengths(), moments)
+        p_value = correlation_p_value(r, n, self.alternative, inflation)
+        ends = (
+            (by_chance - normalised_distance(moments, extremes, self.normalization, end)[0]) / largest
+            for end in correlation_interval(r, n, inflation)
+        )
+        return Similarity(score, null, score - null, p_value, n, *ends)
 
     def _merged_extremes(self, moments: CrossMoments) -> Tensor:
         """Extremes over all processes; those without a clip hold zeros there and are left out."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from lightning_dissect.metrics.functional.layer import (
@@ -29,8 +30,9 @@ from lightning_dissect.metrics.similarity import (
 class LayerMetric(SimilarityMetric):
     """A metric of second moments over clips between all units of a layer and all rows of a feature.
 
-    The result has one unit and one row. Clips where all units and rows are finite count; constant units and rows are
-    left out. Memory grows with the square of the number of units: meant for layers of up to some thousand.
+    The result has one unit and one row, and no interval. Clips where all units and rows are finite count; constant
+    units and rows are left out. Memory grows with the square of the number of units: meant for layers of up to some
+    thousand.
     """
 
     levels: ClassVar[tuple[Level, ...]] = ("clip",)
@@ -39,7 +41,7 @@ class LayerMetric(SimilarityMetric):
 
     def __init__(self, level: Level | None = None, **kwargs: Any) -> None:
         super().__init__(level=level, **kwargs)
-        self._add_moments(CrossMoments.zeros())
+        self._add_clip_moments()
         self._sizes: tuple[int, int] = (0, 0)
 
     @staticmethod
@@ -53,7 +55,7 @@ class LayerMetric(SimilarityMetric):
         Args:
             activations: one value a clip, shape ``(B, U)``.
             features: one value a clip, shape ``(B, F)``.
-            mask: not used.
+            mask: valid frames, booleans ``(B, T)``: how long the clips are; None if all are of one length.
 
         Raises:
             ValueError: if axes, clips or units do not fit together.
@@ -61,13 +63,15 @@ class LayerMetric(SimilarityMetric):
         check_same_clips(activations, features, (2, 2))
         self._sizes = check_sizes(self._sizes, activations, features)
         with full_precision(activations):
-            moments = self._load(CrossMoments)
-            self._store(joint_moments_update(moments, activations.float(), features.float()))
+            x, f, moments = activations.float(), features.float(), self._load(CrossMoments)
+            both = torch.cat([x, f], dim=1)
+            self._update_lengths(moments, both, both, mask)
+            self._store(joint_moments_update(moments, x, f))
 
     def compute(self) -> Similarity:
         """Score, null, effect, p-value and number of clips, each ``(1, 1)``."""
         moments = self._merged(CrossMoments)
-        score, null, p_value = self._test(scatter(moments, self._sizes[0]))
+        score, null, p_value = self._test(scatter(moments, self._sizes[0], self._merged_lengths()))
         return Similarity(score, null, score - null, p_value, moments.n)
 
     def reset(self) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from lightning_dissect.metrics.functional.paired import PairedMoments, paired_moments_update, paired_scores
-from lightning_dissect.metrics.functional.significance import paired_p_value
+from lightning_dissect.metrics.functional.significance import paired_interval, paired_p_value
 from lightning_dissect.metrics.similarity import Similarity, SimilarityMetric, check_same_units
 
 
@@ -31,10 +31,10 @@ class PairedMetric(SimilarityMetric):
 
     Clips are taken two by two in their order, over the borders of batches: a batch's odd clip waits for the next batch
     (its data stays on the device, outside torchmetrics' states). ``null`` is the mean similarity of a pair's
-    activations with each other's feature, ``effect`` the difference to their own, and the p-value tests the effect over
-    pairs. Swapping both ways cancels what a clip's activation or feature does to its scores whatever it is compared
-    with (a busy map matches everything a little), and makes effects of different pairs independent, as the t-test asks.
-    Score, null and p-value do not depend on the size of batches.
+    activations with each other's feature, ``effect`` the difference to their own; p-value and interval are those of a
+    t-test of the effect over pairs. Swapping both ways cancels what a clip's activation or feature does to its scores
+    whatever it is compared with (a busy map matches everything a little), and makes effects of different pairs
+    independent, as the t-test asks. Score, null and p-value do not depend on the size of batches.
 
     Where clips are padded, both sides of an effect are over the frames that the pair has in common, or a long clip
     would differ from the pair for its length alone; the score is over all frames.
@@ -84,7 +84,8 @@ class PairedMetric(SimilarityMetric):
     def _compute_pairs(self) -> Similarity:
         moments = self._merged(PairedMoments)
         score, null, effect = paired_scores(moments)
-        return Similarity(score, null, effect, paired_p_value(moments, self.alternative), moments.n)
+        p_value = paired_p_value(moments, self.alternative)
+        return Similarity(score, null, effect, p_value, moments.n, *paired_interval(moments))
 
     def reset(self) -> None:
         """Forget all clips, the waiting one too."""

@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from lightning_dissect.metrics.functional.lengths import variance_inflation
 from lightning_dissect.metrics.functional.moments import CrossMoments, correlation, cross_moments_update
 from lightning_dissect.metrics.functional.paired import PairedMoments
 from lightning_dissect.metrics.functional.pearson import pearson_within_clips, standardised
-from lightning_dissect.metrics.functional.significance import correlation_p_value
+from lightning_dissect.metrics.functional.significance import correlation_interval, correlation_p_value
 from lightning_dissect.metrics.paired import PairedMetric
 from lightning_dissect.metrics.similarity import (
     Level,
@@ -25,10 +26,11 @@ from lightning_dissect.metrics.similarity import (
 class PearsonSimilarity(PairedMetric):
     """Pearson's correlation of every unit with every feature row.
 
-    At level ``"clip"`` the correlation is over clips, one value each; its null is 0 and its p-value that of the
-    t-test with n - 2 degrees of freedom, two-sided. Slizovskaia et al. 2019 compare single activations with loudness
-    and onset rate so. A clip counts when the feature is finite in all rows and at least one unit is; a unit that is
-    not finite on such a clip ends as NaN.
+    At level ``"clip"`` the correlation is over clips, one value each; its null is 0, its p-value that of the
+    t-test with n - 2 degrees of freedom, two-sided, and its interval Fisher's. Both allow for clips of unequal length,
+    if masks are given: means over short clips scatter more. Slizovskaia et al. 2019 compare single activations with
+    loudness and onset rate so. A clip counts when the feature is finite in all rows and at least one unit is; a unit
+    that is not finite on such a clip ends as NaN.
 
     At level ``"frame"`` it is over the frames of each clip, and at level ``"map"`` over all points of each clip's map,
     then averaged over clips and tested against swapped features (see
@@ -62,7 +64,10 @@ class PearsonSimilarity(PairedMetric):
 
     def __init__(self, level: Level | None = None, **kwargs: Any) -> None:
         super().__init__(level=level, **kwargs)
-        self._add_moments(CrossMoments.zeros() if self.level == "clip" else PairedMoments.zeros())
+        if self.level == "clip":
+            self._add_clip_moments()
+        else:
+            self._add_moments(PairedMoments.zeros())
 
     @property
     def joins_rows(self) -> bool:
@@ -75,7 +80,8 @@ class PearsonSimilarity(PairedMetric):
         Args:
             activations: clip ``(B, U)``, frame ``(B, U, T)``, map ``(B, U, H, T)``.
             features: clip ``(B, F)``, frame ``(B, F, T)``, map ``(B, H, T)`` or, for several, ``(B, F, H, T)``.
-            mask: valid frames, booleans ``(B, T)``; None if all are. Not used at level clip.
+            mask: valid frames, booleans ``(B, T)``; None if all are. At level clip it tells how long
+                clips are.
 
         Raises:
             ValueError: if axes, clips, units or grids do not fit together.
@@ -85,7 +91,9 @@ class PearsonSimilarity(PairedMetric):
             if self.level == "clip":
                 check_same_units(self.cov.T, activations.shape[1], features.shape[1])
                 moments = self._load(CrossMoments)
-                self._store(cross_moments_update(moments, activations.float(), features.float()))
+                x, f = activations.float(), features.float()
+                self._update_lengths(moments, x, f, mask)
+                self._store(cross_moments_update(moments, x, f))
             else:
                 check_same_grid(activations, features, 1 if self.level == "frame" else 2)
                 if self.level == "map" and features.ndim == 3:
@@ -115,7 +123,9 @@ class PearsonSimilarity(PairedMetric):
         moments = self._merged(CrossMoments)
         r = correlation(moments)
         n = moments.n.expand_as(r)
-        return Similarity(r, torch.where(r.isnan(), r, 0.0), r, correlation_p_value(r, n), n)
+        inflation = variance_inflation(self._merged_lengths(), moments)
+        p_value = correlation_p_value(r, n, inflation=inflation)
+        return Similarity(r, torch.where(r.isnan(), r, 0.0), r, p_value, n, *correlation_interval(r, n, inflation))
 
 
 def _standardised(values: Tensor) -> Tensor:

@@ -11,12 +11,17 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from lightning_dissect.metrics.functional.lengths import LengthMoments, length_moments_update, shortness
 from lightning_dissect.metrics.functional.moments import CrossMoments
 from lightning_dissect.metrics.functional.paired import PairedMoments
 
 Level = Literal["clip", "frame", "map"]
-Moments = CrossMoments | PairedMoments
-M = TypeVar("M", CrossMoments, PairedMoments)
+Moments = CrossMoments | PairedMoments | LengthMoments
+M = TypeVar("M", CrossMoments, PairedMoments, LengthMoments)
+MergedM = TypeVar("MergedM", CrossMoments, PairedMoments)
+
+
+_LENGTHS = "length_"
 
 
 class _Fields(NamedTuple):
@@ -25,6 +30,8 @@ class _Fields(NamedTuple):
     effect: Tensor
     p_value: Tensor
     n_clips: Tensor
+    low: Tensor
+    high: Tensor
 
 
 class Similarity(_Fields):
@@ -38,13 +45,24 @@ class Similarity(_Fields):
             score would be if activations and features had nothing to do with each other. effect: score minus null,
             over the clips that both are known for. p_value: probability of such an effect by chance; NaN where it
             cannot be tested. Not corrected for multiple tests. n_clips: number of clips that the score rests on.
+        low, high: ends of the 95 % interval of the effect; NaN where there is none.
     """
 
     __slots__ = ()
 
-    def __new__(cls, score: Tensor, null: Tensor, effect: Tensor, p_value: Tensor, n_clips: Tensor) -> Similarity:
-        """Build the tuple with every tensor two-dimensional."""
-        return super().__new__(cls, *(torch.atleast_2d(t) for t in (score, null, effect, p_value, n_clips)))
+    def __new__(
+        cls,
+        score: Tensor,
+        null: Tensor,
+        effect: Tensor,
+        p_value: Tensor,
+        n_clips: Tensor,
+        low: Tensor | None = None,
+        high: Tensor | None = None,
+    ) -> Similarity:
+        """Build the tuple with every tensor two-dimensional; an interval that is not given is NaN."""
+        ends = (torch.full_like(effect, torch.nan) if end is None else end for end in (low, high))
+        return super().__new__(cls, *(torch.atleast_2d(t) for t in (score, null, effect, p_value, n_clips, *ends)))
 
 
 class SimilarityMetric(Metric, ABC):
@@ -55,9 +73,9 @@ class SimilarityMetric(Metric, ABC):
     any is fine.
 
     Subclasses give ``name``, ``levels`` and ``alternative``, and implement ``update`` and ``compute``. The shapes
-    ``update`` takes depend on the level: clip ``(B, U)`` and ``(B, F)``; frame ``(B, U, T)`` and ``(B, F, T)`` with a
-    mask ``(B, T)`` of the valid frames; map ``(B, U, H, W)`` and ``(B, H', W')``, one feature map a clip. Units and
-    rows of the result are ``U`` and ``F``, and 1 row at level map.
+    ``update`` takes depend on the level: clip ``(B, U)`` and ``(B, F)``; frame ``(B, U, T)`` and ``(B, F, T)``; map
+    ``(B, U, H, W)`` and ``(B, H', W')``, one feature map a clip; each with a mask ``(B, T)`` of the valid frames, if
+    clips are padded. Units and rows of the result are ``U`` and ``F``, and 1 row at level map.
 
     A metric whose work depends on one side only (key points of a map) does that in ``prepare_activations`` and
     ``prepare_features``, so that a layer is prepared once a batch for all features and a feature once for all layers::
@@ -96,6 +114,7 @@ class SimilarityMetric(Metric, ABC):
                 f"level={level!r} is not one that {type(self).__name__} works at: {', '.join(self.levels)}"
             )
         self.level: Level = level or self.levels[0]
+        self._padded = False
 
     @property
     def joins_rows(self) -> bool:
@@ -174,6 +193,11 @@ class SimilarityMetric(Metric, ABC):
         axes.legend()
         return figure, axes
 
+    def _add_clip_moments(self) -> None:
+        """Register the states of a metric over clips of any length."""
+        self._add_moments(CrossMoments.zeros())
+        self._add_moments(LengthMoments.zeros(), _LENGTHS)
+
     def _add_moments(self, zeros: Moments, prefix: str = "") -> None:
         """Register the moments' tensors as states of the same names."""
         for name, value in zip(zeros._fields, zeros, strict=True):
@@ -187,12 +211,33 @@ class SimilarityMetric(Metric, ABC):
         for name, value in zip(moments._fields, moments, strict=True):
             setattr(self, prefix + name, value)
 
-    def _merged(self, kind: type[M], prefix: str = "") -> M:
-        """The states of all processes, or of this one, as float64 moments on the CPU."""
+    def _stacked(self, kind: type[M], prefix: str = "") -> M:
+        """The states of all processes, or of this one, with a leading axis of processes."""
         moments = self._load(kind, prefix)
-        if moments[0].ndim == kind.zeros()[0].ndim:
-            moments = kind(*(t.unsqueeze(0) for t in moments))
-        return kind.merge(moments)
+        return kind(*(t.unsqueeze(0) for t in moments)) if moments[0].ndim == kind.zeros()[0].ndim else moments
+
+    def _merged(self, kind: type[MergedM], prefix: str = "") -> MergedM:
+        """The states of all processes, or of this one, as float64 moments on the CPU."""
+        return kind.merge(self._stacked(kind, prefix))
+
+    def _update_lengths(self, before: CrossMoments, x: Tensor, f: Tensor, mask: Tensor | None) -> None:
+        """Add the clips' lengths to the states of :class:`LengthMoments`; costs nothing before a first mask.
+
+        Args:
+            before: the states of :class:`CrossMoments` before the batch.
+            x: activations ``(B, U)``.
+            f: feature values ``(B, F)``.
+            mask: valid frames ``(B, T)``, None if all are.
+        """
+        self._padded |= mask is not None
+        if self._padded:
+            z = torch.zeros_like(f[:, 0]) if mask is None else shortness(mask)
+            lengths = length_moments_update(self._load(LengthMoments, _LENGTHS), before, x, f, z)
+            self._store(lengths, _LENGTHS)
+
+    def _merged_lengths(self) -> LengthMoments:
+        """The clips' lengths of all processes, or of this one, in float64 on the CPU."""
+        return LengthMoments.merge(self._stacked(LengthMoments, _LENGTHS), self._stacked(CrossMoments))
 
 
 def _limits(*tensors: Tensor) -> tuple[float, float]:

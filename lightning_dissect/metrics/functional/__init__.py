@@ -12,12 +12,13 @@ from lightning_dissect.metrics.functional.sift import (
     mutual_matches,
     sift_matches,
 )
-from lightning_dissect.metrics.functional.significance import correlation_p_value, t_p_value
+from lightning_dissect.metrics.functional.significance import correlation_interval, correlation_p_value, t_p_value
 
 __all__ = [
     "KeyPoints",
     "Matches",
     "consistent_matches",
+    "correlation_interval",
     "correlation_p_value",
     "euclidean_over_clips",
     "key_points",

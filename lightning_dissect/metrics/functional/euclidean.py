@@ -63,7 +63,9 @@ def largest_distance(n: Tensor, normalization: Normalization) -> Tensor:
     return n.sqrt() * (2.0 if normalization == "zscore" else 1.0)
 
 
-def normalised_distance(moments: CrossMoments, extremes: Tensor, normalization: Normalization) -> tuple[Tensor, Tensor]:
+def normalised_distance(
+    moments: CrossMoments, extremes: Tensor, normalization: Normalization, r: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Distance in closed form, and its root mean square over all pairings of the clips.
 
     With a and b the two vectors after normalisation, ``d**2 = |a|**2 + |b|**2 - 2 sum(a * b)``. Under a random
@@ -73,6 +75,7 @@ def normalised_distance(moments: CrossMoments, extremes: Tensor, normalization: 
         moments: moments over clips, float64.
         extremes: lowest and highest value of the units, then of the rows, shape ``(2, U + F)``; used by minmax.
         normalization: as in :func:`euclidean_over_clips`.
+        r: correlations to take instead of those found, shape ``(U, F)``: what the distance would be with them.
 
     Returns:
         The distance and its expectation under random pairing (square root of the mean square), each ``(U, F)``.
@@ -91,7 +94,8 @@ def normalised_distance(moments: CrossMoments, extremes: Tensor, normalization: 
     by_chance = n * (
         variance[:units].unsqueeze(1) + variance[units:] + (mean[:units].unsqueeze(1) - mean[units:]).square()
     )
-    square = by_chance - 2 * moments.cov.T / (scale[:units].unsqueeze(1) * scale[units:])
+    cov = moments.cov.T if r is None else r * n * sd[:units].unsqueeze(1) * sd[units:]
+    square = by_chance - 2 * cov / (scale[:units].unsqueeze(1) * scale[units:])
     enough = moments.n >= MIN_CLIPS
     return (
         torch.where(enough, square.clamp(min=0).sqrt(), torch.nan),

@@ -8,6 +8,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from lightning_dissect.metrics.functional.lengths import LengthMoments, variance_slopes
 from lightning_dissect.metrics.functional.moments import (
     MIN_CLIPS,
     CrossMoments,
@@ -24,12 +25,14 @@ class Scatter(NamedTuple):
         xx: of the units among themselves, shape ``(U, U)``.
         yy: of the feature rows among themselves, shape ``(F, F)``.
         xy: of units and rows, shape ``(U, F)``.
+        inflation: how many times larger ``|xy|**2`` is by chance than if all clips were equally long, shape ``()``.
     """
 
     n: Tensor
     xx: Tensor
     yy: Tensor
     xy: Tensor
+    inflation: Tensor
 
 
 class Test(NamedTuple):
@@ -71,13 +74,25 @@ def joint_moments_update(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMo
     return cross_moments_update(moments, both, both)
 
 
-def scatter(moments: CrossMoments, units: int) -> Scatter:
-    """Split joint moments, in float64, into those of units and of rows, leaving out what is constant."""
+def scatter(moments: CrossMoments, units: int, lengths: LengthMoments | None = None) -> Scatter:
+    """Split joint moments, in float64, into those of units and of rows, leaving out what is constant.
+
+    Args:
+        moments: from :func:`joint_moments_update`.
+        units: number of units.
+        lengths: the clips' lengths, if they differ. Under independence the mean of ``|xy|**2`` is the sum over clips
+            of the products of the two sides' total variances.
+    """
     size = moments.cov.shape[1]
     alive = ~standard_deviation_or_nan(moments)[:size].isnan()
     x, y = (part.nonzero()[:, 0] for part in (alive[:units], alive[units:]))
-    cov = moments.cov
-    return Scatter(moments.n, cov[x][:, x], cov[units + y][:, units + y], cov[x][:, units + y])
+    cov, y = moments.cov, units + y
+    inflation = torch.ones_like(moments.n)
+    if lengths is not None and len(x) and len(y):
+        slopes, variances = variance_slopes(lengths, moments), moments.m2
+        of_x, of_y = ((slopes[part] * variances[part]).sum() / variances[part].sum() for part in (x, y))
+        inflation = (1 + of_x * of_y).clamp(min=1)
+    return Scatter(moments.n, cov[x][:, x], cov[y][:, y], cov[x][:, y], inflation)
 
 
 def linear_cka(s: Scatter) -> Test:
@@ -119,9 +134,10 @@ def cca_r2(s: Scatter) -> Test:
         return Test(nan, nan, nan)
     trace = (white_x.T @ s.xy @ white_y).square().sum().clamp(max=smaller)
     dof = (smaller * max(p, q), smaller * (spare + smaller))
-    f = trace / dof[0] / ((smaller - trace) / dof[1])
+    deflated = trace / s.inflation
+    f = deflated / dof[0] / ((smaller - deflated) / dof[1])
     p_value = torch.as_tensor(stats.f.sf(f.item(), *dof), dtype=s.n.dtype)
-    return Test(trace / smaller, torch.full_like(s.n, p * q / (int(s.n) - 1) / smaller), p_value)
+    return Test(trace / smaller, s.inflation * p * q / (s.n - 1) / smaller, p_value)
 
 
 def trace_p_value(statistic: Tensor, a: Tensor, b: Tensor, n: Tensor) -> Tensor:
@@ -161,8 +177,8 @@ def _trace_test(s: Scatter, a: Tensor, b: Tensor, xy: Tensor, scale: Tensor) -> 
         nan = torch.full_like(s.n, torch.nan)
         return Test(nan, nan, nan)
     statistic = xy.square().sum()
-    null = torch.trace(a) * torch.trace(b) / (s.n - 1)
-    return Test(statistic / scale, null / scale, trace_p_value(statistic, a, b, s.n))
+    null = torch.trace(a) * torch.trace(b) / (s.n - 1) * s.inflation
+    return Test(statistic / scale, null / scale, trace_p_value(statistic / s.inflation, a, b, s.n))
 
 
 def _whitening(scatter_matrix: Tensor) -> Tensor:
