@@ -1,13 +1,21 @@
 """Harmonic–percussive separation by median filtering (Fitzgerald 2010)."""
 
 import math
+from functools import lru_cache
+from importlib import import_module
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
 from lightning_dissect.features.functional.median import chunk_size, median_filter
+from lightning_dissect.features.functional.median_network import has_network
 
 __all__ = ["hpss", "softmask"]
+
+
+_WORTH_COMPILING = 1 << 17
+"""Values (three seconds of audio) from which on numba's second of compiling is soon made up for."""
 
 
 def hpss(
@@ -18,11 +26,15 @@ def hpss(
     mask: bool = False,
     margin: float | tuple[float, float] = 1.0,
     lengths: Tensor | None = None,
+    frames: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     r"""Split spectrograms into a harmonic and a percussive part.
 
     A median along time keeps what is steady (harmonic), a median along frequency what is broad (percussive); soft masks
     of their ratio divide the spectrogram. Matches `librosa.decompose.hpss`, each item on its own.
+
+    On a CPU, where numba is installed, float32 spectrograms that need no gradient are split by compiled code, with the
+    same result bit by bit, if the power is 2 and the kernels have 2\ :sup:`m` − 1 values, up to 127.
 
     Args:
         S: Spectrograms, real and not negative, or complex, shape ``(..., frequency, frames)``.
@@ -32,12 +44,14 @@ def hpss(
         margin: At least 1, for the harmonic and the percussive part, or one number for both. Above 1, what is clearly
             neither ends up in neither part. At 1, the parts add up to ``S``.
         lengths: Valid frames of each item, shape ``(...)``: the time axis is then reflected at each item's own end.
+        frames: Return only frames ``first … last - 1``, as if all were split: long clips go by in pieces.
 
     Returns:
         The harmonic and the percussive part, each of the shape of ``S``.
 
     Raises:
-        ValueError: If ``S`` has fewer than two axes, a margin is below 1, or ``power`` is not positive.
+        ValueError: If ``S`` has fewer than two axes, a margin is below 1, ``power`` is not positive, or ``frames`` are
+            not frames of ``S``.
 
     Example:
         >>> tone = torch.zeros(64, 64)
@@ -49,23 +63,71 @@ def hpss(
     """
     if S.dim() < 2:
         raise ValueError(f"S must have shape (..., frequency, frames), found {tuple(S.shape)}.")
-    kernel_h, kernel_p = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
-    margin_h, margin_p = margin if isinstance(margin, tuple) else (margin, margin)
-    if margin_h < 1 or margin_p < 1:
+    kernels = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
+    margins = margin if isinstance(margin, tuple) else (margin, margin)
+    if min(margins) < 1:
         raise ValueError(f"margin must be at least 1 for both parts, found {margin}.")
+    first, last = frames or (0, S.shape[-1])
+    if not 0 <= first <= last <= S.shape[-1]:
+        raise ValueError(f"frames must be first and last + 1 of the {S.shape[-1]} frames of S, found {frames}.")
     magnitude = S.abs() if S.is_complex() else S
     items = magnitude.reshape(-1, *S.shape[-2:])
-    steady = median_filter(items, kernel_h, -1, None if lengths is None else lengths.reshape(-1)).view(S.shape)
-    broad = median_filter(items, kernel_p, -2).view(S.shape)
-    harmonic, percussive = torch.empty_like(magnitude if mask else S), torch.empty_like(magnitude if mask else S)
-    # A few frames at a time, so that what lies between medians and result stays in the cache.
-    width = max(chunk_size(S.device) // max(magnitude[..., :1].numel(), 1), 1)
-    for first in range(0, S.shape[-1], width):
-        frames = slice(first, first + width)
-        masks = _masks(steady[..., frames], broad[..., frames], margin_h, margin_p, power)
-        for part, part_mask in zip((harmonic, percussive), masks, strict=True):
-            part[..., frames] = part_mask if mask else S[..., frames] * part_mask
+    lengths = None if lengths is None else lengths.reshape(-1)
+    part = None if mask else S.reshape(items.shape)[..., first:last]
+    code = _compiled_code() if power == 2 and _can_compile(items, kernels) else None
+    if code is None:
+        parts = _plain_parts(items, part, kernels, margins, power, first, last, lengths)
+    else:
+        parts = code.compiled_masks(items, kernels, margins, first, last, lengths)
+        if part is not None:
+            parts = tuple(part * m if S.is_complex() else m.mul_(part) for m in parts)
+    harmonic, percussive = (x.view(*S.shape[:-1], last - first) for x in parts)
     return harmonic, percussive
+
+
+def _plain_parts(
+    items: Tensor,
+    part: Tensor | None,
+    kernels: tuple[int, int],
+    margins: tuple[float, float],
+    power: float,
+    first: int,
+    last: int,
+    lengths: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Return the masks of frames ``first … last - 1`` of ``(items, frequency, frames)``, times ``part`` if given."""
+    steady = median_filter(items, kernels[0], -1, lengths, (first, last))
+    broad = median_filter(items[..., first:last], kernels[1], -2)
+    harmonic, percussive = (torch.empty_like(steady if part is None else part) for _ in range(2))
+    # A few frames at a time, so that what lies between medians and result stays in the cache.
+    width = max(chunk_size(items.device) // max(items[..., :1].numel(), 1), 1)
+    for start in range(0, last - first, width):
+        few = slice(start, start + width)
+        masks = _masks(steady[..., few], broad[..., few], *margins, power)
+        for whole, part_mask in zip((harmonic, percussive), masks, strict=True):
+            whole[..., few] = part_mask if part is None else part[..., few] * part_mask
+    return harmonic, percussive
+
+
+@lru_cache(maxsize=1)
+def _compiled_code() -> ModuleType | None:
+    """Return the compiled code, or None where numba is missing or refuses to load beside this NumPy."""
+    try:
+        return import_module("lightning_dissect.features.functional.compiled")
+    except ImportError:
+        return None
+
+
+def _can_compile(items: Tensor, kernels: tuple[int, int]) -> bool:
+    """Return whether there is compiled code for these spectrograms."""
+    return (
+        items.numel() >= _WORTH_COMPILING
+        and items.device.type == "cpu"
+        and items.dtype == torch.float32
+        and not (items.requires_grad and torch.is_grad_enabled())
+        and all(has_network(size) and size <= 127 for size in kernels)
+        and _compiled_code() is not None
+    )
 
 
 def _masks(steady: Tensor, broad: Tensor, margin_h: float, margin_p: float, power: float) -> tuple[Tensor, Tensor]:

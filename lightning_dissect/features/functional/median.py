@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from lightning_dissect.features.functional.median_network import has_network
+
 __all__ = ["median_filter"]
 
 _CPU_CHUNK = 1 << 17
@@ -14,7 +16,13 @@ _GPU_CHUNK = 1 << 26
 """Values filtered at once elsewhere, which bounds the memory (about 2 GiB)."""
 
 
-def median_filter(x: Tensor, kernel_size: int, dim: int = -1, lengths: Tensor | None = None) -> Tensor:
+def median_filter(
+    x: Tensor,
+    kernel_size: int,
+    dim: int = -1,
+    lengths: Tensor | None = None,
+    span: tuple[int, int] | None = None,
+) -> Tensor:
     r"""Replace each value by the median of the ``kernel_size`` values around it along one axis.
 
     Edges are half-sample symmetric (``d c b a | a b c d | d c b a``), also where the kernel is longer than the axis. An
@@ -32,6 +40,7 @@ def median_filter(x: Tensor, kernel_size: int, dim: int = -1, lengths: Tensor | 
         dim: The axis to filter along.
         lengths: Valid values along ``dim`` of each item of the first axis, shape ``(x.shape[0],)``, each at least 1.
             Each item is then reflected at its own end, and what lies beyond is unspecified.
+        span: Return only the medians ``first … last - 1`` along ``dim``, as if all were taken.
 
     Returns:
         The medians, shape and dtype of ``x``.
@@ -51,11 +60,13 @@ def median_filter(x: Tensor, kernel_size: int, dim: int = -1, lengths: Tensor | 
             f"lengths must have shape (items,) for x of shape (items, ...) filtered along a later axis; found lengths "
             f"of shape {tuple(lengths.shape)}, x of shape {tuple(x.shape)} and dim {dim}."
         )
-    if kernel_size == 1 or x.numel() == 0:
-        return x.clone()
+    first, last = span or (0, x.shape[dim])
+    if kernel_size == 1 or x.numel() == 0 or first == last:
+        return x.narrow(dim, first, last - first).clone()
     # (items, filtered axis, rest): the network compares whole rows, so it runs along contiguous memory.
     rows = x.movedim(dim, 1) if dim else x.unsqueeze(0)
-    medians = _filter_rows(rows.reshape(*rows.shape[:2], -1), kernel_size, lengths).reshape(rows.shape)
+    medians = _filter_rows(rows.reshape(*rows.shape[:2], -1), kernel_size, first, last, lengths)
+    medians = medians.reshape(rows.shape[0], last - first, *rows.shape[2:])
     return medians.movedim(1, dim) if dim else medians.squeeze(0)
 
 
@@ -70,16 +81,16 @@ def reflect(positions: Tensor, n: int | Tensor) -> Tensor:
     return torch.minimum(folded, 2 * n - 1 - folded)
 
 
-def _filter_rows(x: Tensor, kernel_size: int, lengths: Tensor | None) -> Tensor:
-    """Filter ``(items, values, rest)`` along its middle axis, a piece at a time."""
-    n_values = x.shape[1]
+def _filter_rows(x: Tensor, kernel_size: int, first: int, last: int, lengths: Tensor | None) -> Tensor:
+    """Return the medians ``first … last - 1`` along the middle axis of ``(items, values, rest)``, a piece at a time."""
     group = (kernel_size + 1) // 2
     # Minima with `out=` are not differentiable, and only 2^m - 1 values have the network.
-    shared = kernel_size & (kernel_size + 1) == 0 and not (x.requires_grad and torch.is_grad_enabled())
-    n_padded = (-(-n_values // group) + 2) * group - 2 if shared else n_values + kernel_size - 1
-    positions = torch.arange(n_padded, device=x.device) - kernel_size // 2
-    source = reflect(positions, n_values if lengths is None else lengths.to(positions)[:, None])
-    medians = torch.empty_like(x)
+    shared = has_network(kernel_size) and not (x.requires_grad and torch.is_grad_enabled())
+    n_medians = last - first
+    n_padded = (-(-n_medians // group) + 2) * group - 2 if shared else n_medians + kernel_size - 1
+    positions = torch.arange(n_padded, device=x.device) + (first - kernel_size // 2)
+    source = reflect(positions, x.shape[1] if lengths is None else lengths.to(positions)[:, None])
+    medians = torch.empty_like(x[:, first:last])
     for piece in _pieces(x, n_padded):
         part = x[piece]
         if lengths is None:
@@ -87,7 +98,7 @@ def _filter_rows(x: Tensor, kernel_size: int, lengths: Tensor | None) -> Tensor:
         else:
             padded = part.gather(1, source[piece[0], :, None].expand(-1, -1, part.shape[2]))
         filtered = _shared_median(padded, kernel_size) if shared else _windowed_median(padded, kernel_size)
-        medians[piece] = filtered[:, :n_values]
+        medians[piece] = filtered[:, :n_medians]
     return medians
 
 
