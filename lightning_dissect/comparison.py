@@ -213,7 +213,7 @@ def _on_one_grid(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Activations, features and the mask of valid frames, on the coarser grid of the two."""
     if level == "clip":
-        return activations, features, None
+        return activations, features, extent.mask(extent.frames)
     if level == "frame":
         features = to_frames(features, activations.shape[-1])
     else:
