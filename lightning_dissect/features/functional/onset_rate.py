@@ -7,13 +7,16 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from lightning_dissect.features.functional.spectrum import as_waveform, check_lengths, frame_mask, trim
+from lightning_dissect.features.functional.spectrum import as_waveform, check_lengths, fft_frequencies, frame_mask, trim
 
 __all__ = ["onset_rate"]
 
 _REFERENCE_RATE = 44_100
 _FRAME, _HOP = 1024, 512
 """Frames of the reference, in samples at 44.1 kHz; at other rates they last as long."""
+
+_PASS_BAND = 0.913
+"""Share of the lower of two rates' range that a good resampler (soxr's high quality) leaves as it is."""
 
 _SILENCE = 0.04
 _MEMORY = 5
@@ -25,7 +28,8 @@ def onset_rate(y: Tensor, *, sr: int = 44_100, lengths: Tensor | None = None) ->
 
     Two detection functions, high-frequency content and the complex-domain difference, are scaled to their maxima, added
     and smoothed; an onset is where the sum rises over an adaptive threshold. Essentia computes this at 44.1 kHz only.
-    Here the frames last as long at any rate (23.2 ms every 11.6 ms), so that nothing is resampled.
+    Here the frames last as long at any rate (23.2 ms every 11.6 ms) and the spectra end as they would after resampling,
+    so that nothing is resampled.
 
     Args:
         y: Waveforms, shape ``(..., samples)``.
@@ -84,7 +88,19 @@ def _spectra(y: Tensor, sr: int) -> Tensor:
     spectra: Tensor = torch.fft.rfft(nnf.pad(y, (0, size))[:, index] * window)
     # A frame starts up to half a sample from where it should: turn its phases to the exact time.
     turns = (starts - whole).to(y)[:, None] * torch.arange(spectra.shape[-1], device=y.device) / size
-    return spectra * torch.polar(torch.ones_like(turns), 2 * math.pi * turns)
+    return spectra * torch.polar(_audible_after_resampling(sr, size).to(y).expand_as(turns), 2 * math.pi * turns)
+
+
+def _audible_after_resampling(sr: int, size: int) -> Tensor:
+    """Return how much of each bin a resampler to the reference's rate would leave, shape ``(bins,)``, float64.
+
+    Its low-pass fades out the top of the common range. The detection functions weigh that most.
+    """
+    if sr == _REFERENCE_RATE:
+        return torch.ones(size // 2 + 1, dtype=torch.float64)
+    position = fft_frequencies(sr, size) / (min(sr, _REFERENCE_RATE) / 2)
+    fade = ((position - _PASS_BAND) / (1 - _PASS_BAND)).clamp(0, 1)
+    return 0.5 + 0.5 * torch.cos(math.pi * fade)
 
 
 def _high_frequency_content(spectra: Tensor) -> Tensor:

@@ -47,7 +47,7 @@ def spectral_centroid(
         True
     """
     S, n_fft, _ = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths)
-    return _centroid(S, fft_frequencies(sr, n_fft).to(S))
+    return torch.matmul(fft_frequencies(sr, n_fft).to(S), normalize(S, norm=1, dim=-2))
 
 
 def spectral_bandwidth(
@@ -87,13 +87,10 @@ def spectral_bandwidth(
         raise ValueError(f"p must be positive, found {p}.")
     S, n_fft, _ = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths)
     frequencies = fft_frequencies(sr, n_fft).to(S)
-    deviation = (frequencies[:, None] - _centroid(S, frequencies)[..., None, :]).abs_()
+    S = normalize(S, norm=1, dim=-2)
+    deviation = (frequencies[:, None] - torch.matmul(frequencies, S)[..., None, :]).abs_()
     deviation = deviation.square() if p == 2 else deviation**p
-    return (normalize(S, norm=1, dim=-2) * deviation).sum(dim=-2) ** (1 / p)
-
-
-def _centroid(S: Tensor, frequencies: Tensor) -> Tensor:
-    return torch.matmul(frequencies, normalize(S, norm=1, dim=-2))
+    return (S * deviation).sum(dim=-2) ** (1 / p)
 
 
 def spectral_rolloff(
