@@ -1,0 +1,192 @@
+"""A run over its epochs, as arrays: what the report draws."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from lightning_dissect.report.run_folder import find_score_files
+from lightning_dissect.scores import Scores, base_feature, count_labels
+
+Progress = Callable[[Sequence[Path]], Iterable[Path]]
+"""Shows how far the reading of files is, like ``tqdm``."""
+
+Values = npt.NDArray[np.float32]
+
+
+class Column(NamedTuple):
+    """What units are compared with: a feature (its rows taken together), by a metric at a level."""
+
+    feature: str
+    metric: str
+    level: str
+
+
+class Moment(NamedTuple):
+    """When scores were taken."""
+
+    epoch: int
+    step: int
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The scores of a layer's units, NaN where they are undefined.
+
+    Attributes:
+        name: of the layer.
+        columns: what the layer is compared with, as indices into ``History.columns``.
+        effect: score less what chance gives, at each moment [shape=(moments, columns, units)].
+        score: at the last moment [shape=(columns, units)].
+        q_value: at the last moment [shape=(columns, units)].
+    """
+
+    name: str
+    columns: list[int]
+    effect: Values
+    score: Values
+    q_value: Values
+
+    @property
+    def units(self) -> int:
+        """The number of units."""
+        return int(self.effect.shape[-1])
+
+
+@dataclass(frozen=True)
+class History:
+    """A run over its epochs.
+
+    Attributes:
+        name: of the run's folder.
+        q: the false discovery rate that labels accept.
+        moments: when scores were taken, in order.
+        features: by name, without rows.
+        columns: everything that units were compared with.
+        layers: in the network's order.
+        counts: how many units carry each label [shape=(moments, layers, features)].
+        last: the scores of the last moment.
+        labels: one row a unit at the last moment, as :meth:`Scores.labels` gives them.
+    """
+
+    name: str
+    q: float
+    moments: list[Moment]
+    features: list[str]
+    columns: list[Column]
+    layers: list[Layer]
+    counts: npt.NDArray[np.int64]
+    last: Scores
+    labels: pd.DataFrame
+
+
+def read_history(run: str | os.PathLike[str], q: float = 0.05, progress: Progress = iter) -> History:
+    """Read the score files of a run, one after another: only one epoch's table is in memory at a time.
+
+    Args:
+        run: folder or file, see :func:`~lightning_dissect.report.run_folder.find_score_files`.
+        q: the false discovery rate that labels accept.
+        progress: wraps the list of files.
+
+    Raises:
+        FileNotFoundError: if there are no scores.
+        ValueError: if a file holds no scores of units, or is not one of ours.
+    """
+    taken: dict[Moment, _Taken] = {}
+    for scores in _load(progress(find_score_files(run))):
+        first = scores.table.iloc[0]
+        moment = Moment(int(first["epoch"]), int(first["step"]))
+        if not taken or moment >= max(taken):
+            last = scores
+        labels = scores.labels(q)
+        taken[moment] = _Taken(labels, _as_arrays(scores.table, "effect"))
+    return _join(_name(Path(run)), q, dict(sorted(taken.items())), last)
+
+
+class _Key(NamedTuple):
+    layer: str
+    column: Column
+
+
+class _Taken(NamedTuple):
+    """What is kept of one moment, whose table is let go of when the next one comes."""
+
+    labels: pd.DataFrame
+    effect: dict[_Key, Values]
+
+
+def _load(files: Iterable[Path]) -> Iterator[Scores]:
+    """The scores of each epoch and step of each file."""
+    for file in files:
+        scores = Scores.load(file)
+        if scores.table["unit"].isna().all():
+            raise ValueError(f"{file} has no scores of units, and a report shows units.")
+        groups = scores.table.groupby(["epoch", "step"])
+        for _, rows in groups:
+            yield scores if groups.ngroups == 1 else Scores(rows, scores.settings)
+
+
+def _as_arrays(table: pd.DataFrame, field: str) -> dict[_Key, Values]:
+    """A field of the table as an array over units for each layer and column; of a feature's rows, the best one's."""
+    rows = table.loc[table["unit"].notna().to_numpy()]
+    base = base_feature(pd.Series(rows["feature"].cat.categories))
+    features = pd.Categorical(base.to_numpy()[rows["feature"].cat.codes])
+    kinds = [pd.Categorical(names) for names in (rows["layer"], features, rows["metric"], rows["level"])]
+    codes = np.ravel_multi_index([kind.codes for kind in kinds], [len(kind.categories) for kind in kinds])
+    unit, value = rows["unit"].to_numpy(np.int64), rows[field].to_numpy(np.float32)
+    p_value, size = rows["p_value"].to_numpy(), rows["effect"].abs().to_numpy()
+    order = np.argsort(codes, kind="stable")
+    groups = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    arrays = {}
+    for group in sorted(groups, key=lambda group: int(group[0])):  # in the order of the table
+        values = np.full(unit[group].max() + 1, np.nan, np.float32)
+        worst_first = group[np.lexsort((-size[group], p_value[group]))[::-1]]
+        values[unit[worst_first]] = value[worst_first]  # what is written last stays
+        layer, *column = (str(kind.categories[kind.codes[group[0]]]) for kind in kinds)
+        arrays[_Key(layer, Column(*column))] = values
+    return arrays
+
+
+def _join(name: str, q: float, taken: dict[Moment, _Taken], last: Scores) -> History:
+    *_, latest = taken.values()
+    keys = list(dict.fromkeys(key for moment in taken.values() for key in moment.effect))
+    names = list(dict.fromkeys(key.layer for key in keys))
+    columns = list(dict.fromkeys(key.column for key in keys))
+    features = list(dict.fromkeys(column.feature for column in columns))
+    effects = [moment.effect for moment in taken.values()]
+    score, q_value = _as_arrays(last.table, "score"), _as_arrays(last.table, "q_value")
+    layers = []
+    for layer in names:
+        own = [column for column in columns if _Key(layer, column) in keys]
+        units = max(len(arrays[key]) for arrays in effects for key in arrays if key.layer == layer)
+        layers.append(
+            Layer(
+                name=layer,
+                columns=[columns.index(column) for column in own],
+                effect=np.stack([_stack(arrays, layer, own, units) for arrays in effects]),
+                score=_stack(score, layer, own, units),
+                q_value=_stack(q_value, layer, own, units),
+            )
+        )
+    counts = [count_labels(moment.labels, features).reindex(names, fill_value=0) for moment in taken.values()]
+    return History(name, q, list(taken), features, columns, layers, np.stack(counts), last, latest.labels)
+
+
+def _stack(arrays: dict[_Key, Values], layer: str, columns: Sequence[Column], units: int) -> Values:
+    stacked = np.full((len(columns), units), np.nan, np.float32)
+    for row, column in zip(stacked, columns, strict=True):
+        values = arrays.get(_Key(layer, column), row)
+        row[: len(values)] = values
+    return stacked
+
+
+def _name(run: Path) -> str:
+    """The last two names of a run's path, without the folder that the scores lie in: ``instruments/version_0``."""
+    folder = run.resolve()
+    folder = folder.parent if folder.name.startswith("dissect") and folder.is_dir() else folder
+    return f"{folder.parent.name}/{folder.name}"

@@ -1,0 +1,322 @@
+// The page's own script: unpacks the data, fills the table (DataTables) and draws the pictures (Plotly).
+"use strict";
+(() => {
+  const meta = JSON.parse(document.getElementById("meta").textContent);
+  const element = (id) => document.getElementById(id);
+  const last = meta.moments.length - 1;
+  const cache = new Map();
+
+  // ---- data -------------------------------------------------------------------------------------------------------
+
+  async function unpack(id) {
+    const text = atob(element(`data-${id}`).textContent);
+    const bytes = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(stream).arrayBuffer();
+  }
+
+  const unpackText = async (id) => new TextDecoder().decode(await unpack(id));
+
+  function once(key, make) {
+    if (!cache.has(key)) cache.set(key, make());
+    return cache.get(key);
+  }
+
+  // Effects of a layer at all epochs: at(moment, row, unit), null where undefined.
+  const loadHistory = (layer) => once(`history-${layer}`, async () => {
+    const { columns, units } = meta.layers[layer];
+    const steps = new Int8Array(await unpack(`history-${layer}`));
+    return (moment, row, unit) => {
+      const step = steps[(moment * columns.length + row) * units + unit];
+      return step === meta.undefined ? null : step * meta.columns[columns[row]].limit / meta.steps;
+    };
+  });
+
+  // The last epoch of a layer, to more digits: at(row, unit) gives effect, score and q.
+  const loadLast = (layer) => once(`last-${layer}`, async () => {
+    const { columns, units, limits } = meta.layers[layer];
+    const size = columns.length * units;
+    const buffer = await unpack(`last-${layer}`);
+    const exact = [0, 1].map((part) => new Int16Array(buffer, 2 * part * size, size));
+    const powers = new Uint8Array(buffer, 4 * size, size);
+    return (row, unit) => {
+      const place = row * units + unit;
+      const [effect, score] = exact.map((steps, part) =>
+        steps[place] === meta.exactUndefined ? null : steps[place] * limits[part] / meta.exactSteps);
+      const power = powers[place] === meta.qUndefined ? null : powers[place] / meta.qSteps;
+      return { effect, score, power };
+    };
+  });
+
+  const loadLibrary = (id) => once(id, async () => {
+    const source = await unpackText(id);
+    if (id === "plotly") {
+      const script = document.createElement("script");
+      script.textContent = source;
+      document.head.append(script);
+      return window.Plotly;
+    }
+    const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+    try {
+      return (await import(address)).jQuery.fn.dataTable;
+    } finally {
+      URL.revokeObjectURL(address);
+    }
+  });
+
+  // ---- words ------------------------------------------------------------------------------------------------------
+
+  const fixed = (number, digits = 3) => number === null ? "–" : number.toFixed(digits).replace("-", "−");
+  const small = (q) => q === null ? "–" : q >= 0.001 ? q.toFixed(3) : q.toExponential(0).replace("-", "−");
+  const base = (feature) => feature.replace(/\[.*\]$/, "");
+  const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");  // Plotly reads tags in its texts
+
+  function fromPower(power) {
+    if (power === null) return "–";
+    return power >= meta.largestPower ? `< 1e−${meta.largestPower}` : small(10 ** -power);
+  }
+
+  // ---- the overview -----------------------------------------------------------------------------------------------
+
+  function showOverview(moment) {
+    element("overview").querySelectorAll("tbody tr").forEach((row, layer) => {
+      const { units } = meta.layers[layer];
+      const counts = meta.counts[moment][layer];
+      counts.forEach((count, feature) => {
+        const cell = row.cells[feature + 1];
+        cell.textContent = count;
+        cell.style.setProperty("--share", count / units);
+        cell.classList.toggle("dark", count / units > 0.5);
+      });
+      const rest = units - counts.reduce((sum, count) => sum + count, 0);
+      const dead = moment === last && meta.layers[layer].dead;
+      row.cells[counts.length + 1].textContent = dead ? `${rest} (${dead} dead)` : rest;
+    });
+  }
+
+  // ---- pictures ---------------------------------------------------------------------------------------------------
+
+  const layout = (more) => ({
+    margin: { l: 110, r: 10, t: 34, b: 44 },
+    font: { family: "system-ui, sans-serif", size: 13, color: "#1b1f24" },
+    paper_bgcolor: "#fff",
+    hovermode: "closest",
+    ...more,
+  });
+  const settings = { displayModeBar: false, responsive: true };
+
+  async function drawHeatMap(moment) {
+    const layer = Number(element("layer").value);
+    const [at, Plotly] = await Promise.all([loadHistory(layer), loadLibrary("plotly")]);
+    const { columns, units, name } = meta.layers[layer];
+    const comparison = Number(element("comparison").value);
+    const rows = columns.map((column, row) => [column, row]).filter(([column]) => meta.columns[column].comparison === comparison);
+    const limit = rows.length ? meta.columns[rows[0][0]].limit : 1;
+    const z = rows.map(([, row]) => Array.from({ length: units }, (_, unit) => at(moment, row, unit)));
+    const trace = {
+      type: "heatmap", z, y: rows.map(([column]) => plain(meta.columns[column].feature)),
+      zmin: -limit, zmax: limit, colorscale: meta.colours.effect, colorbar: { title: { text: "effect" }, thickness: 12 },
+      hovertemplate: "unit %{x}, %{y}<br>effect %{z:.2f}<extra></extra>",
+    };
+    const nothing = { text: "This layer has nothing of this kind.", showarrow: false, xref: "paper", yref: "paper", x: 0.5, y: 0.5 };
+    await Plotly.react("heatmap", rows.length ? [trace] : [], layout({
+      height: Math.max(220, 100 + 28 * rows.length),
+      title: { text: plain(`${name}, ${meta.moments[moment]}`), x: 0, xref: "paper", font: { size: 14 } },
+      plot_bgcolor: "#d9d9d9",
+      xaxis: { title: { text: "unit" }, constrain: "domain", range: [-0.5, units - 0.5] },
+      yaxis: { autorange: "reversed", automargin: true },
+      annotations: rows.length ? [] : [nothing],
+    }), settings);
+    const plot = element("heatmap");
+    plot.removeAllListeners("plotly_click");
+    plot.on("plotly_click", ({ points }) => openUnit(layer, points[0].x));
+  }
+
+  const lines = (series) => series.map(({ name, values, feature, dash }) => ({
+    type: "scatter", mode: meta.moments.length > 30 ? "lines" : "lines+markers", name: plain(name), x: meta.epochs, y: values,
+    line: { color: meta.colours.features[feature], width: 2, dash }, marker: { symbol: meta.features.indexOf(feature) % 8, size: 8 },
+  }));
+
+  const epochAxis = { title: { text: "epoch" }, dtick: meta.moments.length <= 20 ? 1 : undefined };
+
+  async function drawTrajectory(moment) {
+    if (!element("trajectory")) return;
+    const layer = Number(element("layer").value);
+    const Plotly = await loadLibrary("plotly");
+    const series = meta.features.map((feature, place) => ({
+      name: feature, feature, values: meta.counts.map((counts) => counts[layer][place]),
+    }));
+    await Plotly.react("trajectory", lines(series), layout({
+      height: 300,
+      xaxis: epochAxis,
+      yaxis: { title: { text: `units of ${plain(meta.layers[layer].name)}` }, rangemode: "tozero" },
+      shapes: [{ type: "line", x0: meta.epochs[moment], x1: meta.epochs[moment], yref: "paper", y0: 0, y1: 1, line: { color: "#57606a", dash: "dot" } }],
+    }), settings);
+  }
+
+  let drawing = null;
+  function draw() {
+    if (drawing) return;
+    drawing = requestAnimationFrame(async () => {
+      drawing = null;
+      const moment = element("epoch") ? Number(element("epoch").value) : last;
+      await Promise.all([drawHeatMap(moment), drawTrajectory(moment)]);
+      document.body.dataset.drawn = moment;
+    });
+  }
+
+  // ---- one unit ---------------------------------------------------------------------------------------------------
+
+  async function openUnit(layer, unit) {
+    const { columns, name } = meta.layers[layer];
+    const [label, at] = [findLabel(layer, unit), await loadLast(layer)];
+    element("unit-title").textContent = `${name}, unit ${unit}`;
+    element("unit-words").textContent = label && label.feature
+      ? `Follows ${label.feature} best: ${meta.comparisons[label.compared]}, ${fixed(label.score)} where chance gives ${fixed(label.null)} (q = ${small(label.q)}).`
+      : "Follows none of the features more than chance explains.";
+    const rows = columns.map((column, row) => ({ ...meta.columns[column], row, ...at(row, unit) }));
+    rows.sort((a, b) => (b.power ?? -1) - (a.power ?? -1) || Math.abs(b.effect) - Math.abs(a.effect));
+    const body = element("unit-table").tBodies[0];
+    body.replaceChildren(...rows.map((row) => {
+      const line = document.createElement("tr");
+      const chance = row.score === null ? null : row.score - row.effect;
+      const texts = [row.feature, meta.comparisons[row.comparison], fixed(row.score), fixed(chance), fixed(row.effect), fromPower(row.power)];
+      texts.forEach((text) => { line.insertCell().textContent = text; });
+      const own = label && label.feature && base(label.feature) === row.feature && label.compared === row.comparison;
+      line.classList.toggle("label", Boolean(own));
+      return line;
+    }));
+    await showPlayers(layer, unit);
+    element("unit").showModal();
+    if (element("unit-trajectory")) await drawUnit(layer, unit, rows.slice(0, 5));
+    element("unit").dataset.unit = `${layer}/${unit}`;
+  }
+
+  async function drawUnit(layer, unit, rows) {
+    const [at, Plotly] = await Promise.all([loadHistory(layer), loadLibrary("plotly")]);
+    const dashes = ["solid", "dash", "dot", "dashdot", "longdash"];
+    const series = rows.map((row) => ({
+      name: `${row.feature}, ${meta.comparisons[row.comparison]}`, feature: row.feature, dash: dashes[row.comparison % dashes.length],
+      values: meta.moments.map((_, moment) => at(moment, row.row, unit)),
+    }));
+    await Plotly.react("unit-trajectory", lines(series), layout({
+      height: 280, xaxis: epochAxis, yaxis: { title: { text: "effect" } }, margin: { l: 60, r: 10, t: 10, b: 44 }, showlegend: true,
+    }), settings);
+  }
+
+  const loadPlayers = () => once("players", async () => element("data-players") ? JSON.parse(await unpackText("players")) : {});
+
+  async function showPlayers(layer, unit) {
+    const players = await loadPlayers();
+    const entries = (players.units ?? {})[`${layer}/${unit}`] ?? [];
+    element("unit-players").replaceChildren(...entries.map((entry) => {
+      const box = document.createElement("div");
+      box.className = "player";
+      const words = document.createElement("p");
+      words.textContent = entry.words;
+      const audio = document.createElement("audio");
+      audio.controls = true;
+      audio.preload = "metadata";
+      audio.src = players.audio[entry.audio];
+      audio.setAttribute("aria-label", entry.words);
+      box.append(words, audio, ...(entry.curve ? [drawCurve(entry, audio)] : []));
+      return box;
+    }));
+  }
+
+  // The feature over the excerpt as a line, and a cursor that follows the player.
+  function drawCurve({ curve, feature }, audio) {
+    const space = "http://www.w3.org/2000/svg";
+    const svg = document.createElementNS(space, "svg");
+    svg.setAttribute("viewBox", "0 0 1000 100");
+    svg.setAttribute("preserveAspectRatio", "none");
+    svg.setAttribute("role", "img");
+    svg.setAttribute("aria-label", `${feature} over the excerpt`);
+    const line = document.createElementNS(space, "polyline");
+    const step = 1000 / Math.max(curve.length - 1, 1);
+    line.setAttribute("points", curve.map((value, place) => `${(place * step).toFixed(1)},${95 - 0.9 * value}`).join(" "));
+    line.setAttribute("fill", "none");
+    line.setAttribute("stroke", meta.colours.features[base(feature)] ?? "#1b1f24");
+    line.setAttribute("stroke-width", "2");
+    line.setAttribute("vector-effect", "non-scaling-stroke");
+    const cursor = document.createElementNS(space, "line");
+    for (const [name, value] of Object.entries({ y1: 0, y2: 100, stroke: "#57606a", "vector-effect": "non-scaling-stroke" })) cursor.setAttribute(name, value);
+    const follow = () => ["x1", "x2"].forEach((name) => cursor.setAttribute(name, 1000 * audio.currentTime / (audio.duration || 1)));
+    audio.addEventListener("timeupdate", follow);
+    follow();
+    svg.append(line, cursor);
+    return svg;
+  }
+
+  element("unit").addEventListener("close", () => {
+    element("unit-players").replaceChildren();
+    delete element("unit").dataset.unit;
+  });
+
+  // ---- the table --------------------------------------------------------------------------------------------------
+
+  let labels = [];
+  const findLabel = (layer, unit) => labels.find((row) => row.layer === layer && row.unit === unit);
+
+  const numeric = (name, title, show, more) => ({
+    data: name, title, type: "num", className: "dt-right", ...more,
+    // Undefined goes to the end of an ascending sort.
+    render: (value, kind) => kind === "sort" || kind === "type" ? value ?? Infinity : show(value),
+  });
+
+  async function fillTable() {
+    const [DataTable, columns] = await Promise.all([loadLibrary("datatables"), unpackText("units").then(JSON.parse)]);
+    const style = document.createElement("style");
+    style.textContent = await unpackText("datatables-style");
+    document.head.prepend(style);
+    const escape = DataTable.render.text().display;
+    const name = (row) => meta.layers[row].name;
+    const players = (await loadPlayers()).units ?? {};
+    labels = columns.unit.map((_, place) => Object.fromEntries(Object.entries(columns).map(([key, values]) => [key, values[place]])));
+    const table = new DataTable("#table", {
+      data: labels,
+      columns: [
+        { data: "layer", title: "layer", type: "num", className: "dt-left", render: (value, kind) => kind === "sort" || kind === "type" ? value : escape(name(value)) },
+        { data: "unit", title: "unit", type: "num", className: "dt-left", render: (value, kind) => kind === "display" ? `<button class="open">unit ${Number(value)}</button>` : value },
+        { data: "feature", title: "follows", type: "string", render: (value, kind) => kind === "display" ? escape(value ?? "nothing") : value ?? "" },
+        { data: "compared", title: "compared by", type: "num", className: "dt-left", render: (value, kind) => kind === "sort" || kind === "type" ? value ?? Infinity : value === null ? "" : escape(meta.comparisons[value]) },
+        numeric("score", "score", fixed), numeric("null", "chance", fixed), numeric("effect", "effect", fixed), numeric("q", "q", small),
+      ],
+      order: [], deferRender: true, autoWidth: false, pageLength: 25, lengthMenu: [10, 25, 100, 500],
+      language: { info: "_START_ to _END_ of _TOTAL_ units", infoFiltered: "(of _MAX_)", infoEmpty: "no unit", lengthMenu: "_MENU_ units a page", search: "Search", zeroRecords: "No unit is like that." },
+    });
+    table.on("click", "button.open", (event) => {
+      const row = table.row(event.target.closest("tr")).data();
+      openUnit(row.layer, row.unit);
+    });
+    const filter = () => {
+      const [layer, feature] = [element("filter-layer").value, element("filter-feature").value];
+      const audio = element("filter-audio")?.checked;
+      table.search.fixed("choices", (text, row) =>
+        (layer === "" || row.layer === Number(layer))
+        && (feature === "" || (feature === "*" ? row.feature !== null : feature === "-" ? row.feature === null : row.feature !== null && base(row.feature) === feature))
+        && (!audio || `${row.layer}/${row.unit}` in players)).draw();
+    };
+    ["filter-layer", "filter-feature", "filter-audio"].forEach((id) => element(id)?.addEventListener("change", filter));
+    element("loading").remove();
+    document.body.dataset.ready = "true";
+  }
+
+  // ---- begin ------------------------------------------------------------------------------------------------------
+
+  element("epoch")?.addEventListener("input", (event) => {
+    const moment = Number(event.target.value);
+    element("moment").textContent = meta.moments[moment];
+    event.target.setAttribute("aria-valuetext", meta.moments[moment]);
+    showOverview(moment);
+    draw();
+  });
+  ["layer", "comparison"].forEach((id) => element(id).addEventListener("change", draw));
+  element("comparison").value = meta.comparison;
+  // What has been read is painted before anything is unpacked.
+  requestAnimationFrame(() => setTimeout(async () => {
+    await fillTable();
+    draw();
+  }));
+})();

@@ -1,0 +1,45 @@
+"""The words that pages and tables use for features, metrics and levels."""
+
+FEATURE_WORDS = {
+    "harmonic": "harmonic sound: notes that last",
+    "percussive": "percussive sound: hits and attacks",
+    "chroma": "pitch class: which of the twelve notes, in any octave",
+    "hpcp": "pitch class, from spectral peaks",
+    "loudness": "loudness: how strong it sounds",
+    "loudness_ebur128": "loudness as broadcasters measure it",
+    "onset_rate": "onset rate: how many notes begin a second",
+    "onset_strength": "onset strength: where notes begin",
+    "rms": "level: the energy of the waveform",
+    "centroid": "brightness: the spectrum's centre",
+    "bandwidth": "the spectrum's spread",
+    "rolloff": "where the spectrum ends",
+    "flatness": "noisiness",
+    "contrast": "peaks against valleys of the spectrum",
+    "zcr": "zero crossings: noisy or bright sound",
+    "mfcc": "timbre: the spectrum's coarse shape",
+    "tonnetz": "harmony: fifths and thirds",
+    "tempo": "tempo",
+    "mel": "the mel spectrogram itself",
+    "cqt": "the constant-Q spectrogram itself",
+}
+"""What a feature is about; a user's own features have no entry."""
+
+METRIC_WORDS = {
+    "pearson": "correlation",
+    "euclidean": "nearness (Euclidean)",
+    "sift": "matching shapes (SIFT)",
+}
+"""What a metric measures; others go by their name."""
+
+LEVEL_WORDS = {"clip": "one value a clip", "frame": "frame by frame", "map": "frequency × time"}
+"""What a level compares."""
+
+
+def describe_comparison(metric: str, level: str) -> str:
+    """Say what was compared.
+
+    Example:
+        >>> describe_comparison("pearson", "clip")
+        'correlation, one value a clip'
+    """
+    return f"{METRIC_WORDS.get(metric, metric)}, {LEVEL_WORDS.get(level, level)}"

@@ -1,0 +1,146 @@
+"""The report in a real browser. Where there is none these tests skip, but not in continuous integration."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_dissect.report.html import write_report
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None and not os.environ.get("CI"), reason="needs Chromium, as Debian's package chromium installs it"
+)
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM or "/usr/bin/chromium", args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def report(run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_report(run, tmp_path_factory.mktemp("browser") / "report.html").as_uri()
+
+
+@pytest.fixture
+def page(browser: Any, report: str) -> Iterator[Any]:
+    """The report, drawn; afterwards nothing may have gone to the console or to the network."""
+    complaints: list[str] = []
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "request", lambda request: request.url.startswith(("file:", "blob:", "data:")) or complaints.append(request.url)
+    )
+    page.goto(report)
+    page.wait_for_selector("body[data-drawn]")
+    yield page
+    page.close()
+    assert complaints == []
+
+
+def column(page: Any, place: int) -> list[str]:
+    return list(page.locator(f"#table tbody tr td:nth-child({place})").all_inner_texts())
+
+
+def header(page: Any, title: str) -> Any:
+    return page.locator("#table thead th", has_text=title).first
+
+
+def violations(page: Any) -> list[str]:
+    from axe_playwright_python.sync_playwright import Axe
+
+    return [found["id"] for found in Axe().run(page).response["violations"]]
+
+
+def test_sorting(page: Any) -> None:
+    page.locator("#filter-feature").select_option("*")
+    header(page, "effect").click()
+    page.wait_for_selector("#table th[aria-sort=ascending]")
+    ascending = [float(text.replace("−", "-")) for text in column(page, 7)]
+    header(page, "effect").click()
+    page.wait_for_selector("#table th[aria-sort=descending]")
+    descending = [float(text.replace("−", "-")) for text in column(page, 7)]
+    assert ascending == sorted(ascending)
+    assert descending == sorted(descending, reverse=True)
+    assert len(descending) == 16
+
+
+def test_filtering(page: Any, evil: str) -> None:
+    page.locator("#filter-feature").select_option("chroma")
+    assert column(page, 3) == ["chroma[B]"] * 8
+    page.locator("#filter-layer").select_option(label=evil)
+    assert column(page, 1) == [evil] * 4
+    page.locator("#filter-layer").select_option("")
+    page.locator("#filter-feature").select_option("-")
+    assert "of 38 units" in page.locator(".dt-info").inner_text()
+    page.locator("#filter-feature").select_option("")
+    page.get_by_role("searchbox").fill("percussive")
+    assert column(page, 3) == ["percussive"] * 8
+
+
+def test_a_unit_opens_and_closes_by_keyboard(page: Any, evil: str) -> None:
+    page.locator("#filter-feature").select_option("percussive")
+    page.locator("#table button.open").nth(1).focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#unit[data-unit]")
+    assert page.locator("#unit-title").inner_text() == f"{evil}, unit 3"
+    assert "Follows percussive best: correlation, one value a clip" in page.locator("#unit-words").inner_text()
+    first = page.locator("#unit-table tbody tr").first.locator("td").all_inner_texts()
+    assert first[:2] == ["percussive", "correlation, one value a clip"]
+    assert first[3] == "0.100"
+    assert page.locator("#unit-trajectory .scatterlayer .trace").count() == 4
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#unit:not([open])", state="attached")
+    assert page.evaluate("document.activeElement.textContent") == "unit 3"
+
+
+def test_the_slider_moves_through_the_epochs(page: Any) -> None:
+    def counts() -> list[str]:
+        return list(page.locator("#overview tbody tr").first.locator("td").all_inner_texts())
+
+    assert counts() == ["0", "4", "4", "6 (1 dead)", "14"]
+    page.locator("#epoch").focus()
+    page.keyboard.press("Home")
+    page.wait_for_selector("body[data-drawn='0']")
+    assert counts() == ["0", "2", "1", "11", "14"]
+    assert page.locator("#moment").inner_text() == "epoch 0, step 10"
+    z = page.evaluate("document.getElementById('heatmap').data[0].z")
+    assert [len(row) for row in z] == [14, 14, 14]
+    assert [row[-1] for row in z] == [None, None, None]
+
+
+def test_a_layer_without_maps_says_so(page: Any) -> None:
+    page.locator("#layer").select_option(label="embedding")
+    page.locator("#comparison").select_option(label="matching shapes (SIFT), frequency × time")
+    page.get_by_text("This layer has nothing of this kind.").wait_for()
+
+
+def test_a_cell_of_the_heat_map_opens_its_unit(page: Any) -> None:
+    page.locator("#heatmap .nsewdrag").click(position={"x": 3, "y": 10})
+    page.wait_for_selector("#unit[data-unit='0/0']")
+
+
+def test_it_can_be_used_without_sight(page: Any) -> None:
+    assert violations(page) == []
+    page.locator("#table button.open").first.click()
+    page.wait_for_selector("#unit[data-unit]")
+    assert violations(page) == []

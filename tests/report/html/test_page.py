@@ -1,0 +1,76 @@
+import re
+import sys
+from collections.abc import Callable
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from lightning_dissect import Scores
+from lightning_dissect.report.html import page, write_report
+
+
+@pytest.fixture(scope="module")
+def html(run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_report(run, tmp_path_factory.mktemp("page") / "report.html").read_text()
+
+
+def visible(html: str) -> str:
+    body = re.sub(r"<(script|style)\b.*?</\1>", "", html, flags=re.DOTALL)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", body)).split())
+
+
+def test_it_stands_beside_the_scores_by_default(make_run: Callable[..., Path], tmp_path: Path) -> None:
+    path = write_report(make_run(tmp_path, epochs=1))
+    assert path == tmp_path / "dissect" / "report.html"
+    assert Scores.load(tmp_path).table["epoch"].unique().tolist() == [0]
+
+
+def test_the_summary_says_it_in_words(html: str, evil: str) -> None:
+    text = visible(html)
+    # 8 of the 14 units of the first layer and 8 of the 40 of the second carry a label.
+    assert "16 of 54 units (30%) behave like one of 3 audio features, more than chance explains" in text
+    assert "Of these 16 labels, 1 are expected to be false at most" in text
+    assert "95 of 100 such runs would show no label at all. 2 units never change their output." in text
+    assert f"Followed most in {evil} : 4 of 14 units (29%)" in text
+    assert re.search(r"Best there is unit \d+, with a correlation of 0\.\d\d where chance gives 0\.10", text)
+    assert "No unit follows it best." in text
+    assert "torch 2.11.0; false discovery rate 0.05; method after O. Slizovskaia" in text
+
+
+def test_names_are_no_markup(html: str) -> None:
+    assert "<script>alert" not in html
+    assert len(re.findall(r"<script[ >]", html)) == len(re.findall("</script>", html))
+
+
+def test_nothing_is_fetched(html: str) -> None:
+    own = re.sub(r"<script type=\"application/.*?</script>", "", html, flags=re.DOTALL)
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:|#)""", own)
+
+
+def test_a_run_without_labels_says_so(run: Path, tmp_path: Path) -> None:
+    table = Scores.load(run).last().drop(columns="q_value").assign(p_value=0.9)
+    text = visible(write_report(Scores(table).save(tmp_path / "none.parquet"), tmp_path / "none.html").read_text())
+    assert "None of 54 units behaves like one of 3 audio features" in text
+
+
+def test_nothing_half_written_stays(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("older")
+
+    def fail(*_: object) -> str:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(page, "_render", fail)
+    with pytest.raises(OSError, match="No space left"):
+        write_report(run, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["report.html"]
+    assert path.read_text() == "older"
+
+
+@pytest.mark.parametrize("package", ["itables", "plotly", "jinja2"])
+def test_a_missing_package_is_named(package: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ModuleNotFoundError, match=rf"{package}.*lightning-dissect\[report\]"):
+        write_report(run, tmp_path / "report.html")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,69 @@
+import base64
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+
+from lightning_dissect.report.html.history import read_history
+from lightning_dissect.report.html.payload import (
+    EXACT_STEPS,
+    EXACT_UNDEFINED,
+    HISTORY_STEPS,
+    Q_STEPS,
+    Q_UNDEFINED,
+    UNDEFINED,
+    find_limits,
+    pack_history,
+    pack_last,
+    pack_units,
+    to_script,
+)
+
+
+def unpack(text: str) -> bytes:
+    return gzip.decompress(base64.b64decode(text))
+
+
+def test_the_history_comes_back_to_half_a_step(run: Path) -> None:
+    history = read_history(run)
+    limits = find_limits(history)
+    of_column = [limits[column[1:]] for column in history.columns]
+    for layer in history.layers:
+        steps = np.frombuffer(unpack(pack_history(layer, of_column)), np.int8).reshape(layer.effect.shape)
+        scale = np.asarray([of_column[column] for column in layer.columns])[:, None] / HISTORY_STEPS
+        np.testing.assert_array_equal(steps == UNDEFINED, np.isnan(layer.effect))
+        error = np.abs(np.where(steps == UNDEFINED, np.nan, steps * scale) - layer.effect)
+        assert np.nanmax(error / scale) < 0.51
+
+
+def test_the_last_epoch_comes_back_to_four_digits(run: Path) -> None:
+    for layer in read_history(run).layers:
+        packed = pack_last(layer)
+        data, size = unpack(packed["data"]), layer.score.size
+        for part, (values, limit) in enumerate(zip((layer.effect[-1], layer.score), packed["limits"], strict=True)):
+            steps = np.frombuffer(data, "<i2", size, 2 * part * size).reshape(values.shape)
+            found = np.where(steps == EXACT_UNDEFINED, np.nan, steps * limit / EXACT_STEPS)
+            np.testing.assert_allclose(found, values, atol=1e-4)
+        powers = np.frombuffer(data, np.uint8, size, 4 * size).reshape(layer.score.shape)
+        q_value = np.where(powers == Q_UNDEFINED, np.nan, 10 ** (-powers.astype(float) / Q_STEPS))
+        # Half a step of a tenth of a power of ten.
+        np.testing.assert_allclose(np.log10(q_value), np.log10(layer.q_value), atol=0.0501)
+        assert len(data) == 5 * size
+
+
+def test_units_are_the_labels(run: Path) -> None:
+    history = read_history(run)
+    units = json.loads(unpack(pack_units(history)))
+    labels = history.labels
+    assert [history.layers[place].name for place in units["layer"]] == labels["layer"].tolist()
+    assert units["unit"] == labels["unit"].tolist()
+    assert [name or "" for name in units["feature"]] == labels["feature"].astype(object).fillna("").tolist()
+    np.testing.assert_allclose(np.array(units["effect"], float), labels["effect"], atol=1e-4)
+    assert {len(column) for column in units.values()} == {54}
+
+
+def test_json_in_a_script_ends_no_script() -> None:
+    data = {"name": "</script><!-- & -->"}
+    assert not set("<>&") & set(to_script(data))
+    assert json.loads(to_script(data)) == data
