@@ -343,7 +343,7 @@ class Scores:
         """
         path = Path(path)
         files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-        files = [file for file in files if not file.name.startswith(".")]
+        files = [file for file in files if not file.name.startswith(".") and file.name != "playlist.parquet"]
         if not files or not all(file.exists() for file in files):
             raise FileNotFoundError(f"{path}: no scores here. A run writes them as .parquet files into its log folder.")
         parts = [_read(file) for file in files]
