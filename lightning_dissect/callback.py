@@ -12,12 +12,13 @@ from torch import nn
 
 from lightning_dissect import loggers
 from lightning_dissect.capture import find_kinds, find_layers
-from lightning_dissect.comparison import find_metrics
+from lightning_dissect.comparison import find_metrics, without_metric
 from lightning_dissect.dissection import Dissection
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.features.feature import Feature
 from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.metrics import SimilarityMetric
+from lightning_dissect.processes import gather
 from lightning_dissect.report import best_matches, heat_map, overview
 from lightning_dissect.scores import Scores
 from lightning_dissect.waveform import Where, find_lengths, find_waveform
@@ -64,8 +65,10 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         axes: for layers whose output is not what their kind suggests, by name or glob, the axes in words, like
             ``{"blocks.*": "batch unit time frequency"}`` or ``{"blocks.*": "batch 1+time unit"}`` to leave out a class
             token; see :class:`~lightning_dissect.axes.Axes`. How each was read stands in ``scores.settings["axes"]``.
+        max_clips: how many clips of each data loader are compared in a run, in each process; ``None`` for all. They
+            are spread over the batches if there is a number of these, or else are the first. The rest costs nothing.
         sift_clips: how many clips of a run are compared at map level (SIFT); 0 for none. They are spread over the
-            batches.
+            batches, too.
         on_error: what happens when something goes wrong in a run: ``"raise"``; ``"warn"`` and switch off; ``"auto"``
             raises until the first training step and warns after it, so that a long training never dies of its monitor.
 
@@ -95,12 +98,15 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         n_fft: int = 2048,
         hop_length: int = 512,
         axes: Mapping[str, str] | None = None,
+        max_clips: int | None = None,
         sift_clips: int = 16,
         on_error: Literal["auto", "raise", "warn"] = "auto",
     ) -> None:
         super().__init__()
         if every_n_epochs < 1:
             raise ValueError(f"every_n_epochs={every_n_epochs}: it counts epochs, from 1 on.")
+        if max_clips is not None and max_clips < 1:
+            raise ValueError(f"max_clips={max_clips}: it counts clips, from 1 on; None takes all.")
         if sift_clips < 0:
             raise ValueError(f"sift_clips={sift_clips}: it counts clips, from 0 on.")
         if on_error not in ("auto", "raise", "warn"):
@@ -108,20 +114,26 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         self.sample_rate = sample_rate
         self.layers = layers
         self.every_n_epochs = every_n_epochs
+        self.max_clips = max_clips
         self.sift_clips = sift_clips
         self.on_error = on_error
         self.scores: Scores | None = None
         self._frequency = frequency or FrequencyAxis()
         self._bank = FeatureBank(features, sample_rate, n_fft, hop_length, self._frequency)
         self._metrics = find_metrics(metrics)
+        self._check_levels()
         self._waveform, self._lengths, self._axes = waveform, lengths, dict(axes or {})
         self._run: Dissection | None = None
-        self._switched_off = False
+        self._due = self._switched_off = False
+        self._failure: str | None = None
         self._announced = self._warned = False
 
+    def setup(self, trainer: Any, pl_module: nn.Module, stage: str) -> None:
+        """Switch on again, if the last fit or validation has switched the callback off."""
+        self._switched_off, self._failure = False, None
+
     def on_fit_start(self, trainer: Any, pl_module: nn.Module) -> None:
-        """Check the layer names before the first training step, and say what will be done."""
-        self._switched_off = False
+        """Check the layer names before the first training step."""
         find_layers(self._network(pl_module), self.layers)
 
     def on_validation_start(self, trainer: Any, pl_module: nn.Module) -> None:
@@ -144,7 +156,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
 
     def on_validation_end(self, trainer: Any, pl_module: nn.Module) -> None:
         """Compute the scores and give them to the loggers."""
-        self._guard(trainer, self._finish, trainer)
+        if self._due:
+            self._guard(trainer, self._finish, trainer)
         self._close()
 
     def on_test_start(self, trainer: Any, pl_module: nn.Module) -> None:
@@ -166,7 +179,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
     def _start(self, trainer: Any, pl_module: nn.Module, batches: Sequence[int | float]) -> None:
         self._close()
         in_fit = trainer.state.fn == "fit" and not trainer.sanity_checking
-        if not self._switched_off and not (in_fit and (trainer.current_epoch + 1) % self.every_n_epochs):
+        self._due = not self._switched_off and not (in_fit and (trainer.current_epoch + 1) % self.every_n_epochs)
+        if self._due:
             # A sanity check only shows that everything fits together: one pair of maps is enough for that.
             sift_clips = min(self.sift_clips, 2) if trainer.sanity_checking else self.sift_clips
             self._guard(trainer, self._open, pl_module, batches, sift_clips)
@@ -181,13 +195,13 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             layers,
             self._bank,
             self._metrics,
+            max_clips=self.max_clips,
             sift_clips=sift_clips,
             batches=known,
             axes=axes,
             kinds=find_kinds(network, layers),
             strict=self.layers is not None,
         ).__enter__()
-        self._announce(self._run)
 
     def _begin(self, batch: Any, dataloader: int) -> None:
         if self._run is not None:
@@ -197,29 +211,21 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
     def _end(self) -> None:
         if self._run is not None:
             self._run.end()
+            if self._run.units and not self._announced:
+                self._announced = True
+                rank_zero_info(f"lightning_dissect {self._run.describe()}.")
 
     def _finish(self, trainer: Any) -> None:
+        failures = [failure for failure in gather(self._failure) if failure is not None]
         run = self._run
         if run is None:
             return
-        unseen = run.unseen()
-        if len(unseen) == len(run.layers):
-            raise RuntimeError(
-                f"None of the watched layers ran during validation: {', '.join(unseen)}. Watch layers that the "
-                "network's forward calls. Layers inside torch.compile are watched from torch 2.6 on."
-            )
-        left_out = [f"layer {name!r}: {reason}" for name, reason in run.left_out.items()]
-        if left_out and len(left_out) + len(unseen) == len(run.layers):
-            raise ValueError(f"layers=None: no layer can be compared with features. {left_out[0]}")
-        if left_out and not self._warned:
-            self._warned = True
-            rank_zero_warn(f"layers=None leaves out what cannot be compared with features: {' '.join(left_out)}")
+        if failures:
+            raise RuntimeError(f"in another process: {failures[0]}")
+        run.share()
+        self._check_layers(trainer, run)
         if trainer.sanity_checking:
             return
-        if unseen:
-            rank_zero_warn(
-                f"These watched layers did not run in this validation and have no scores: {', '.join(unseen)}."
-            )
         step = trainer.global_step
         self.scores = run.scores(trainer.current_epoch, step, self._settings(run))
         folder = Path(trainer.log_dir or trainer.default_root_dir)
@@ -231,7 +237,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
     def _figures(self, run: Dissection, scores: Scores) -> dict[str, Figure]:
         table = scores.last()
         figures = {"/overview": overview(scores.labels(), list(self._bank.names))}
-        figures |= {f".{layer}/units": heat_map(table, layer) for layer in run.axes if layer not in run.left_out}
+        layers = table.dropna(subset="unit")["layer"].unique()
+        figures |= {f".{layer}/units": heat_map(table, layer) for layer in layers}
         matches = best_matches(table, run.examples, self._metrics)
         return figures | {f".{layer}/sift": figure for layer, figure in matches.items()}
 
@@ -252,6 +259,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             "axes": {layer: str(axes) for layer, axes in run.axes.items()},
             "features": list(self._bank.names),
             "metrics": [f"{metric.name}.{metric.level}" for metric in self._metrics],
+            "max_clips": self.max_clips,
             "sift_clips": self.sift_clips,
         }
 
@@ -259,13 +267,37 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         """The module whose submodules are watched."""
         return pl_module
 
-    def _announce(self, run: Dissection) -> None:
-        if not self._announced:
-            self._announced = True
-            rank_zero_info(
-                f"lightning_dissect compares the layers {', '.join(run.layers)} with the features "
-                f"{', '.join(self._bank.names)}."
+    def _check_levels(self) -> None:
+        levels = self._bank.levels
+        alone = without_metric(levels, self._metrics, maps=self.sift_clips > 0)
+        if len(alone) == len(levels):
+            raise ValueError(
+                f"metrics: {', '.join(f'{metric.name}.{metric.level}' for metric in self._metrics)} have no level in "
+                f"common with the features {', '.join(alone)}. Add 'pearson', which works at every level."
             )
+        if alone:
+            rank_zero_warn(f"No metric works at a level that these features have: {', '.join(alone)}.")
+
+    def _check_layers(self, trainer: Any, run: Dissection) -> None:
+        """Say once which layers have no scores, and why; raise if none has."""
+        left_out = [f"layer {name!r}: {reason}" for name, reason in run.left_out.items()]
+        unseen, uncompared = ", ".join(run.unseen()), ", ".join(run.uncompared())
+        if len(run.unseen()) == len(run.layers):
+            raise RuntimeError(
+                f"None of the watched layers ran during validation: {unseen}. Watch layers that the "
+                "network's forward calls. Layers inside torch.compile are watched from torch 2.6 on."
+            )
+        if left_out and len(left_out) + len(run.unseen()) == len(run.layers):
+            raise ValueError(f"layers=None: no layer can be compared with features. {left_out[0]}")
+        if trainer.sanity_checking or self._warned:
+            return
+        self._warned = True
+        if left_out:
+            rank_zero_warn(f"layers=None leaves out what cannot be compared with features: {' '.join(left_out)}")
+        if unseen:
+            rank_zero_warn(f"These watched layers did not run in this validation and have no scores: {unseen}.")
+        if uncompared:
+            rank_zero_warn(f"These layers have no level that a metric and a feature have, too: {uncompared}.")
 
     def _guard(self, trainer: Any, action: Any, *args: Any) -> None:
         """Do something; if it fails, raise or warn and switch off, as ``on_error`` says."""
@@ -276,7 +308,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             training = trainer.state.fn == "fit" and trainer.global_step > 0
             if self.on_error == "raise" or (self.on_error == "auto" and not training):
                 raise
-            self._switched_off = True
+            self._switched_off, self._failure = True, str(error)
             rank_zero_warn(f"lightning_dissect is switched off for the rest of this training: {error}")
 
     def _close(self) -> None:

@@ -100,6 +100,12 @@ class Comparison:
         """What has been compared."""
         return list(self._metrics)
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes that the metrics' states take."""
+        states = (state for metric in self._metrics.values() for state in metric.metric_state.values())
+        return sum(part.nbytes for state in states for part in (state if isinstance(state, list) else [state]))
+
     def expect(self, keys: Iterable[Key], device: torch.device) -> None:
         """Have metrics for these, too, of no clips, so that they are computed together with other processes'."""
         for key in keys:
@@ -172,6 +178,23 @@ class Comparison:
         if key not in self._metrics:
             self._metrics[key] = copy.deepcopy(self.prototypes[key.metric]).to(device)
         return self._metrics[key]
+
+
+def without_metric(features: Mapping[str, Level], metrics: Sequence[SimilarityMetric], maps: bool = True) -> list[str]:
+    """The features that no metric can compare, since they have no level that one works at.
+
+    Args:
+        features: the features and their levels; one with maps has frames, too, and one with frames values of clips.
+        metrics: the metrics.
+        maps: whether maps are compared at all.
+
+    Example:
+        >>> without_metric({"harmonic": "map", "loudness": "frame"}, find_metrics(["sift"]))
+        ['loudness']
+    """
+    order = ("clip", "frame", "map")
+    reached = [order.index(metric.level) for metric in metrics if maps or metric.level != "map"]
+    return [name for name, level in features.items() if not any(place <= order.index(level) for place in reached)]
 
 
 def find_metrics(metrics: Metrics) -> list[SimilarityMetric]:

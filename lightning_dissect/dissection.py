@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 
 from lightning_dissect.axes import Axes, name_axes
 from lightning_dissect.capture import Capture
@@ -13,6 +13,7 @@ from lightning_dissect.comparison import Batch, Comparison
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.metrics import SimilarityMetric
 from lightning_dissect.pairing import Extent, Side, pool_activation, pool_feature
+from lightning_dissect.processes import gather
 from lightning_dissect.scores import Scores
 
 _DRAWN = 4
@@ -34,8 +35,10 @@ class Example(NamedTuple):
 class Keeper(Protocol):
     """Looks on while a run goes by, and keeps a bounded part of it."""
 
-    def begin(self, waveform: Tensor, extent: Extent, features: Mapping[str, Side], dataloader: int) -> None:
-        """Take a batch's waveform (B, samples), its extent and its features."""
+    def begin(
+        self, waveform: Tensor, extent: Extent, features: Mapping[str, Side], dataloader: int, first: int
+    ) -> None:
+        """Take a batch's waveform (B, samples), its extent and its features; ``first`` is its first clip's index."""
 
     def receive(self, layer: str, side: Side) -> None:
         """Take the activations of a layer for that batch."""
@@ -96,6 +99,7 @@ class Dissection:
         self.units: dict[str, int] = {}
         self.keepers = tuple(keepers)
         self.bank = bank
+        self.metrics = tuple(metrics)
         self.examples: dict[str, Example] = {}
         self.axes: dict[str, Axes] = {}
         self.left_out: dict[str, str] = {}
@@ -106,6 +110,7 @@ class Dissection:
         self._comparison = Comparison(metrics, layers, bank.rows)
         self._capture = Capture(self.layers, self._receive)
         self._batch: _Running | None = None
+        self._seen: dict[int, int] = {}
 
     def __enter__(self) -> Self:
         self._capture.__enter__()
@@ -130,6 +135,8 @@ class Dissection:
             dataloader: index of the data loader, whose scores are kept apart.
         """
         clips, samples = waveform.shape
+        first = self._seen.get(dataloader, 0)
+        self._seen[dataloader] = first + clips
         taken = self._clips.take(clips, dataloader)
         if not taken:
             return
@@ -140,7 +147,7 @@ class Dissection:
             extent = Extent(taken, self.bank.frames(samples), fraction, self._map_clips.take(taken, dataloader))
             sides = {name: pool_feature(feature, extent) for name, feature in values.items()}
             for keeper in self.keepers:
-                keeper.begin(waveform, extent, sides, dataloader)
+                keeper.begin(waveform, extent, sides, dataloader, first)
         self._batch = _Running(Batch(extent, sides, dataloader), clips, set())
 
     def end(self) -> None:
@@ -161,13 +168,9 @@ class Dissection:
 
     def share(self) -> None:
         """Let every process know what the others have seen, so that one without a batch can take part in `scores`."""
-        if not (distributed.is_available() and distributed.is_initialized()):
-            return
-        seen: list[Any] = [None] * distributed.get_world_size()
-        distributed.all_gather_object(seen, (self._comparison.keys, self.units, self.left_out))
         parameters = (parameter for layer in self.layers.values() for parameter in layer.parameters())
         device = next((parameter.device for parameter in parameters), torch.device("cpu"))
-        for keys, units, left_out in seen:
+        for keys, units, left_out in gather((self._comparison.keys, self.units, self.left_out)):
             self._comparison.expect(keys, device)
             self.units |= units
             self.left_out |= left_out
@@ -180,6 +183,21 @@ class Dissection:
         """The layers that have run, but have no level that a metric and a feature have, too."""
         compared = {key.layer for key in self._comparison.keys}
         return [name for name in self.units if name not in compared and name not in self.left_out]
+
+    def describe(self) -> str:
+        """Say in a line what is compared and how much memory its state takes, once a batch has been seen."""
+        read: dict[str, list[str]] = {}
+        for name, axes in self.axes.items():
+            read.setdefault(str(axes), []).append(f"{name} ({self.units[name]})")
+        layers = "; ".join(f"{axes}: {', '.join(names)}" for axes, names in read.items())
+        metrics = dict.fromkeys(f"{metric.name}.{metric.level}" for metric in self._comparison.prototypes)
+        kilobytes = self._comparison.n_bytes / 1e3
+        memory = f"{kilobytes:.0f} kB" if kilobytes < 1e3 else f"{kilobytes / 1e3:.1f} MB"
+        return (
+            f"compares {sum(self.units.values())} units of {len(self.units)} layers ({layers}) with "
+            f"{', '.join(self.bank.names)} by {', '.join(metrics)}; "
+            f"its state takes {memory}, however many clips there are"
+        )
 
     def scores(self, epoch: int = 0, step: int = 0, settings: Mapping[str, Any] | None = None) -> Scores:
         """Compute every metric over all clips so far, of all processes.

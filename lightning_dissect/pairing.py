@@ -99,7 +99,8 @@ def to_frames(values: Tensor, frames: int) -> Tensor:
     """Average (..., finer frames) to a coarser grid over the same clips; a grid that is no finer stays."""
     if values.shape[-1] <= frames:
         return values
-    return adaptive_avg_pool1d(values.flatten(0, -2), frames).unflatten(0, values.shape[:-1])
+    pooled: Tensor = adaptive_avg_pool1d(values.flatten(0, -2), frames)
+    return pooled.unflatten(0, values.shape[:-1])
 
 
 def to_one_map(activations: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:

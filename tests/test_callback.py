@@ -1,12 +1,14 @@
 """The callback in real trainings."""
 
 import copy
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch
+import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -220,6 +222,9 @@ def test_a_wrong_sample_rate_is_refused_at_once(rate: Any) -> None:
         ({"metrics": "pearson"}, r"use \['pearson'\]"),
         ({"every_n_epochs": 0}, "every_n_epochs=0"),
         ({"sift_clips": -1}, "sift_clips=-1"),
+        ({"max_clips": 0}, "max_clips=0"),
+        ({"metrics": ["sift"], "features": ["loudness"]}, r"sift.map have no level in common with .* loudness"),
+        ({"metrics": ["sift"], "sift_clips": 0}, r"sift.map have no level in common"),
         ({"on_error": "ignore"}, "on_error='ignore'"),
     ],
 )
@@ -318,3 +323,60 @@ def test_no_warning_is_given_where_nothing_is_to_be_done(data: TensorDataset, tm
         warnings.simplefilter("always")
         trainer(tmp_path, callback()).fit(Classifier(), loader(data), loader(data))
     assert not [w for w in caught if "lightning_dissect" in f"{w.filename}{w.message}"]
+
+
+def test_no_more_clips_than_the_budget_are_compared_spread_over_the_batches(
+    data: TensorDataset, tmp_path: Path
+) -> None:
+    seen = []
+
+    class Watching(DissectCallback):
+        def _begin(self, *arguments: Any) -> None:
+            super()._begin(*arguments)
+            assert self._run is not None
+            seen.append(self._run._batch is not None)
+
+    arguments: dict[str, Any] = {"frequency": FrequencyAxis("linear", 64), "sift_clips": 4, "on_error": "raise"}
+    for budget, expected in ((9, [True, True, True]), (4, [True, True, False]), (2, [True, False, False])):
+        seen.clear()
+        watch = Watching(RATE, max_clips=budget, **arguments)
+        trainer(tmp_path, watch).validate(Classifier(), loader(data), verbose=False)
+        assert seen == expected
+        assert watch.scores is not None
+        assert watch.scores.table["n_clips"].max() == budget
+        assert watch.scores.settings["max_clips"] == budget
+
+    # The clips that are compared are compared as if they were the only ones.
+    some = torch.utils.data.Subset(data, [0, 1, 2, 8, 9, 10, 16, 17, 18])
+    module = Classifier()
+    tables = []
+    for dataset, size, budget in ((data, 8, 9), (some, 3, None)):
+        watch = callback(max_clips=budget, metrics=["pearson", "euclidean"])
+        trainer(tmp_path, watch).validate(module, DataLoader(dataset, size), verbose=False)
+        assert watch.scores is not None
+        tables.append(watch.scores.table)
+    pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-5)
+
+
+def test_one_line_says_what_is_compared_and_what_it_costs(
+    data: TensorDataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        trainer(tmp_path, callback(metrics=["pearson"]), max_epochs=2).fit(Classifier(), loader(data), loader(data))
+    (line,) = [record.getMessage() for record in caplog.records if record.getMessage().startswith("lightning_dissect")]
+    assert "compares 13 units of 3 layers" in line
+    assert "batch unit frequency time: network.conv.0 (6); batch unit: network.embedding (5), network.head (2)" in line
+    assert "harmonic, percussive, chroma, loudness, onset_rate by pearson.clip, pearson.frame, pearson.map" in line
+    assert re.search(r"its state takes \d+ kB, however many clips there are", line)
+
+
+def test_features_and_layers_that_no_metric_can_compare_are_named(data: TensorDataset, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"No metric works at a level that these features have: loudness\."):
+        watch = callback(metrics=["sift"], features=["harmonic", "loudness"])
+    with pytest.warns(UserWarning, match="no level that a metric and a feature have") as caught:
+        trainer(tmp_path, watch, max_epochs=2).fit(Classifier(), loader(data), loader(data))
+    (warning,) = [str(w.message) for w in caught if "no level" in str(w.message)]
+    assert warning.endswith("network.embedding, network.head.")
+    assert watch.scores is not None
+    assert watch.scores.table["layer"].unique().tolist() == ["network.conv.0"]
+    assert not [w for w in caught if "did not run" in str(w.message)]

@@ -87,8 +87,12 @@ class FeatureBank(nn.Module):
     @property
     def rows(self) -> dict[str, tuple[str, ...]]:
         """Names of each feature's rows; bins of the frequency axis count as one row, with the feature's name."""
-        features = ((name, cast(Feature, feature)) for name, feature in self.features.items())
-        return {name: feature.rows or (name,) for name, feature in features}
+        return {feature.name: feature.rows or (feature.name,) for feature in self._features()}
+
+    @property
+    def levels(self) -> dict[str, Level]:
+        """The level of each feature."""
+        return {feature.name: feature.level for feature in self._features()}
 
     def frames(self, samples: int) -> int:
         """Return how many frames a batch of this many samples has."""
@@ -114,6 +118,9 @@ class FeatureBank(nn.Module):
             finite = clips.waveform.isfinite().all(dim=1)
             clips.waveform = torch.where(finite[:, None], clips.waveform, 0.0)
             return {name: self._values(self.features[name], clips, finite) for name in self.features}
+
+    def _features(self) -> list[Feature]:
+        return [cast(Feature, feature) for feature in self.features.values()]
 
     def _values(self, feature: nn.Module, clips: Clips, finite: Tensor) -> FeatureValues:
         """Compute one feature, and bring it to the shape that all share."""
