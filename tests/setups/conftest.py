@@ -1,0 +1,132 @@
+"""A small training, and what it leaves behind."""
+
+import gc
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_dissect import DissectCallback
+from lightning_dissect.capture import Capture
+
+RATE = 8_000
+
+
+class Network(nn.Module):
+    """Units that learn, and one that is planted: ``level``, the clip's root mean square."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(1, 4, 64, 32)
+        self.norm = nn.BatchNorm1d(4)
+        self.relu = nn.ReLU(inplace=True)
+        self.drop = nn.Dropout(0.2)
+        self.level = nn.Identity()
+        self.head = nn.Linear(5, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.relu(self.norm(self.conv(x[:, None])))
+        level = self.level(x.square().mean(1, keepdim=True).sqrt())
+        return self.head(torch.cat([self.drop(hidden.mean(-1)), level], 1))
+
+
+class Module(pl.LightningModule):
+    def __init__(self, network: nn.Module | None = None) -> None:
+        super().__init__()
+        self.network = network or Network()
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return nn.functional.cross_entropy(self.network(batch[0].to(self.dtype)).float(), batch[1])
+
+    def validation_step(self, batch: Any, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.log("loss", nn.functional.cross_entropy(self.network(batch[0].to(self.dtype)).float(), batch[1]))
+
+    test_step = validation_step
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam((p for p in self.parameters() if p.requires_grad), 1e-2, eps=1e-3)
+
+
+@pytest.fixture(scope="session")
+def module() -> type[Module]:
+    return Module
+
+
+@pytest.fixture(scope="session")
+def network() -> type[Network]:
+    return Network
+
+
+@pytest.fixture(scope="session")
+def data(clips: Callable[..., Tensor]) -> Callable[[], DataLoader[Any]]:
+    """Makes data loaders of 24 clips of half a second, six a batch."""
+    tensors = TensorDataset(clips(24, seconds=0.5, sample_rate=RATE), torch.arange(24) % 2)
+    return lambda: DataLoader(tensors, batch_size=6)
+
+
+@pytest.fixture(scope="session")
+def callback() -> Callable[..., DissectCallback]:
+    def make(**arguments: Any) -> DissectCallback:
+        defaults = {"features": ["rms", "centroid"], "metrics": ["pearson"], "on_error": "raise"}
+        return DissectCallback(RATE, **{**defaults, **arguments})
+
+    return make
+
+
+@pytest.fixture
+def trainer(tmp_path: Any) -> Callable[..., pl.Trainer]:
+    def make(*callbacks: Any, **arguments: Any) -> pl.Trainer:
+        defaults: dict[str, Any] = {
+            "max_epochs": 2,
+            "logger": False,
+            "accelerator": "cpu",
+            "devices": 1,
+            "default_root_dir": tmp_path,
+            "enable_checkpointing": False,
+            "enable_progress_bar": False,
+            "enable_model_summary": False,
+        }
+        return pl.Trainer(callbacks=list(callbacks), **{**defaults, **arguments})
+
+    return make
+
+
+@pytest.fixture
+def captured(monkeypatch: pytest.MonkeyPatch) -> list[StorageWeakRef]:
+    """The memory of every activation that is captured, without keeping it alive."""
+    seen: list[StorageWeakRef] = []
+    make = Capture.__init__
+
+    def noting(self: Capture, layers: Any, receive: Any) -> None:
+        def receive_and_note(name: str, layer: nn.Module, output: Tensor) -> None:
+            seen.append(StorageWeakRef(output.untyped_storage()))
+            receive(name, layer, output)
+
+        make(self, layers, receive_and_note)
+
+    monkeypatch.setattr(Capture, "__init__", noting)
+    return seen
+
+
+@pytest.fixture
+def assert_no_trace(captured: list[StorageWeakRef]) -> Callable[[nn.Module], None]:
+    """Asserts that something was captured, and that no hook, no activation and no stance of the compiler stays."""
+
+    def check(module: nn.Module) -> None:
+        gc.collect()
+        assert captured
+        assert not [ref for ref in captured if not ref.expired()]
+        for layer in module.modules():
+            assert not layer._forward_hooks
+            assert not layer._forward_pre_hooks
+            assert not layer._backward_hooks
+        if "torch._dynamo" in sys.modules:
+            assert torch._dynamo.eval_frame._stance.stance == "default"
+
+    return check

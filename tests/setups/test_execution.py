@@ -1,0 +1,137 @@
+"""How the network is run: compiled, over processes, sharded."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
+from torch import nn
+from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+
+from lightning_dissect.capture import Capture, find_layers
+
+LAYERS = ["network.conv", "network.norm", "network.level", "network.head"]
+
+
+def planted_feature(watch: Any) -> Any:
+    labels = watch.scores.labels()
+    return labels[labels["layer"].astype(str).str.endswith(".level")]["feature"].item()
+
+
+def test_compiled_code_trains_and_plain_code_is_watched(
+    module: Any, data: Callable[[], Any], callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
+) -> None:
+    ran: list[bool] = []
+
+    def backend(graph: torch.fx.GraphModule, _inputs: Any) -> Callable[..., Any]:
+        def run(*args: Any) -> Any:
+            ran.append(graph.training)
+            return graph.forward(*args)
+
+        return run
+
+    model = module()
+    model.network = torch.compile(model.network, backend=backend)
+    # Of two callbacks the first to start is the first to end.
+    watches = [callback(layers=["network.level"]), callback(layers=["network.**"])]
+    trainer(*watches, max_epochs=3).fit(model, data(), data())
+    assert [planted_feature(watch) for watch in watches] == ["rms", "rms"]
+    # Each of the 3 × 4 training batches runs compiled code, and no validation batch does.
+    assert len(ran) == 12
+    assert torch._dynamo.eval_frame._stance.stance == "default"
+
+
+@pytest.mark.slow
+def test_inductors_code_trains_and_plain_code_is_watched(
+    module: Any, data: Callable[[], Any], callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
+) -> None:
+    model, watch = module(), callback(layers=LAYERS)
+    model.network = torch.compile(model.network)
+    try:
+        trainer(watch).fit(model, data(), data())
+    except torch._dynamo.exc.BackendCompilerFailed as error:
+        pytest.skip(f"there is no working C++ compiler: {error}")
+    assert planted_feature(watch) == "rms"
+
+
+@pytest.fixture
+def one_process() -> Iterator[None]:
+    yield
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+@pytest.mark.usefixtures("one_process")
+def test_ddp_with_a_static_graph_is_watched(
+    module: Any,
+    data: Callable[[], Any],
+    callback: Callable[..., Any],
+    trainer: Callable[..., pl.Trainer],
+    assert_no_trace: Callable[[nn.Module], None],
+) -> None:
+    model, watch = module(), callback(layers=LAYERS)
+    trainer(watch, strategy=pl.strategies.DDPStrategy(static_graph=True)).fit(model, data(), data())
+    assert planted_feature(watch) == "rms"
+    assert_no_trace(model)
+
+
+class ConvertingStrategy(pl.strategies.SingleDeviceStrategy):
+    """Converts batch normalisation when DDP does; torch's DDP itself refuses converted layers on a CPU."""
+
+    def setup(self, trainer: pl.Trainer) -> None:
+        assert self.model is not None
+        self.model = TorchSyncBatchNorm().apply(self.model)
+        super().setup(trainer)
+
+
+def test_layers_that_are_replaced_by_synchronised_ones_are_watched(
+    module: Any,
+    data: Callable[[], Any],
+    callback: Callable[..., Any],
+    trainer: Callable[..., pl.Trainer],
+    assert_no_trace: Callable[[nn.Module], None],
+) -> None:
+    model, watch = module(), callback(layers=LAYERS)
+    trainer(watch, strategy=ConvertingStrategy("cpu")).fit(model, data(), data())
+    assert isinstance(model.network.norm, nn.SyncBatchNorm)
+    assert "network.norm" in set(watch.scores.table["layer"])
+    assert_no_trace(model)
+
+
+def test_fsdp_without_a_gpu_is_refused_by_lightning(
+    trainer: Callable[..., pl.Trainer], callback: Callable[..., Any]
+) -> None:
+    with pytest.raises(ValueError, match="`fsdp` requires a GPU"):
+        trainer(callback(), strategy="fsdp")
+
+
+@pytest.mark.usefixtures("one_process")
+@pytest.mark.filterwarnings("ignore:FSDP is switching to use:UserWarning", "ignore:.*NO_SHARD:FutureWarning")
+def test_layers_inside_fsdp_have_the_names_that_they_have_without() -> None:
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    cpu = torch.device("cpu")
+    inner = FullyShardedDataParallel(nn.Sequential(nn.Linear(4, 3)), device_id=cpu, use_orig_params=True)
+    network = FullyShardedDataParallel(nn.Sequential(nn.Linear(4, 4), inner), device_id=cpu, use_orig_params=True)
+    seen: dict[str, torch.Size] = {}
+    with Capture(find_layers(network, ["**"]), lambda name, _layer, output: seen.update({name: output.shape})):
+        network(torch.randn(2, 4))
+    assert seen == {"0": (2, 4), "1.0": (2, 3), "1": (2, 3)}
+
+
+@pytest.mark.usefixtures("one_process")
+def test_fully_sharded_modules_are_watched(
+    module: Any, data: Callable[[], Any], callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
+) -> None:
+    class Sharded(module):  # type: ignore[misc]
+        def configure_model(self) -> None:
+            if self.device_mesh is not None:
+                mesh = self.device_mesh["data_parallel"]
+                fully_shard(self.network.conv, mesh=mesh)
+                fully_shard(self.network, mesh=mesh)
+
+    model, watch = Sharded(), callback(layers=LAYERS)
+    strategy = pl.strategies.ModelParallelStrategy(data_parallel_size=1, tensor_parallel_size=1)
+    trainer(watch, strategy=strategy).fit(model, data(), data())
+    assert planted_feature(watch) == "rms"
