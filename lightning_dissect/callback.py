@@ -21,7 +21,7 @@ from lightning_dissect.metrics import SimilarityMetric
 from lightning_dissect.processes import gather
 from lightning_dissect.report import best_matches, heat_map, overview
 from lightning_dissect.scores import Scores
-from lightning_dissect.waveform import Where, find_lengths, find_waveform
+from lightning_dissect.waveform import Where, check_sample_rate, find_lengths, find_waveform
 
 DEFAULT_FEATURES = ("harmonic", "percussive", "chroma", "loudness", "onset_rate")
 DEFAULT_METRICS = ("pearson", "euclidean", "sift")
@@ -146,7 +146,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         self, trainer: Any, pl_module: nn.Module, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Compute the features of the batch."""
-        self._guard(trainer, self._begin, batch, dataloader_idx)
+        self._guard(trainer, self._begin, batch, batch_idx, dataloader_idx)
 
     def on_validation_batch_end(
         self, trainer: Any, pl_module: nn.Module, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -203,8 +203,10 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             strict=self.layers is not None,
         ).__enter__()
 
-    def _begin(self, batch: Any, dataloader: int) -> None:
+    def _begin(self, batch: Any, batch_idx: int, dataloader: int) -> None:
         if self._run is not None:
+            # Looking at a number on an accelerator waits for it, so only the first batch may.
+            check_sample_rate(batch, self.sample_rate, wait=batch_idx == 0)
             waveform = find_waveform(batch, self.sample_rate, self._waveform)
             self._run.begin(waveform, find_lengths(batch, waveform.shape[-1], self._lengths), dataloader)
 

@@ -22,6 +22,7 @@ _USUAL_NAMES = (
     "inputs",
     "input",
 )
+_RATE_NAMES = ("sample_rate", "sampling_rate", "sr")
 _SHORTEST = 0.02  # seconds; a shorter last axis is a label or an embedding, not audio
 _MOST_CHANNELS = 8
 
@@ -84,6 +85,34 @@ def find_lengths(batch: Any, samples: int, where: Where | None) -> Tensor | None
     )
 
 
+def check_sample_rate(batch: Any, sample_rate: int, wait: bool = True) -> None:
+    """Compare what a batch says of its sample rate, if it does, with the argument.
+
+    Args:
+        batch: what the data loader gave; numbers and tensors named ``sample_rate``, ``sampling_rate`` or ``sr`` are
+            looked at.
+        sample_rate: in Hz.
+        wait: whether to look at tensors on an accelerator, too, which means to wait for it.
+
+    Raises:
+        ValueError: if a clip has another rate.
+
+    Example:
+        >>> check_sample_rate({"audio": torch.zeros(2, 16_000), "sampling_rate": 16_000}, 16_000)
+    """
+    for name, leaf in _named_leaves(batch):
+        if name.rpartition(".")[2] not in _RATE_NAMES or not isinstance(leaf, (int, float, Tensor)):
+            continue
+        if isinstance(leaf, Tensor) and leaf.device.type != "cpu" and not wait:
+            continue
+        others = sorted({rate for rate in torch.as_tensor(leaf).flatten().tolist() if rate != sample_rate})
+        if others:
+            raise ValueError(
+                f"sample_rate={sample_rate}: the batch says {name}={', '.join(f'{rate:g}' for rate in others)}. "
+                "All batches must have one rate: resample the clips in the data set, or give the callback their rate."
+            )
+
+
 def _look_up(batch: Any, where: Where, argument: str) -> Any:
     if callable(where):
         return where(batch)
@@ -103,7 +132,9 @@ def _recognise(batch: Any, sample_rate: int) -> Tensor:
     problem = "several tensors could be the audio" if candidates else "no tensor has the shape of audio"
     raise ValueError(
         f"waveform=None: {problem} in the batch, which holds {_contents(batch)}. Audio is (B, samples) or "
-        "(B, channels, samples): give `waveform` the key, the index, or a function that takes the batch and returns it."
+        "(B, channels, samples): give `waveform` the key, the index, or a function that takes the batch and returns "
+        "it. Batches of spectrograms alone need such a function, which loads or rebuilds the audio, or a data set that "
+        "gives the audio, too."
     )
 
 
