@@ -3,23 +3,24 @@
 import importlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
-from matplotlib.figure import Figure
 from torch import nn
 
-from lightning_dissect import loggers
 from lightning_dissect.capture import find_kinds, find_layers
+from lightning_dissect.clip_values import ClipValues
 from lightning_dissect.comparison import find_metrics, without_metric
 from lightning_dissect.dissection import Dissection
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.features.feature import Feature
 from lightning_dissect.features.frequency import FrequencyAxis
+from lightning_dissect.loggers.folder import run_folder
+from lightning_dissect.loggers.watch import check_layers, check_units
 from lightning_dissect.metrics import SimilarityMetric
+from lightning_dissect.playlist import Playlist
 from lightning_dissect.processes import gather
-from lightning_dissect.report import best_matches, heat_map, overview
+from lightning_dissect.publish import publish
 from lightning_dissect.scores import Scores
 from lightning_dissect.waveform import Where, check_sample_rate, find_lengths, find_waveform
 
@@ -69,6 +70,9 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             are spread over the batches if there is a number of these, or else are the first. The rest costs nothing.
         sift_clips: how many clips of a run are compared at map level (SIFT); 0 for none. They are spread over the
             batches, too.
+        playlist: how many clips of each unit are kept as its playlist, those that drive it most, with the audio of
+            labelled units; 0 for none. See :class:`~lightning_dissect.playlist.Playlist`.
+        watch: single units to follow as scalars, by the layer's name, like ``{"embedding": [12, 259]}``.
         on_error: what happens when something goes wrong in a run: ``"raise"``; ``"warn"`` and switch off; ``"auto"``
             raises until the first training step and warns after it, so that a long training never dies of its monitor.
 
@@ -100,6 +104,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         axes: Mapping[str, str] | None = None,
         max_clips: int | None = None,
         sift_clips: int = 16,
+        playlist: int = 3,
+        watch: Mapping[str, Sequence[int]] | None = None,
         on_error: Literal["auto", "raise", "warn"] = "auto",
     ) -> None:
         super().__init__()
@@ -109,6 +115,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             raise ValueError(f"max_clips={max_clips}: it counts clips, from 1 on; None takes all.")
         if sift_clips < 0:
             raise ValueError(f"sift_clips={sift_clips}: it counts clips, from 0 on.")
+        if playlist < 0:
+            raise ValueError(f"playlist={playlist}: it counts clips a unit, from 0 on.")
         if on_error not in ("auto", "raise", "warn"):
             raise ValueError(f"on_error={on_error!r} is none of 'auto', 'raise' and 'warn'.")
         self.sample_rate = sample_rate
@@ -116,6 +124,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         self.every_n_epochs = every_n_epochs
         self.max_clips = max_clips
         self.sift_clips = sift_clips
+        self.playlist = playlist
+        self.watch = dict(watch or {})
         self.on_error = on_error
         self.scores: Scores | None = None
         self._frequency = frequency or FrequencyAxis()
@@ -134,7 +144,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
 
     def on_fit_start(self, trainer: Any, pl_module: nn.Module) -> None:
         """Check the layer names before the first training step."""
-        find_layers(self._network(pl_module), self.layers)
+        check_layers(self.watch, list(find_layers(self._network(pl_module), self.layers)))
 
     def on_validation_start(self, trainer: Any, pl_module: nn.Module) -> None:
         """Put the hooks in place, if this run is due."""
@@ -191,6 +201,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         axes = {name: words for glob, words in self._axes.items() for name in find_layers(network, [glob])}
         fewest = min(batches, default=0)
         known = int(fewest) if 0 < fewest < float("inf") else None
+        check_layers(self.watch, list(layers))
+        playlists = [Playlist(self.sample_rate, self.playlist)] if self.playlist else []
         self._run = Dissection(
             layers,
             self._bank,
@@ -201,6 +213,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             axes=axes,
             kinds=find_kinds(network, layers),
             strict=self.layers is not None,
+            keepers=[ClipValues(batches=known), *playlists],
         ).__enter__()
 
     def _begin(self, batch: Any, batch_idx: int, dataloader: int) -> None:
@@ -226,23 +239,20 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             raise RuntimeError(f"in another process: {failures[0]}")
         run.share()
         self._check_layers(trainer, run)
+        check_units(self.watch, run.units)
         if trainer.sanity_checking:
             return
-        step = trainer.global_step
-        self.scores = run.scores(trainer.current_epoch, step, self._settings(run))
-        folder = Path(trainer.log_dir or trainer.default_root_dir)
-        if trainer.is_global_zero and trainer.loggers and not trainer.fast_dev_run:
-            name = self._name(trainer)
-            self.scores.save(folder / name / f"epoch={trainer.current_epoch:04d}-step={step:08d}.parquet")
-            loggers.write(trainer.loggers, self.scores, self._figures(run, self.scores), name, step)
+        self.scores = run.scores(trainer.current_epoch, trainer.global_step, self._settings(run))
+        if trainer.loggers and not trainer.fast_dev_run:
+            self._publish(trainer, run, self.scores)
 
-    def _figures(self, run: Dissection, scores: Scores) -> dict[str, Figure]:
-        table = scores.last()
-        figures = {"/overview": overview(scores.labels(), list(self._bank.names))}
-        layers = table.dropna(subset="unit")["layer"].unique()
-        figures |= {f".{layer}/units": heat_map(table, layer) for layer in layers}
-        matches = best_matches(table, run.examples, self._metrics)
-        return figures | {f".{layer}/sift": figure for layer, figure in matches.items()}
+    def _publish(self, trainer: Any, run: Dissection, scores: Scores) -> None:
+        labels = scores.labels()
+        values, *playlists = cast(tuple[Any, ...], run.keepers)
+        played = playlists[0].compute(labels.dropna(subset="feature")) if playlists else None
+        if trainer.is_global_zero:
+            folder = run_folder(trainer.loggers[0], trainer.default_root_dir) / self._name(trainer)
+            publish(trainer.loggers, folder, scores, labels, run, values, played, self.watch)
 
     def _name(self, trainer: Any) -> str:
         """``dissect``, or ``dissect2``, … for a trainer's second callback, so that neither overwrites the other."""
@@ -254,7 +264,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         return {
             "versions": {package: version(package) for package in packages},
             "sample_rate": self.sample_rate,
-            "frequency": vars(self._frequency),
+            "frequency": self._frequency.settings,
             "n_fft": self._bank.analysis.n_fft,
             "hop_length": self._bank.analysis.hop_length,
             "layers": list(run.layers),
@@ -263,6 +273,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             "metrics": [f"{metric.name}.{metric.level}" for metric in self._metrics],
             "max_clips": self.max_clips,
             "sift_clips": self.sift_clips,
+            "playlist": self.playlist,
         }
 
     def _network(self, pl_module: nn.Module) -> nn.Module:

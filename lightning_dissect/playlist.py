@@ -15,6 +15,7 @@ from torch import Tensor, distributed
 from torch.nn.functional import pad
 
 from lightning_dissect.pairing import Extent, Side
+from lightning_dissect.processes import gather
 
 SECONDS = 3.0
 """Length of an excerpt; a clip that is shorter is kept whole."""
@@ -117,7 +118,7 @@ class Playlist:
         >>> playlist = Playlist(sample_rate=10, clips=1)
         >>> frames = torch.zeros(4, 1, 5)
         >>> frames[2, 0, 3] = 7.0
-        >>> playlist.begin(torch.arange(200.0).view(4, 50), Extent(4, 5, None, 0), {}, 0)
+        >>> playlist.begin(torch.arange(200.0).view(4, 50), Extent(4, 5, None, 0), {}, 0, 0)
         >>> playlist.receive("conv", Side(frames.mean(-1), frames, None))
         >>> playlist.end()
         >>> played = playlist.compute()
@@ -130,19 +131,18 @@ class Playlist:
     def __init__(self, sample_rate: int, clips: int = 3, seconds: float = SECONDS, excerpts: int = EXCERPTS) -> None:
         self.sample_rate, self.clips, self.excerpts = sample_rate, clips, excerpts
         self._hop = max(1, round(seconds * sample_rate / 2))
-        self._seen: dict[int, int] = {}
         self._top: dict[str, _Top] = {}
         self._pool: tuple[Tensor, Tensor] | None = None
         self._windows: _Windows | None = None
 
-    def begin(self, waveform: Tensor, extent: Extent, features: Mapping[str, Side], dataloader: int) -> None:
+    def begin(
+        self, waveform: Tensor, extent: Extent, features: Mapping[str, Side], dataloader: int, first: int
+    ) -> None:
         """Take the audio (B, samples) of a batch."""
         clips, samples = waveform.shape
         windows = max(1, -(-samples // self._hop) - 1)
         audio = pad(waveform, (0, (windows + 1) * self._hop - samples)).unfold(1, 2 * self._hop, self._hop)
-        first = dataloader * _CLIPS_A_LOADER + self._seen.get(dataloader, 0)
-        self._seen[dataloader] = self._seen.get(dataloader, 0) + clips
-        serial = torch.arange(first, first + clips, device=waveform.device)
+        serial = dataloader * _CLIPS_A_LOADER + torch.arange(first, first + clips, device=waveform.device)
         keys = serial[:, None] * _WINDOWS_A_CLIP + torch.arange(windows, device=waveform.device)
         whole = waveform.new_ones(clips) if extent.fraction is None else extent.fraction
         self._windows = _Windows(audio, keys, whole * samples / self.sample_rate, samples / self.sample_rate, extent)
@@ -189,13 +189,13 @@ class Playlist:
             units: rows with ``layer`` and ``unit`` whose audio is wanted, such as the labelled ones; ``None``: of all.
         """
         own = {layer: _Top(*(values.cpu() for values in top)) for layer, top in self._top.items()}
-        gathered = _gather(own)
+        gathered = gather(own)
         layers = dict.fromkeys(layer for tops in gathered for layer in tops)
         blocks = [self._rows(layer, [tops.get(layer) for tops in gathered]) for layer in layers]
         empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in COLUMNS.items()})
         joined = pd.concat(blocks, ignore_index=True).astype(COLUMNS) if blocks else empty
         wanted = joined if units is None else joined.merge(units[["layer", "unit"]].astype({"unit": "int32"}))
-        parts = _gather(self._cut(wanted))
+        parts = gather(self._cut(wanted))
         return Played(joined, {excerpt: samples for part in parts for excerpt, samples in part.items()})
 
     def _rows(self, layer: str, tops: list[_Top | None]) -> pd.DataFrame:
@@ -219,7 +219,7 @@ class Playlist:
             return {}
         keys, audio = (tensor.cpu().numpy() for tensor in self._pool)
         place = {key: index for index, key in enumerate(keys.tolist())}
-        process = distributed.get_rank() if _is_distributed() else 0
+        process = _process()
         mine = rows[rows["process"] == process].drop_duplicates(list(Excerpt._fields))
         found = {}
         for *name, end in mine[[*Excerpt._fields, "end"]].itertuples(index=False):
@@ -262,14 +262,5 @@ def _count(keys: Tensor, wanted: Tensor) -> Tensor:
     return hits.new_zeros(len(keys)).scatter_add(0, order[place], hits)
 
 
-def _is_distributed() -> bool:
-    return distributed.is_available() and distributed.is_initialized()
-
-
-def _gather(value: dict[Any, Any]) -> list[dict[Any, Any]]:
-    """The value of every process, in their order."""
-    if not _is_distributed():
-        return [value]
-    gathered: list[dict[Any, Any]] = [{} for _ in range(distributed.get_world_size())]
-    distributed.all_gather_object(gathered, value)
-    return gathered
+def _process() -> int:
+    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0

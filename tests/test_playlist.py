@@ -26,12 +26,13 @@ def play(
     lengths: Tensor | None = None,
     dataloader: int = 0,
     batch: int = 4,
+    before: int = 0,
 ) -> Playlist:
     """Show clips to a playlist batch after batch; activations are (clips, units, frames) or (clips, units)."""
     for start in range(0, len(waveform), batch):
         part = slice(start, start + batch)
         fraction = None if lengths is None else lengths[part] / waveform.shape[1]
-        playlist.begin(waveform[part], Extent(len(waveform[part]), 50, fraction, 0), {}, dataloader)
+        playlist.begin(waveform[part], Extent(len(waveform[part]), 50, fraction, 0), {}, dataloader, before + start)
         for layer, values in layers.items():
             frame = values[part] if values.ndim == 3 else None
             playlist.receive(layer, Side(values[part] if frame is None else frame.mean(-1), frame, None))
@@ -116,11 +117,12 @@ def test_padding_is_neither_listened_to_nor_kept() -> None:
 
 def test_batches_of_different_lengths_fill_one_pool() -> None:
     playlist = Playlist(RATE)
-    for samples, value in ((150, 1.0), (420, 2.0), (1000, 3.0)):
+    for before, samples, value in ((0, 150, 1.0), (2, 420, 2.0), (4, 1000, 3.0)):
         play(
             playlist,
             torch.full((2, samples), value / 4),
             {"conv": value + torch.arange(2.0)[:, None, None] / 9 + torch.zeros(2, 1, 10)},
+            before=before,
         )
     played = playlist.compute()
     assert played.table["clip"].tolist() == [5, 4, 3]
@@ -201,7 +203,7 @@ def test_nothing_waits_for_the_device(rng: torch.Generator, monkeypatch: pytest.
     playlist = Playlist(RATE)
     for _ in range(2):
         extent = Extent(4, 50, torch.ones(4, **meta), 0)
-        playlist.begin(torch.empty(4, 1000, **meta), extent, {}, 0)
+        playlist.begin(torch.empty(4, 1000, **meta), extent, {}, 0, 0)
         playlist.receive("conv", Side(torch.empty(4, 3, **meta), torch.empty(4, 3, 9, **meta), None))
         playlist.receive("dense", Side(torch.empty(4, 3, **meta), None, None))
         playlist.end()

@@ -1,31 +1,47 @@
-"""What each kind of logger is given of the scores."""
+"""What each kind of logger is given of a run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Any
 
-from matplotlib.figure import Figure
+from lightning_utilities.core.rank_zero import rank_zero_warn
 
-from lightning_dissect.loggers import scalars, tensorboard
-from lightning_dissect.scores import Scores
+from lightning_dissect.loggers import mlflow, scalars, tensorboard, wandb
+from lightning_dissect.loggers.contents import Contents, Player
 
-__all__ = ["write"]
+__all__ = ["Contents", "Player", "write"]
+
+_KINDS: list[tuple[Callable[[Any], bool], Callable[[Any, Contents], None]]] = [
+    (tensorboard.is_tensorboard, tensorboard.write),
+    (wandb.is_wandb, wandb.write),
+    (mlflow.is_mlflow, mlflow.write),
+    (scalars.is_csv, scalars.write),
+]
 
 
-def write(loggers: Iterable[Any], scores: Scores, figures: Mapping[str, Figure], name: str, step: int) -> None:
+def write(loggers: Iterable[Any], contents: Contents) -> None:
     """Give every logger what it can show of a run.
 
     Loggers are recognised by what they offer, since a class of ``pytorch_lightning`` and its copy in
-    ``lightning.pytorch`` are different types.
+    ``lightning.pytorch`` are different types. One of no known kind gets the scalars, and a warning says so once.
 
     Args:
         loggers: a trainer's loggers.
-        scores: the scores of one run.
-        figures: pictures by their tag, less the name.
-        name: what all tags begin with.
-        step: the trainer's global step.
+        contents: the run.
     """
     for logger in loggers:
-        if tensorboard.is_tensorboard(logger):
-            tensorboard.write(logger, scores, figures, name, step)
+        for recognises, give in _KINDS:
+            if recognises(logger):
+                give(logger, contents)
+                break
         else:
-            scalars.write(logger, scores, name, step)
+            scalars.write(logger, contents)
+            _warn_of(type(logger).__name__)
+
+
+@cache
+def _warn_of(name: str) -> None:
+    rank_zero_warn(
+        f"lightning_dissect does not know {name} and gives it the scalars only. Pictures, audio and tables "
+        "lie in the run's folder; TensorBoard, Weights & Biases and MLflow show them."
+    )

@@ -1,13 +1,16 @@
 """The few numbers of a run that every logger can take."""
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
+from lightning_dissect.loggers.contents import Contents
 from lightning_dissect.scores import Scores, base_feature, count_labels
 
 
-def summarise(scores: Scores, name: str = "dissect") -> dict[str, float]:
+def summarise(scores: Scores, labels: pd.DataFrame, name: str = "dissect") -> dict[str, float]:
     """The scalars of a run by tag.
 
     ``dissect.<layer>/<feature>/<metric>.<level>/best``, ``…/mean`` and ``…/supported``: the score of the best
@@ -17,10 +20,11 @@ def summarise(scores: Scores, name: str = "dissect") -> dict[str, float]:
 
     Args:
         scores: the scores of one run.
+        labels: of its units.
         name: what all tags begin with.
     """
     features = list(dict.fromkeys(base_feature(scores.last()["feature"])))
-    counts = count_labels(scores.labels(), features)
+    counts = count_labels(labels, features)
     found = {
         f"{name}/labelled_{feature}/{layer}": float(count)
         for feature in features
@@ -35,11 +39,33 @@ def summarise(scores: Scores, name: str = "dissect") -> dict[str, float]:
 
 def tags(rows: pd.DataFrame, name: str) -> pd.Series:
     """The tag of each row of a table of scores; the rows of one feature (``chroma[A]``, …) share it."""
-    names = rows[["layer", "metric", "level", "dataloader"]].astype(str).assign(feature=base_feature(rows["feature"]))
-    tag = name + "." + names["layer"] + "/" + names["feature"] + "/" + names["metric"] + "." + names["level"]
+    return _tags(rows, name + "." + rows["layer"].astype(str))
+
+
+def unit_tags(rows: pd.DataFrame, name: str) -> pd.Series:
+    """The tag of each row of a table of scores for its unit: ``dissect.<layer>/unit<unit>/…``."""
+    return _tags(rows, name + "." + rows["layer"].astype(str) + "/unit" + rows["unit"].astype(str))
+
+
+def _tags(rows: pd.DataFrame, begin: pd.Series) -> pd.Series:
+    names = rows[["metric", "level", "dataloader"]].astype(str).assign(feature=base_feature(rows["feature"]))
+    tag = begin + "/" + names["feature"] + "/" + names["metric"] + "." + names["level"]
     return tag + ".dataloader" + names["dataloader"] if names["dataloader"].nunique() > 1 else tag
 
 
-def write(logger: Any, scores: Scores, name: str, step: int) -> None:
-    """Give a logger the scalars, through the method that every Lightning logger has."""
-    logger.log_metrics(summarise(scores, name), step=step)
+def finite(scalars: Mapping[str, float]) -> dict[str, float]:
+    """Without what is undefined."""
+    return {tag: value for tag, value in scalars.items() if math.isfinite(value)}
+
+
+def is_csv(logger: Any) -> bool:
+    """Whether a logger's experiment writes a file of metrics, as Lightning's ``CSVLogger`` does."""
+    return hasattr(getattr(logger, "experiment", None), "metrics_file_path")
+
+
+def write(logger: Any, contents: Contents) -> None:
+    """Give a logger the scalars, through the method that every Lightning logger has.
+
+    Undefined ones are among them: a logger that writes a table needs the same columns in every run.
+    """
+    logger.log_metrics(dict(contents.scalars), step=contents.step)

@@ -1,13 +1,17 @@
-"""TensorBoard: scalars, the histogram over units, pictures."""
+"""TensorBoard: scalars with a chart for each layer, the histogram over units, pictures, players."""
 
-import math
-from collections.abc import Mapping
+import re
+import wave
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from matplotlib.figure import Figure
+import numpy as np
 
-from lightning_dissect.loggers.scalars import summarise, tags
-from lightning_dissect.scores import Scores
+from lightning_dissect.loggers.contents import Contents, prefixed
+from lightning_dissect.loggers.scalars import finite, tags
+
+_layouts: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
+"""The charts that each writer has: a run has one layout, which a trainer's second callback adds to."""
 
 
 def is_tensorboard(logger: Any) -> bool:
@@ -16,19 +20,37 @@ def is_tensorboard(logger: Any) -> bool:
     return all(hasattr(experiment, method) for method in ("add_scalar", "add_histogram", "add_figure"))
 
 
-def write(logger: Any, scores: Scores, figures: Mapping[str, Figure], name: str, step: int) -> None:
+def write(logger: Any, contents: Contents) -> None:
     """Write a run to TensorBoard.
 
-    Tags are those of :func:`~lightning_dissect.loggers.scalars.summarise`; the histogram over units (Slizovskaia 2019,
-    figures 3 and 4) has the tag ``dissect.<layer>/<feature>/<metric>.<level>``, a figure the one it is given under.
+    Scalars, pictures and players have the tags that they are given under; the histogram over units (Slizovskaia 2019,
+    figures 3 and 4) has the tag ``dissect.<layer>/<feature>/<metric>.<level>``. The Custom Scalars page has a chart for
+    each layer with the number of units labelled with each feature.
     """
-    experiment = logger.experiment
-    for tag, value in summarise(scores, name).items():
-        if math.isfinite(value):
-            experiment.add_scalar(tag, value, step)
-    table = scores.last().dropna(subset=["score", "unit"])
-    for tag, values in table.groupby(tags(table, name), sort=False)["score"]:
-        experiment.add_histogram(tag, values.to_numpy(), step)
-    for tag, figure in figures.items():
-        experiment.add_figure(f"{name}{tag}", figure, step)
+    experiment, step = logger.experiment, contents.step
+    for tag, value in finite(contents.scalars).items():
+        experiment.add_scalar(prefixed(logger, tag), value, step)
+    table = contents.scores.last().dropna(subset=["score", "unit"])
+    for tag, values in table.groupby(tags(table, contents.name), sort=False)["score"]:
+        experiment.add_histogram(prefixed(logger, str(tag)), values.to_numpy(), step)
+    for tag, picture in contents.pictures.items():
+        experiment.add_image(prefixed(logger, tag), picture, step, dataformats="HWC")
+    for player in contents.players:
+        with wave.open(str(player.file)) as file:
+            samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32767
+            experiment.add_audio(prefixed(logger, player.tag), samples[None], step, file.getframerate())
+    if contents.players:
+        lines = [f"- `{player.tag}`: {player.caption}" for player in contents.players]
+        experiment.add_text(prefixed(logger, f"{contents.name}/playlist"), "\n".join(lines), step)
+    _add_charts(logger, contents)
     experiment.flush()
+
+
+def _add_charts(logger: Any, contents: Contents) -> None:
+    """Lay the Custom Scalars page out, once."""
+    layout = _layouts.setdefault(logger.experiment, {})
+    if contents.name not in layout:
+        first = re.escape(prefixed(logger, f"{contents.name}/labelled_"))
+        layers = dict.fromkeys(contents.labels["layer"].astype(str))
+        layout[contents.name] = {layer: ["Multiline", [f"^{first}.*/{re.escape(layer)}$"]] for layer in layers}
+        logger.experiment.add_custom_scalars(layout)

@@ -1,7 +1,21 @@
 """Pictures of scores."""
 
+from lightning_dissect.report.chance import against_chance
 from lightning_dissect.report.heat_map import heat_map
 from lightning_dissect.report.matches import best_matches, draw_matches
 from lightning_dissect.report.overview import overview
+from lightning_dissect.report.scatter import scatter
+from lightning_dissect.report.style import render
+from lightning_dissect.report.trajectories import choose_followed, trajectories
 
-__all__ = ["best_matches", "draw_matches", "heat_map", "overview"]
+__all__ = [
+    "against_chance",
+    "best_matches",
+    "choose_followed",
+    "draw_matches",
+    "heat_map",
+    "overview",
+    "render",
+    "scatter",
+    "trajectories",
+]

@@ -12,13 +12,17 @@ from torch import Tensor
 from lightning_dissect.dissection import Example
 from lightning_dissect.metrics import SIFTSimilarity, SimilarityMetric
 from lightning_dissect.metrics.functional.sift import sift_matches
+from lightning_dissect.report.style import COLOURS, MAP, new_figure, styled
 from lightning_dissect.scores import best_first
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
-
+@styled
 def draw_matches(
-    activation: Tensor, feature: Tensor, points: tuple[Tensor, Tensor], titles: tuple[str, str], caption: str
+    activation: Tensor,
+    feature: Tensor,
+    points: tuple[Tensor, Tensor],
+    titles: tuple[str, str],
+    caption: tuple[str, str],
 ) -> Figure:
     """Draw two maps beside each other and a line for each pair of matched key points.
 
@@ -27,25 +31,24 @@ def draw_matches(
         feature: (frequency', time').
         points: the matched points of each map, (matches, 2) each, as (x, y) in pixels of its map.
         titles: of the two maps.
-        caption: over both.
+        caption: over and under both.
 
     Returns:
         A figure that belongs to no pyplot window.
     """
-    figure = Figure(figsize=(9, 3.8), dpi=130, layout="constrained")
+    figure = new_figure(3.3, *caption)
     panels = figure.subplots(1, 2)
     for panel, image, title in zip(panels, (activation, feature), titles, strict=True):
-        panel.imshow(image.detach().cpu().float().numpy(), aspect="auto", origin="lower", cmap="magma")
+        panel.imshow(image.detach().cpu().float().numpy(), aspect="auto", origin="lower", cmap=MAP)
         panel.set(title=title, xlabel="time (frames)")
     panels[0].set_ylabel("frequency (bins)")
     left, right = (np.asarray(side.detach().cpu().float().numpy()) for side in points)
     for index, (start, end) in enumerate(zip(left, right, strict=True)):
-        colour = _COLOURS[index % len(_COLOURS)]
+        colour = COLOURS[index % len(COLOURS)]
         line = ConnectionPatch(start, end, "data", "data", axesA=panels[0], axesB=panels[1], color=colour, lw=1.0)
         figure.add_artist(line)
         for panel, point in zip(panels, (start, end), strict=True):
             panel.plot(*point, "o", ms=5, mfc="none", mec=colour, mew=1.2)
-    figure.suptitle(caption)
     return figure
 
 
@@ -77,8 +80,9 @@ def _draw_best(row: Any, example: Example, sift: SIFTSimilarity) -> Figure:
     found, (activation, feature) = max(zip(matched, pairs, strict=True), key=lambda item: len(item[0].distance))
     count = len(found.distance)
     caption = (
-        f"{row.layer}, unit {row.unit} beside {row.feature}: {count} key point{'s' * (count != 1)} match in this clip\n"
-        f"over {row.n_clips} clips: score {row.score:.2f}, chance {row.null:.2f}, q = {row.q_value:.2g}"
+        f"{row.layer}, unit {row.unit} beside {row.feature}",
+        f"{count} key point{'s' * (count != 1)} match in this clip · over {row.n_clips} clips: score {row.score:.2f}, "
+        f"chance {row.null:.2f}, q = {row.q_value:.2g}",
     )
     points = (found.points_a, found.points_b)
-    return draw_matches(activation, feature, points, (f"activation of unit {row.unit}", row.feature), caption)
+    return draw_matches(activation, feature, points, (f"activation of unit {row.unit}", str(row.feature)), caption)

@@ -1,0 +1,57 @@
+"""What a run has to show, before any logger's own way to show it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from lightning_dissect.scores import Scores
+
+
+@dataclass(frozen=True)
+class Player:
+    """An excerpt to listen to.
+
+    Attributes:
+        tag: the same for every epoch.
+        caption: which unit, feature, clip and moment.
+        file: a WAV file.
+    """
+
+    tag: str
+    caption: str
+    file: Path
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a run has to show.
+
+    Attributes:
+        name: what all tags begin with.
+        step: the trainer's global step.
+        scores: the scores of the run.
+        labels: of the units, like ``Scores.labels()``.
+        scalars: numbers by tag; the same tags in every run of a training.
+        pictures: (height, width, 3) uint8 by tag.
+        players: excerpts of the units that follow each feature best.
+        files: the score file, and the table of playlists where there is one.
+    """
+
+    name: str
+    step: int
+    scores: Scores
+    labels: pd.DataFrame
+    scalars: Mapping[str, float]
+    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
+    players: Sequence[Player] = ()
+    files: Sequence[Path] = ()
+
+
+def prefixed(logger: Any, tag: str) -> str:
+    """A tag with the prefix that the user gave the logger, joined by the logger's own separator, as its metrics are."""
+    prefix = getattr(logger, "_prefix", "")
+    return f"{prefix}{getattr(logger, 'LOGGER_JOIN_CHAR', '-')}{tag}" if prefix else tag

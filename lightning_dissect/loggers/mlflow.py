@@ -1,0 +1,35 @@
+"""MLflow: scalars, pictures, the table of labels, and the files of the run as artifacts."""
+
+import re
+from typing import Any
+
+from lightning_dissect.loggers.contents import Contents, prefixed
+from lightning_dissect.loggers.scalars import finite
+
+
+def is_mlflow(logger: Any) -> bool:
+    """Whether a logger has a run of which its experiment takes artifacts, as Lightning's ``MLFlowLogger`` does."""
+    experiment = getattr(logger, "experiment", None)
+    return hasattr(logger, "run_id") and all(hasattr(experiment, name) for name in ("log_artifact", "log_image"))
+
+
+def write(logger: Any, contents: Contents) -> None:
+    """Write a run to MLflow, under the tags that other loggers have, less the characters that MLflow refuses.
+
+    Histograms are left to the pictures, since MLflow has none. Artifacts lie in ``dissect/``: the score file, the
+    playlists and their audio, and the labels as a table.
+    """
+    experiment, run = logger.experiment, logger.run_id
+    logger.log_metrics({_allowed(tag): value for tag, value in finite(contents.scalars).items()}, step=contents.step)
+    for tag, picture in contents.pictures.items():
+        experiment.log_image(run, picture, key=_allowed(prefixed(logger, tag)), step=contents.step, synchronous=True)
+    for file in contents.files:
+        experiment.log_artifact(run, str(file), contents.name)
+    for player in contents.players:
+        experiment.log_artifact(run, str(player.file), f"{contents.name}/audio")
+    labels = contents.labels.astype(object).where(contents.labels.notna(), None)
+    experiment.log_table(run, labels, f"{contents.name}/labels-step={contents.step:08d}.json")
+
+
+def _allowed(tag: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9_/. -]", "_", tag)

@@ -1,0 +1,36 @@
+"""Weights & Biases: scalars, histograms, pictures, players, the table of labels, and the scores as an artifact."""
+
+from typing import Any
+
+from lightning_dissect.loggers.contents import Contents
+from lightning_dissect.loggers.scalars import finite, tags
+
+
+def is_wandb(logger: Any) -> bool:
+    """Whether a logger takes tables and audio, and its experiment artifacts, as Lightning's ``WandbLogger`` does."""
+    if not all(hasattr(logger, method) for method in ("log_image", "log_audio", "log_table", "log_metrics")):
+        return False
+    return hasattr(logger.experiment, "log_artifact")
+
+
+def write(logger: Any, contents: Contents) -> None:
+    """Write a run to Weights & Biases, as one row of its history, under the tags that other loggers have.
+
+    The table of labels has the tag ``dissect/labels``, the artifact the name ``dissect-<run>``.
+    """
+    import wandb  # the user's logger has brought it
+
+    table = contents.scores.last().dropna(subset=["score", "unit"])
+    row: dict[str, Any] = finite(contents.scalars)
+    # A histogram and the scalars below its tag are told apart by this ending.
+    for tag, values in table.groupby(tags(table, contents.name), sort=False)["score"]:
+        row[f"{tag}/units"] = wandb.Histogram(values.tolist())
+    row |= {tag: wandb.Image(picture) for tag, picture in contents.pictures.items()}
+    row |= {player.tag: wandb.Audio(str(player.file), caption=player.caption) for player in contents.players}
+    labels = contents.labels.astype(object).where(contents.labels.notna(), None)
+    row[f"{contents.name}/labels"] = wandb.Table(dataframe=labels)
+    logger.log_metrics(row, step=contents.step)
+    artifact = wandb.Artifact(f"{contents.name}-{logger.experiment.id}", type="scores")
+    for file in contents.files:
+        artifact.add_file(str(file))
+    logger.experiment.log_artifact(artifact)

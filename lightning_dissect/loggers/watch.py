@@ -1,0 +1,55 @@
+"""Single units that the user follows."""
+
+from collections.abc import Mapping, Sequence
+
+from lightning_dissect.loggers.scalars import unit_tags
+from lightning_dissect.scores import Scores, base_feature, best_first
+
+Watch = Mapping[str, Sequence[int]]
+
+
+def check_layers(watch: Watch, layers: Sequence[str]) -> None:
+    """Raise unless every layer is one of those that are dissected.
+
+    Raises:
+        ValueError: naming the layer and those that there are.
+    """
+    for layer in watch:
+        if layer not in layers:
+            raise ValueError(f"watch: {layer!r} is none of the layers that are dissected, {', '.join(layers)}.")
+
+
+def check_units(watch: Watch, units: Mapping[str, int]) -> None:
+    """Raise unless every unit exists; layers that have not run are passed over.
+
+    Args:
+        watch: units by layer.
+        units: the number of units of each layer that has run.
+
+    Raises:
+        ValueError: naming the layer, the units, and how many there are.
+    """
+    for layer, wanted in watch.items():
+        missing = [unit for unit in wanted if not 0 <= unit < units.get(layer, unit + 1)]
+        if missing:
+            raise ValueError(f"watch: {layer!r} has no units {missing}; its units are 0 to {units[layer] - 1}.")
+
+
+def followed(scores: Scores, watch: Watch, name: str = "dissect") -> dict[str, float]:
+    """The scores of single units by tag, ``dissect.<layer>/unit<unit>/<feature>/<metric>.<level>``.
+
+    Of a feature with several rows (``chroma[A]``, …), the one with the best support is taken.
+
+    Args:
+        scores: the scores of one run.
+        watch: units by layer.
+        name: what all tags begin with.
+    """
+    last = scores.last()
+    pairs = {(layer, unit) for layer, units in watch.items() for unit in units}
+    rows = last[[pair in pairs for pair in zip(last["layer"], last["unit"], strict=True)]]
+    if rows.empty:
+        return {}
+    keys = ["dataloader", "layer", "unit", "metric", "level", "base"]
+    best = best_first(rows.assign(base=base_feature(rows["feature"]))).drop_duplicates(keys).sort_index()
+    return dict(zip(unit_tags(best, name), best["score"].astype(float), strict=True))
