@@ -49,7 +49,7 @@ def texts(figure: Figure) -> list[str]:
 
 def count_matches(figure: Figure) -> int:
     """The number that the line under the picture begins with."""
-    return int(figure.texts[0].get_text().split()[0])
+    return int(figure.texts[1].get_text().split()[0])
 
 
 def test_the_heat_map_shows_the_effects(scores: Scores) -> None:
