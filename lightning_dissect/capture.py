@@ -16,6 +16,7 @@ from torch.utils.hooks import RemovableHandle
 from lightning_dissect.axes import known_kinds
 
 _NORMALISATION = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm)
+_CLASS_TOKENS = ("cls_token", "class_token", "class_embedding", "dist_token", "distillation_token")
 _WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(\.|$)")
 """What torch.compile, FSDP and activation checkpointing put between the parts of a name."""
 
@@ -88,6 +89,15 @@ def find_kinds(module: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, 
         elif not kinds and before is not None:
             found |= {name: before for name, watched in layers.items() if watched is layer}
     return found
+
+
+def find_class_tokens(module: nn.Module) -> list[str]:
+    """Find the parameters that transformers put before the frames or patches of a clip.
+
+    Returns:
+        Their names; none for networks that have no such tokens, or call them otherwise.
+    """
+    return [name for name, _ in module.named_parameters() if name.rpartition(".")[2] in _CLASS_TOKENS]
 
 
 def _named_layers(module: nn.Module) -> dict[str, nn.Module]:

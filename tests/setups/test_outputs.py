@@ -1,0 +1,182 @@
+"""Layers whose output is no plain tensor, or whose axes are in another order, in a real validation."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool1d
+from torch.nn.utils.rnn import pack_padded_sequence
+
+FRAMES, UNITS = 25, 4
+
+
+def loudness(waveform: Tensor) -> Tensor:
+    """(B, FRAMES)."""
+    return adaptive_avg_pool1d(waveform.square(), FRAMES).sqrt()
+
+
+class Listening(pl.LightningModule):
+    """Runs ``layer`` on random values, (B, UNITS, FRAMES), of which the first unit is the loudness."""
+
+    def __init__(self, layer: nn.Module, feed: Callable[[nn.Module, Tensor], Any] = lambda layer, x: layer(x)) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.feed = layer, feed
+        self.waveform = torch.zeros(0)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.waveform = batch[0]
+        values = torch.rand(len(batch[0]), UNITS, FRAMES)
+        values[:, 0] = loudness(batch[0])
+        self.feed(self.layer, values)
+
+
+@dataclass
+class Output:
+    loss: None
+    hidden: Tensor
+
+
+class Emit(nn.Module):
+    def __init__(self, make: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.make = make
+
+    def forward(self, x: Tensor) -> Any:
+        return self.make(x)
+
+
+def model_output(x: Tensor) -> Any:
+    return pytest.importorskip("transformers.modeling_outputs").BaseModelOutput(last_hidden_state=x, attentions=(x,))
+
+
+KINDS: dict[str, Callable[[Tensor], Any]] = {
+    "tensor": lambda x: x,
+    "tuple": lambda x: (None, x, x + 1),
+    "nested tuple": lambda x: ((x, (x, x)), x),
+    "dict": lambda x: {"loss": None, "hidden": x},
+    "dataclass": lambda x: Output(None, x),
+    "ModelOutput": model_output,
+    "codes first": lambda x: (x.argmax(1), x),
+    "complex": lambda x: torch.polar(x, 7 * x),
+    "half precision": lambda x: x.bfloat16(),
+    "a view": lambda x: torch.cat([x, x]).chunk(2)[1],
+}
+
+
+def planted_is_found(watch: Any, axes: str) -> None:
+    assert watch.scores.settings["axes"] == {"layer": axes}
+    labels = watch.scores.labels()
+    assert labels.loc[labels["unit"] == 0, "feature"].tolist() == ["rms"]
+    assert set(watch.scores.table["level"]) == {"clip", "frame"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_activation_is_found_in_what_a_layer_returns(
+    kind: str, data: Callable[[], Any], callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
+) -> None:
+    watch = callback(layers=["layer"])
+    trainer(watch).validate(Listening(Emit(KINDS[kind])), data(), verbose=False)
+    planted_is_found(watch, "batch unit time")
+
+
+class Decoder(nn.TransformerDecoderLayer):
+    def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        return super().forward(x, x)
+
+
+class Attention(nn.MultiheadAttention):
+    def forward(self, x: Tensor, *_: Any, **__: Any) -> Any:
+        return super().forward(x, x, x)
+
+
+def encoder(batch_first: bool) -> nn.Module:
+    return nn.TransformerEncoderLayer(UNITS, 2, 8, batch_first=batch_first)
+
+
+SEQUENCES: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "LSTM": (lambda: nn.LSTM(UNITS, 6, batch_first=True), "batch time unit"),
+    "LSTM, time first": (lambda: nn.LSTM(UNITS, 6), "time batch unit"),
+    "GRU, both ways": (lambda: nn.GRU(UNITS, 6, 2, batch_first=True, bidirectional=True), "batch time unit"),
+    "LSTM with projection": (lambda: nn.LSTM(UNITS, 6, proj_size=3, batch_first=True), "batch time unit"),
+    "attention": (lambda: Attention(UNITS, 2, batch_first=True), "batch time unit"),
+    "attention, time first": (lambda: Attention(UNITS, 2), "time batch unit"),
+    "transformer block": (lambda: encoder(True), "batch time unit"),
+    "transformer block, time first": (lambda: encoder(False), "time batch unit"),
+    "transformer": (lambda: nn.TransformerEncoder(encoder(True), 2), "batch time unit"),
+    "transformer decoder block": (lambda: Decoder(UNITS, 2, 8, batch_first=True), "batch time unit"),
+}
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_layers_over_time_are_read_in_their_order(
+    name: str, data: Callable[[], Any], callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
+) -> None:
+    make, axes = SEQUENCES[name]
+    time_first = axes.startswith("time")
+    model = Listening(make(), lambda layer, x: layer(x.permute(2, 0, 1) if time_first else x.mT))
+
+    def plant(_layer: nn.Module, _inputs: Any, output: Any) -> None:
+        values = output if isinstance(output, Tensor) else output[0]
+        values[..., 0] = loudness(model.waveform).T if time_first else loudness(model.waveform)
+
+    model.layer.register_forward_hook(plant)
+    watch = callback(layers=["layer"])
+    trainer(watch).validate(model, data(), verbose=False)
+    planted_is_found(watch, axes)
+
+
+def test_all_parts_of_a_transformer_block_are_watched_in_eval_mode(
+    data: Callable[[], Any], callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
+) -> None:
+    """PyTorch's fused path would run none of them; it steps aside for hooks."""
+    watch = callback(layers=["layer.*"])
+    trainer(watch).validate(Listening(encoder(True).eval(), lambda layer, x: layer(x.mT)), data(), verbose=False)
+    ran = {"self_attn", "linear1", "dropout", "linear2", "norm1", "norm2", "dropout1", "dropout2"}
+    assert set(watch.scores.table["layer"]) == {f"layer.{name}" for name in ran}
+
+
+def test_a_packed_sequence_is_refused(
+    data: Callable[[], Any], callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
+) -> None:
+    def feed(layer: nn.Module, x: Tensor) -> None:
+        layer(pack_padded_sequence(x.mT, torch.tensor([FRAMES] * len(x)), batch_first=True))
+
+    with pytest.raises(ValueError, match=r"layer 'layer': its output \(150, 6\) does not"):
+        trainer(callback(layers=["layer"])).validate(Listening(nn.LSTM(UNITS, 6), feed), data(), verbose=False)
+
+
+class WithClassToken(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cls_token = nn.Parameter(100 * torch.ones(1, 1, UNITS))
+        self.block = nn.Linear(UNITS, UNITS)
+        with torch.no_grad():
+            self.block.weight.copy_(torch.eye(UNITS))
+            self.block.bias.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block(torch.cat([self.cls_token.expand(len(x), -1, -1), x.mT], 1))
+
+
+def test_a_class_token_is_left_out_where_the_axes_say_so(
+    data: Callable[[], Any], callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
+) -> None:
+    scores = []
+    for axes in (None, {"layer.block": "batch 1+time unit"}):
+        watch = callback(layers=["layer.block"], features=["rms"], axes=axes, n_fft=512, hop_length=160)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            trainer(watch).validate(Listening(WithClassToken()), data(), verbose=False)
+        warned = [str(w.message) for w in caught if "layer.cls_token" in str(w.message)]
+        assert bool(warned) == (axes is None)
+        assert all("'layer.block': 'batch 1+time unit'" in message for message in warned)
+        scores.append(watch.scores.table.query("unit == 0 and level == 'frame'")["score"].item())
+    assert abs(scores[0]) < 0.5
+    # Windows of 512 samples smear frames of 160.
+    assert scores[1] > 0.9
