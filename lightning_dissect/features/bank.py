@@ -11,7 +11,7 @@ from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.clips import Clips
 from lightning_dissect.features.feature import Feature, Level, feature_names, make_feature
 from lightning_dissect.features.frequency import FrequencyAxis
-from lightning_dissect.features.functional.spectrum import as_waveform
+from lightning_dissect.features.functional.spectrum import as_waveform, check_lengths, chunk_size, frame_mask
 
 __all__ = ["FeatureBank", "FeatureValues"]
 
@@ -34,7 +34,7 @@ class FeatureValues(NamedTuple):
 
 
 class FeatureBank(nn.Module):
-    """Computes features of batches of audio; spectrum and decomposition are computed once a batch.
+    """Computes features of batches of audio; each clip's spectrum and decomposition are computed once.
 
     All frame- and map-level features share one grid of ``1 + samples // hop_length`` frames. Computation is in float32,
     whatever the precision around it. A clip with a sample that is not finite gets NaN, and changes no other clip.
@@ -56,6 +56,8 @@ class FeatureBank(nn.Module):
         (torch.Size([2, 12, 44]), ('loudness',))
     """
 
+    projection: Tensor
+
     def __init__(
         self,
         features: Sequence[str | Feature],
@@ -71,6 +73,8 @@ class FeatureBank(nn.Module):
                 f"names are {', '.join(feature_names())}."
             )
         self.analysis = Analysis(sample_rate, n_fft, hop_length, frequency or FrequencyAxis())
+        projection = self.analysis.frequency.projection(sample_rate, n_fft)
+        self.register_buffer("projection", projection, persistent=False)
         self.features = nn.ModuleDict()
         for item in features:
             made = copy.deepcopy(item) if isinstance(item, Feature) else make_feature(item)
@@ -113,32 +117,64 @@ class FeatureBank(nn.Module):
                 declares.
         """
         waveform = as_waveform(waveform, "waveform")
+        if waveform.dim() != 2:
+            raise ValueError(f"waveform must have shape (clips, samples), found {tuple(waveform.shape)}.")
+        if lengths is not None:
+            lengths = check_lengths(lengths.to(waveform.device), waveform.shape[:1], waveform.shape[1], "waveform")
         with torch.autocast(waveform.device.type, enabled=False):
-            clips = Clips(waveform, self.analysis, lengths)
-            finite = clips.waveform.isfinite().all(dim=1)
-            clips.waveform = torch.where(finite[:, None], clips.waveform, 0.0)
-            return {name: self._values(self.features[name], clips, finite) for name in self.features}
+            values = self._in_turn(waveform, lengths)
+        mask = None
+        if lengths is not None:
+            mask = frame_mask(1 + lengths // self.analysis.hop_length, self.frames(waveform.shape[1]))
+        return {
+            feature.name: FeatureValues(
+                values[feature.name], feature.level, feature.rows, None if feature.level == "clip" else mask
+            )
+            for feature in self._features()
+        }
+
+    def _in_turn(self, waveform: Tensor, lengths: Tensor | None) -> dict[str, Tensor]:
+        """Compute the features, a few clips at a time.
+
+        What lies between audio and features then stays in a CPU's cache, and takes little memory.
+        """
+        at_once = max(2 * chunk_size(waveform.device) // waveform.shape[1], 1)
+        if len(waveform) <= at_once:
+            return self._some(waveform, lengths)
+        whole: dict[str, Tensor] = {}
+        for first in range(0, len(waveform), at_once):
+            clips = slice(first, first + at_once)
+            for name, some in self._some(waveform[clips], None if lengths is None else lengths[clips]).items():
+                if name not in whole:
+                    whole[name] = some.new_empty(len(waveform), *some.shape[1:])
+                whole[name][clips] = some
+        return whole
+
+    def _some(self, waveform: Tensor, lengths: Tensor | None) -> dict[str, Tensor]:
+        """Compute the features of some clips."""
+        clips = Clips(waveform, self.analysis, lengths, self.projection)
+        finite = clips.waveform.isfinite().all(dim=1)
+        clips.waveform = torch.where(finite[:, None], clips.waveform, 0.0)
+        return {feature.name: _values(feature, clips, finite) for feature in self._features()}
 
     def _features(self) -> list[Feature]:
         return [cast(Feature, feature) for feature in self.features.values()]
 
-    def _values(self, feature: nn.Module, clips: Clips, finite: Tensor) -> FeatureValues:
-        """Compute one feature, and bring it to the shape that all share."""
-        assert isinstance(feature, Feature)
-        values = feature(clips).float()
-        n_rows = max(len(feature.row_names), 1)
-        n_clips = clips.waveform.shape[0]
-        shape = {"clip": (n_clips, n_rows), "frame": (n_clips, n_rows, clips.n_frames)}.get(feature.level)
-        if shape is not None and n_rows == 1 and values.dim() == len(shape) - 1:
-            values = values.unsqueeze(1)
-        expected = shape or (n_clips, n_rows if feature.row_names else values.shape[1 % values.dim()], clips.n_frames)
-        if values.shape != expected:
-            raise ValueError(
-                f"features: {feature.name!r} is declared as {feature.level}-level and must return shape {expected}, "
-                f"found {tuple(values.shape)}."
-            )
-        mask = None if feature.level == "clip" else clips.frame_mask
-        if mask is not None and feature.level == "frame":
-            values = torch.where(mask[:, None], values, 0.0)
-        values = torch.where(finite.view(-1, *[1] * (values.dim() - 1)), values, torch.nan)
-        return FeatureValues(values, feature.level, feature.rows, mask)
+
+def _values(feature: Feature, clips: Clips, finite: Tensor) -> Tensor:
+    """Compute one feature of some clips, and bring it to the shape that all share."""
+    values = feature(clips).float()
+    n_rows = max(len(feature.row_names), 1)
+    n_clips = clips.waveform.shape[0]
+    shape = {"clip": (n_clips, n_rows), "frame": (n_clips, n_rows, clips.n_frames)}.get(feature.level)
+    if shape is not None and n_rows == 1 and values.dim() == len(shape) - 1:
+        values = values.unsqueeze(1)
+    expected = shape or (n_clips, n_rows if feature.row_names else values.shape[1 % values.dim()], clips.n_frames)
+    if values.shape != expected:
+        raise ValueError(
+            f"features: {feature.name!r} is declared as {feature.level}-level and must return shape {expected}, "
+            f"found {tuple(values.shape)}."
+        )
+    if clips.frame_mask is not None and feature.level == "frame":
+        values = torch.where(clips.frame_mask[:, None], values, 0.0)
+    return torch.where(finite.view(-1, *[1] * (values.dim() - 1)), values, torch.nan)

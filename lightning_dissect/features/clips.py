@@ -8,7 +8,15 @@ from torch import Tensor
 from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.functional.hpss import hpss
-from lightning_dissect.features.functional.spectrum import as_waveform, check_lengths, frame_mask, stft, trim
+from lightning_dissect.features.functional.spectrum import (
+    as_waveform,
+    check_lengths,
+    chunk_size,
+    frame_mask,
+    magnitude,
+    stft,
+    trim,
+)
 
 __all__ = ["Clips"]
 
@@ -20,6 +28,8 @@ class Clips:
         waveform: Shape ``(clips, samples)``; computed in float32.
         analysis: Sampling rate, frames and frequency axis.
         lengths: Valid samples of each clip, shape ``(clips,)``; what lies beyond is zeroed.
+        projection: Weights that bring spectra onto the frequency axis, on the device of ``waveform``; made from
+            ``analysis`` if None.
 
     Raises:
         ValueError: If ``waveform`` is not a batch of clips, or ``lengths`` does not fit it.
@@ -30,7 +40,13 @@ class Clips:
         torch.Size([2, 1025, 44])
     """
 
-    def __init__(self, waveform: Tensor, analysis: Analysis, lengths: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        waveform: Tensor,
+        analysis: Analysis,
+        lengths: Tensor | None = None,
+        projection: Tensor | None = None,
+    ) -> None:
         waveform = as_waveform(waveform, "waveform").float()
         if waveform.dim() != 2:
             raise ValueError(f"waveform must have shape (clips, samples), found {tuple(waveform.shape)}.")
@@ -39,6 +55,9 @@ class Clips:
         self.waveform = trim(waveform, lengths)
         self.lengths = lengths
         self.analysis = analysis
+        if projection is None:
+            projection = analysis.frequency.projection(analysis.sample_rate, analysis.n_fft).to(waveform.device)
+        self.projection = projection
 
     @property
     def sample_rate(self) -> int:
@@ -75,23 +94,39 @@ class Clips:
         """True where a frame belongs to its clip, shape ``(clips, frames)``, or None where all do."""
         return None if self.valid_frames is None else frame_mask(self.valid_frames, self.n_frames)
 
-    @cached_property
+    @property
     def stft(self) -> Tensor:
-        """Complex spectra, shape ``(clips, 1 + n_fft // 2, frames)``; zero past each clip's frames."""
+        """Complex spectra, shape ``(clips, 1 + n_fft // 2, frames)``; zero past each clip's frames. Not kept."""
         spectra = stft(self.waveform, n_fft=self.n_fft, hop_length=self.hop_length)
         return spectra if self.frame_mask is None else torch.where(self.frame_mask[:, None], spectra, 0.0)
 
     @cached_property
     def magnitude(self) -> Tensor:
-        """Magnitudes of the spectra, shape ``(clips, 1 + n_fft // 2, frames)``."""
-        return self.stft.abs()
+        """Magnitudes of the spectra, shape ``(clips, 1 + n_fft // 2, frames)``; zero past each clip's frames."""
+        S = magnitude(self.waveform, n_fft=self.n_fft, hop_length=self.hop_length)
+        return S if self.frame_mask is None else torch.where(self.frame_mask[:, None], S, 0.0)
 
     @cached_property
     def power(self) -> Tensor:
         """Squared magnitudes, shape ``(clips, 1 + n_fft // 2, frames)``."""
         return self.magnitude.square()
 
-    @cached_property
+    @property
     def hpss(self) -> tuple[Tensor, Tensor]:
-        """Harmonic and percussive magnitudes, each of shape ``(clips, 1 + n_fft // 2, frames)``."""
+        """Harmonic and percussive magnitudes, each of shape ``(clips, 1 + n_fft // 2, frames)``. Not kept."""
         return hpss(self.magnitude, lengths=self.valid_frames)
+
+    @cached_property
+    def parts(self) -> tuple[Tensor, Tensor]:
+        """Harmonic and percussive power on the frequency axis, each of shape ``(clips, n_bins, frames)``."""
+        S = self.magnitude
+        # A few frames at a time: whole parts are eight times as large as what they are projected onto.
+        at_once = max(chunk_size(S.device) // (S.shape[0] * S.shape[1]), 16)
+        pieces = []
+        for first in range(0, self.n_frames, at_once):
+            frames = (first, min(first + at_once, self.n_frames))
+            pieces.append(
+                [self.projection @ part.square() for part in hpss(S, lengths=self.valid_frames, frames=frames)]
+            )
+        harmonic, percussive = (torch.cat(part, dim=-1) for part in zip(*pieces, strict=True))
+        return harmonic, percussive

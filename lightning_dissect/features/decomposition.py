@@ -4,7 +4,6 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.clips import Clips
 from lightning_dissect.features.feature import Feature, Level, feature
 from lightning_dissect.features.functional.spectrum import power_to_db
@@ -18,16 +17,6 @@ class _Spectrogram(Feature):
     level: ClassVar[Level] = "map"
     unit: ClassVar[str] = "dB"
     shift_matters: ClassVar[bool] = False
-    projection: Tensor
-
-    def setup(self, analysis: Analysis) -> None:
-        """Make the filter bank."""
-        projection = analysis.frequency.projection(analysis.sample_rate, analysis.n_fft)
-        self.register_buffer("projection", projection, persistent=False)
-
-    def _to_map(self, magnitude: Tensor) -> Tensor:
-        """Bring magnitudes ``(clips, bins, frames)`` onto the axis, in dB."""
-        return power_to_db(self.projection @ magnitude.square())
 
 
 @feature("harmonic")
@@ -46,7 +35,7 @@ class HarmonicSpectrogram(_Spectrogram):
 
     def forward(self, clips: Clips) -> Tensor:
         """Return the harmonic part, shape ``(clips, n_bins, frames)``, in dB."""
-        return self._to_map(clips.hpss[0])
+        return power_to_db(clips.parts[0])
 
 
 @feature("percussive")
@@ -55,7 +44,7 @@ class PercussiveSpectrogram(_Spectrogram):
 
     def forward(self, clips: Clips) -> Tensor:
         """Return the percussive part, shape ``(clips, n_bins, frames)``, in dB."""
-        return self._to_map(clips.hpss[1])
+        return power_to_db(clips.parts[1])
 
 
 @feature("mel")
@@ -64,4 +53,4 @@ class MelSpectrogram(_Spectrogram):
 
     def forward(self, clips: Clips) -> Tensor:
         """Return the spectrogram, shape ``(clips, n_bins, frames)``, in dB."""
-        return power_to_db(self.projection @ clips.power)
+        return power_to_db(clips.projection @ clips.power)

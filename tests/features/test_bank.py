@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from lightning_dissect.features import (
     make_feature,
 )
 from lightning_dissect.features.feature import _REGISTRY
+from lightning_dissect.features.functional import hpss
+from lightning_dissect.features.functional.spectrum import magnitude
 
 EVERY = [name for name in feature_names() if name != "vqt_nnaudio"]
 """All features but the one that takes no padded batches."""
@@ -91,17 +94,35 @@ def test_frames_past_a_clips_end_are_masked_and_zero(audio: Tensor) -> None:
 
 
 def test_spectrum_and_decomposition_are_computed_once(audio: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = []
-    for name in ("stft", "hpss"):
-        original = getattr(__import__("lightning_dissect.features.clips", fromlist=[name]), name)
+    spectra, split = [], []
 
-        def counted(*args: object, _original: Callable[..., object] = original, **options: object) -> object:
-            calls.append(_original.__name__)
-            return _original(*args, **options)
+    def counted_magnitude(y: Tensor, **options: int) -> Tensor:
+        spectra.append(len(y))
+        return magnitude(y, **options)
 
-        monkeypatch.setattr(f"lightning_dissect.features.clips.{name}", counted)
-    FeatureBank(["harmonic", "percussive", "chroma", "mfcc", "centroid", "rolloff", "mel"], 22_050)(audio)
-    assert sorted(calls) == ["hpss", "stft"]
+    def counted_hpss(S: Tensor, *, frames: tuple[int, int], **options: Any) -> tuple[Tensor, Tensor]:
+        split.extend(range(*frames))
+        return hpss(S, frames=frames, **options)
+
+    monkeypatch.setattr("lightning_dissect.features.clips.magnitude", counted_magnitude)
+    monkeypatch.setattr("lightning_dissect.features.clips.hpss", counted_hpss)
+    bank = FeatureBank(["harmonic", "percussive", "chroma", "mfcc", "centroid", "rolloff", "mel"], 22_050)
+    bank(audio)
+    assert spectra == [6]
+    assert split == list(range(bank.frames(audio.shape[1])))
+
+
+def test_a_large_batch_is_taken_a_few_clips_at_a_time(audio: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    bank = FeatureBank(EVERY, 22_050)
+    lengths = torch.tensor([33_075, 9_999, 15_360, 700, 33_075, 1])
+    whole = bank(audio, lengths)
+    monkeypatch.setattr("lightning_dissect.features.bank.chunk_size", lambda device: 2 * audio.shape[1])
+    for name, some in bank(audio, lengths).items():
+        assert torch.equal(some.values.isnan(), whole[name].values.isnan())
+        near_floor = name in ("cqt", "vqt", "cqt_nnaudio")
+        atol = 0.1 if near_floor else tolerance(whole[name].values.nan_to_num())
+        torch.testing.assert_close(some.values, whole[name].values, rtol=0, atol=atol, equal_nan=True)
+        assert some.mask is None if whole[name].mask is None else torch.equal(some.mask, whole[name].mask)
 
 
 def test_gradients_flow_through_every_differentiable_feature(audio: Tensor) -> None:

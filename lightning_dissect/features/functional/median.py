@@ -6,14 +6,9 @@ import torch
 from torch import Tensor
 
 from lightning_dissect.features.functional.median_network import has_network
+from lightning_dissect.features.functional.spectrum import chunk_size
 
 __all__ = ["median_filter"]
-
-_CPU_CHUNK = 1 << 17
-"""Values filtered at once on a CPU: about eight times as many are alive, which should stay in the cache."""
-
-_GPU_CHUNK = 1 << 26
-"""Values filtered at once elsewhere, which bounds the memory (about 2 GiB)."""
 
 
 def median_filter(
@@ -68,11 +63,6 @@ def median_filter(
     medians = _filter_rows(rows.reshape(*rows.shape[:2], -1), kernel_size, first, last, lengths)
     medians = medians.reshape(rows.shape[0], last - first, *rows.shape[2:])
     return medians.movedim(1, dim) if dim else medians.squeeze(0)
-
-
-def chunk_size(device: torch.device) -> int:
-    """Return how many values are worked on at once."""
-    return _CPU_CHUNK if device.type == "cpu" else _GPU_CHUNK
 
 
 def reflect(positions: Tensor, n: int | Tensor) -> Tensor:

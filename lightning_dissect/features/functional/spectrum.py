@@ -1,7 +1,7 @@
 """What every feature starts from: checked waveforms, the short-time Fourier transform, frames and levels."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as nnf
@@ -27,8 +27,10 @@ _WINDOWS: dict[str, Callable[..., Tensor]] = {
     "ones": torch.ones,
 }
 
-_TRANSFORMED_AT_ONCE = 1 << 22
-"""Samples of the frames that are transformed together."""
+
+def chunk_size(device: torch.device) -> int:
+    """Return how many values to work on at once: as stay in a CPU's cache with what is made of them, or 2 GiB's."""
+    return 1 << 17 if device.type == "cpu" else 1 << 26
 
 
 def as_waveform(y: Tensor, name: str = "y") -> Tensor:
@@ -142,23 +144,50 @@ def stft(
         flat = nnf.pad(flat, (half, half), mode=pad_mode)
     elif y.shape[-1] < n_fft:
         raise ValueError(f"y must have at least n_fft = {n_fft} samples where center is False, found {y.shape[-1]}.")
-    spectra = _transform(flat.unfold(-1, n_fft, hop_length), taps).transpose(-1, -2)
+    result = torch.promote_types(y.dtype, torch.complex64)
+    parts = [part.to(result) for part in _transform(flat.unfold(-1, n_fft, hop_length), taps)]
+    spectra = torch.cat(parts, dim=1).transpose(-1, -2)
     return spectra.reshape(*y.shape[:-1], *spectra.shape[1:])
 
 
-def _transform(frames: Tensor, taps: Tensor) -> Tensor:
-    """Return the spectra of windowed frames ``(clips, frames, n_fft)``, computed in float64 where the device has it.
+def magnitude(y: Tensor, *, n_fft: int = 2048, hop_length: int = 512) -> Tensor:
+    """Return the magnitudes of `stft`'s spectra, in half the time and memory that ``stft(y).abs()`` takes.
 
-    In float32, a transform adds noise at -140 dB. That is all there is between the partials of a pure sound, and what
-    measures valleys (flatness, contrast, onsets in dB) would show it. librosa computes as here, and rounds the result.
+    Args:
+        y: Waveforms, shape ``(..., samples)``, floating point.
+        n_fft: Samples of a frame.
+        hop_length: Samples between frames.
+
+    Returns:
+        Magnitudes, shape ``(..., 1 + n_fft // 2, frames)``.
+    """
+    flat = nnf.pad(y.reshape(-1, y.shape[-1]), (n_fft // 2, n_fft // 2))
+    taps = _window("hann", n_fft).to(y.device)
+    parts = [_absolute(part).to(y.dtype) for part in _transform(flat.unfold(-1, n_fft, hop_length), taps)]
+    magnitudes = torch.cat(parts, dim=1).transpose(-1, -2)
+    return magnitudes.reshape(*y.shape[:-1], *magnitudes.shape[1:])
+
+
+def _absolute(spectra: Tensor) -> Tensor:
+    """Return magnitudes; the squares of what float32 holds fit float64, where this is faster than a safe hypotenuse."""
+    if spectra.dtype != torch.complex128 or (spectra.requires_grad and torch.is_grad_enabled()):
+        return spectra.abs()
+    return spectra.real.square().addcmul_(spectra.imag, spectra.imag).sqrt_()
+
+
+def _transform(frames: Tensor, taps: Tensor) -> Iterator[Tensor]:
+    """Yield the spectra of windowed frames ``(clips, frames, n_fft)``, a few frames at a time.
+
+    They are computed in float64 where the device has it. In float32, a transform adds noise at -140 dB. That is all
+    there is between the partials of a pure sound, and what measures valleys (flatness, contrast, onsets in dB) would
+    show it. librosa computes as here, and rounds the result.
     """
     precise = torch.float32 if frames.device.type == "mps" else torch.float64
     precise = torch.promote_types(precise, frames.dtype)
-    result = torch.promote_types(frames.dtype, torch.complex64)
     taps = taps.to(frames.device, precise)
-    # A few at a time: in float64, all frames would take several times the memory of the result.
-    at_once = max(_TRANSFORMED_AT_ONCE // (frames.shape[0] * frames.shape[2]), 1)
-    return torch.cat([torch.fft.rfft(part * taps).to(result) for part in frames.split(at_once, dim=1)], dim=1)
+    at_once = max(chunk_size(frames.device) // 2 // (frames.shape[0] * frames.shape[2]), 1)
+    for part in frames.split(at_once, dim=1):
+        yield torch.fft.rfft(part * taps)
 
 
 def _window(window: str | Tensor, win_length: int) -> Tensor:
@@ -202,10 +231,10 @@ def spectrogram(
     if S is None:
         assert y is not None
         y = as_waveform(y)
-        spectra = stft(trim(y, lengths), n_fft=n_fft, hop_length=hop_length)
-        S = spectra.abs() if power == 1 else spectra.real.square() + spectra.imag.square()
-        if power not in (1, 2):
-            S = S ** (power / 2)
+        check_framing(n_fft, hop_length)
+        S = magnitude(trim(y, lengths), n_fft=n_fft, hop_length=hop_length)
+        if power != 1:
+            S = S.square() if power == 2 else S**power
         if lengths is not None:
             n_frames = 1 + check_lengths(lengths, y.shape[:-1], y.shape[-1], "y") // hop_length
     else:
