@@ -1,6 +1,7 @@
 """The metrics between the layers and the features of a run."""
 
 import copy
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
@@ -160,7 +161,11 @@ class Comparison:
             }
             if not metric.per_unit:
                 constant["unit"] = None
-            for feature, rows, similarity in self._by_feature(key, metric.compute()):
+            with warnings.catch_warnings():
+                # Of a metric that has seen no clip in this process: others have.
+                warnings.filterwarnings("ignore", "The ``compute`` method of metric")
+                computed = metric.compute()
+            for feature, rows, similarity in self._by_feature(key, computed):
                 place = (key.dataloader, layers[key.layer], features[feature], key.metric)
                 found[place] = (constant, rows, similarity)
         return [found[place] for place in sorted(found)]

@@ -52,6 +52,7 @@ class DecodabilitySimilarity(SimilarityMetric):
         (tensor(True), tensor(True))
     """
 
+    sizes: Tensor
     name: ClassVar[str] = "decodability"
     levels: ClassVar[tuple[Level, ...]] = ("clip",)
     per_unit: ClassVar[bool] = False
@@ -65,6 +66,8 @@ class DecodabilitySimilarity(SimilarityMetric):
         for fold in _FOLDS:
             self._add_moments(CrossMoments.zeros(), fold)
         self._sizes: tuple[int, int] = (0, 0)
+        # The same as a state, for a process that saw no clip.
+        self.add_state("sizes", default=torch.zeros(2), dist_reduce_fx="max")
         self._seen = 0
 
     def update(self, activations: Tensor, features: Tensor, mask: Tensor | None = None) -> None:
@@ -80,6 +83,7 @@ class DecodabilitySimilarity(SimilarityMetric):
         """
         check_same_clips(activations, features, (2, 2))
         self._sizes = check_sizes(self._sizes, activations, features)
+        self.sizes = self.sizes.new_tensor(self._sizes)
         with full_precision(activations):
             for turn, fold in enumerate(_FOLDS):
                 part = slice((self._seen + turn) % 2, None, 2)
@@ -92,7 +96,7 @@ class DecodabilitySimilarity(SimilarityMetric):
     def compute(self) -> Similarity:
         """Score, null, effect, p-value and number of clips, each ``(1, F)``."""
         even, odd = (self._merged(CrossMoments, fold) for fold in _FOLDS)
-        units, rows = self._sizes
+        units, rows = (int(size) for size in self.sizes)
         n = (even.n + odd.n).expand(1, rows)
         if min(even.n, odd.n) < MIN_CLIPS:
             nan = torch.full((1, rows), torch.nan, dtype=torch.float64)

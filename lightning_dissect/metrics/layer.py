@@ -35,6 +35,7 @@ class LayerMetric(SimilarityMetric):
     thousand.
     """
 
+    sizes: Tensor
     levels: ClassVar[tuple[Level, ...]] = ("clip",)
     per_unit: ClassVar[bool] = False
     alternative: ClassVar[Literal["two-sided", "greater"]] = "greater"
@@ -43,6 +44,8 @@ class LayerMetric(SimilarityMetric):
         super().__init__(level=level, **kwargs)
         self._add_clip_moments()
         self._sizes: tuple[int, int] = (0, 0)
+        # The same as a state, for a process that saw no clip.
+        self.add_state("sizes", default=torch.zeros(2), dist_reduce_fx="max")
 
     @staticmethod
     @abstractmethod
@@ -62,6 +65,7 @@ class LayerMetric(SimilarityMetric):
         """
         check_same_clips(activations, features, (2, 2))
         self._sizes = check_sizes(self._sizes, activations, features)
+        self.sizes = self.sizes.new_tensor(self._sizes)
         with full_precision(activations):
             x, f, moments = activations.float(), features.float(), self._load(CrossMoments)
             both = torch.cat([x, f], dim=1)
@@ -71,7 +75,7 @@ class LayerMetric(SimilarityMetric):
     def compute(self) -> Similarity:
         """Score, null, effect, p-value and number of clips, each ``(1, 1)``."""
         moments = self._merged(CrossMoments)
-        score, null, p_value = self._test(scatter(moments, self._sizes[0], self._merged_lengths()))
+        score, null, p_value = self._test(scatter(moments, int(self.sizes[0]), self._merged_lengths()))
         return Similarity(score, null, score - null, p_value, moments.n)
 
     def reset(self) -> None:
