@@ -110,11 +110,14 @@ def tempogram(
     fade_out = (ends - 1 + half - position) / max(half, 1)
     fade = torch.minimum(fade_in, fade_out).clamp(0, 1).to(strength)
     padded = strength.gather(-1, inside) * fade
-    window = torch.hann_window(win_length, dtype=torch.float64).to(strength)
+    # In float64 as librosa has it, where the device can: `tempo` takes the logarithm of next to nothing.
+    precise = strength.dtype if strength.device.type == "mps" else torch.float64
+    window = torch.hann_window(win_length, dtype=torch.float64).to(strength.device, precise)
     frames = padded.unfold(-1, win_length, 1)[..., :total, :] * window
     spectrum: Tensor = torch.fft.rfft(frames, n=2 * win_length)
-    correlation: Tensor = torch.fft.irfft(spectrum.abs().square(), n=2 * win_length)[..., :win_length]
-    correlation = normalize(correlation, norm=norm, dim=-1).transpose(-1, -2)
+    power = spectrum.real.square() + spectrum.imag.square()
+    correlation: Tensor = torch.fft.irfft(power, n=2 * win_length)[..., :win_length]
+    correlation = normalize(correlation, norm=norm, dim=-1).to(strength).transpose(-1, -2)
     if n_frames is None:
         return correlation
     return torch.where(frame_mask(n_frames, total)[..., None, :], correlation, 0.0)
