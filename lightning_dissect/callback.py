@@ -8,7 +8,7 @@ from typing import Any, Literal, cast
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from torch import nn
 
-from lightning_dissect.capture import find_kinds, find_layers
+from lightning_dissect.capture import find_class_tokens, find_kinds, find_layers
 from lightning_dissect.clip_values import ClipValues
 from lightning_dissect.comparison import find_metrics, without_metric
 from lightning_dissect.dissection import Dissection
@@ -311,6 +311,15 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             rank_zero_warn(f"These watched layers did not run in this validation and have no scores: {unseen}.")
         if uncompared:
             rank_zero_warn(f"These layers have no level that a metric and a feature have, too: {uncompared}.")
+        tokens = find_class_tokens(self._network(trainer.lightning_module))
+        layers = [name for name, axes in run.axes.items() if str(axes) == "batch time unit"]
+        if tokens and layers and not self._axes:
+            rank_zero_warn(
+                f"The network has {', '.join(tokens)}, and in these layers tokens and patches are taken for frames: "
+                f"{', '.join(layers)}. Say what they are with the argument `axes`, for example {layers[-1]!r}: "
+                f"'batch {len(tokens)}+time unit', or 'batch {len(tokens)}+(frequency=12 time) unit' for 12 patches "
+                "along the frequency axis."
+            )
 
     def _guard(self, trainer: Any, action: Any, *args: Any) -> None:
         """Do something; if it fails, raise or warn and switch off, as ``on_error`` says."""
