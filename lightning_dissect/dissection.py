@@ -1,6 +1,7 @@
 """One run: the layers under watch, the features of each batch, and the metrics between them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -141,7 +142,7 @@ class Dissection:
         if not taken:
             return
         waveform, lengths = waveform[:taken], None if lengths is None else lengths[:taken]
-        with torch.no_grad(), torch.autocast(waveform.device.type, enabled=False):
+        with torch.no_grad(), _float32(waveform.device):
             values = self.bank.to(waveform.device)(waveform, lengths)
             fraction = None if lengths is None else lengths.to(waveform.device) / max(samples, 1)
             extent = Extent(taken, self.bank.frames(samples), fraction, self._map_clips.take(taken, dataloader))
@@ -221,7 +222,7 @@ class Dissection:
             return
         running.seen.add(name)
         batch = running.features
-        with torch.autocast(output.device.type, enabled=False):
+        with _float32(output.device):
             side = self._read(name, layer, output, batch.extent, running.clips)
             if side is None:
                 return
@@ -272,6 +273,18 @@ class _Budget:
         now = min(clips, self._a_batch, self._clips - taken)
         self._taken[dataloader] = taken + now
         return now
+
+
+@contextmanager
+def _float32(device: torch.device) -> Iterator[None]:
+    """Compute in float32, whatever the training's precision: bf16-true also changes what integers are divided into."""
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        torch.set_default_dtype(default)
 
 
 def _first_clips(values: Tensor, axis: int, taken: int, clips: int) -> Tensor:

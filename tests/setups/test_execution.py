@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -11,6 +12,9 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 
 from lightning_dissect.capture import Capture, find_layers
+from lightning_dissect.comparison import find_metrics
+from lightning_dissect.dissection import Dissection
+from lightning_dissect.features import FeatureBank
 
 LAYERS = ["network.conv", "network.norm", "network.level", "network.head"]
 
@@ -41,6 +45,28 @@ def test_compiled_code_trains_and_plain_code_is_watched(
     # Each of the 3 × 4 training batches runs compiled code, and no validation batch does.
     assert len(ran) == 12
     assert torch._dynamo.eval_frame._stance.stance == "default"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_a_precision_that_changes_the_default_type_changes_no_comparison(
+    dtype: torch.dtype, clips: Callable[..., torch.Tensor]
+) -> None:
+    """As Lightning's bf16-true does around each step; 250 frames are more than bfloat16 can tell apart."""
+    network, waveform = nn.Sequential(nn.Conv1d(1, 4, 64, 32)), clips(12, seconds=1.0, sample_rate=8_000)
+    lengths = torch.arange(3_000, 8_400, 450)
+    tables = []
+    for default in (torch.float32, dtype):
+        bank = FeatureBank(["rms", "centroid"], 8_000, 512, 32)
+        with Dissection(find_layers(network), bank, find_metrics(["pearson"])) as run:
+            run.begin(waveform, lengths)
+            torch.set_default_dtype(default)
+            try:
+                network(waveform[:, None])
+            finally:
+                torch.set_default_dtype(torch.float32)
+            run.end()
+        tables.append(run.scores().table)
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
 @pytest.mark.slow
