@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from lightning_dissect.metrics import PearsonSimilarity
-from lightning_dissect.metrics.functional import key_points, match_rate
+from lightning_dissect.metrics.functional import key_points, match_scores
 
 UNITS, ROWS = 4096, 30
 MAPS, HEIGHT, WIDTH = 64, 98, 66
@@ -83,7 +83,7 @@ def bench_sift() -> None:
 
     def ours(device: str) -> torch.Tensor:
         x = maps.to(device)
-        return match_rate(key_points(x[None], (HEIGHT, WIDTH)), key_points(x[None, :1], (HEIGHT, WIDTH)))
+        return match_scores(key_points(x[None], (HEIGHT, WIDTH)), key_points(x[None, :1], (HEIGHT, WIDTH))).rate
 
     theirs = best(lambda: opencv(images, images[0]), 5)
     print("\n| SIFT of 64 maps | ms | times OpenCV |\n|---|---|---|")

@@ -2,7 +2,7 @@
 
 import copy
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -58,9 +58,9 @@ class Batch:
             )
         return self._groups[level, joined]
 
-    def prepare(self, metric: SimilarityMetric, index: int, group: _Group, grid: Any) -> Any:
-        """What a metric needs of a group on a grid, once for all layers."""
-        key = (index, group.names, grid)
+    def prepare(self, metric: SimilarityMetric, preparation: Hashable, group: _Group, grid: Any) -> Any:
+        """What a metric needs of a group on a grid, once for all layers and for the metrics that need the same."""
+        key = (preparation, group.names, grid)
         if key not in self._prepared:
             self._prepared[key] = metric.prepare_features(group.values, grid)
         return self._prepared[key]
@@ -121,21 +121,23 @@ class Comparison:
                 as soon as this returns.
             batch: the features of the same clips.
         """
+        prepared: dict[Any, Any] = {}
         for index, prototype in enumerate(self.prototypes):
             activations = getattr(side, prototype.level)
             if activations is None:
                 continue
-            prepared: dict[Any, Any] = {}
+            preparation = prototype.preparation
             for group in batch.groups(prototype.level, prototype.joins_rows):
                 metric = self._metric(Key(batch.dataloader, layer, group.names, index), activations.device)
                 grid = metric.grid(activations.shape, group.values.shape)
                 if grid is None:
                     metric.update(*_on_one_grid(prototype.level, activations, group.values, batch.extent))
                     continue
-                if grid not in prepared:
-                    prepared[grid] = metric.prepare_activations(activations, grid)
+                if (preparation, grid) not in prepared:
+                    prepared[preparation, grid] = metric.prepare_activations(activations, grid)
                 mask = _mask(batch.extent, group.values)
-                metric.update(prepared[grid], batch.prepare(metric, index, group, grid), mask)
+                against = batch.prepare(metric, preparation, group, grid)
+                metric.update(prepared[preparation, grid], against, mask)
 
     def similarities(self, leave_out: Collection[str] = ()) -> list[tuple[dict[str, Any], tuple[str, ...], Similarity]]:
         """Compute every metric over all clips so far, of all processes.

@@ -5,7 +5,7 @@ from lightning_dissect.metrics.euclidean import EuclideanSimilarity
 from lightning_dissect.metrics.layer import CCASimilarity, CKASimilarity, RegressionSimilarity
 from lightning_dissect.metrics.paired import PairedMetric
 from lightning_dissect.metrics.pearson import PearsonSimilarity
-from lightning_dissect.metrics.sift import SIFTSimilarity
+from lightning_dissect.metrics.sift import SIFTCountSimilarity, SIFTDistanceSimilarity, SIFTSimilarity
 from lightning_dissect.metrics.similarity import Level, Similarity, SimilarityMetric
 
 METRICS: dict[str, type[SimilarityMetric]] = {
@@ -14,6 +14,8 @@ METRICS: dict[str, type[SimilarityMetric]] = {
         PearsonSimilarity,
         EuclideanSimilarity,
         SIFTSimilarity,
+        SIFTCountSimilarity,
+        SIFTDistanceSimilarity,
         CKASimilarity,
         CCASimilarity,
         RegressionSimilarity,
@@ -32,6 +34,8 @@ __all__ = [
     "PairedMetric",
     "PearsonSimilarity",
     "RegressionSimilarity",
+    "SIFTCountSimilarity",
+    "SIFTDistanceSimilarity",
     "SIFTSimilarity",
     "Similarity",
     "SimilarityMetric",

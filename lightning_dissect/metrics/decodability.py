@@ -56,7 +56,7 @@ class DecodabilitySimilarity(SimilarityMetric):
     name: ClassVar[str] = "decodability"
     levels: ClassVar[tuple[Level, ...]] = ("clip",)
     per_unit: ClassVar[bool] = False
-    alternative: ClassVar[Literal["two-sided", "greater"]] = "greater"
+    alternative: ClassVar[Literal["two-sided", "greater", "less"]] = "greater"
 
     def __init__(self, penalty: float = 0.1, level: Level | None = None, **kwargs: Any) -> None:
         super().__init__(level=level, **kwargs)

@@ -70,7 +70,7 @@ class EuclideanSimilarity(SimilarityMetric):
 
     name: ClassVar[str] = "euclidean"
     levels: ClassVar[tuple[Level, ...]] = ("clip",)
-    alternative: ClassVar[Literal["two-sided", "greater"]] = "two-sided"
+    alternative: ClassVar[Literal["two-sided", "greater", "less"]] = "two-sided"
 
     n: Tensor
     cov: Tensor

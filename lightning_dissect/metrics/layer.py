@@ -38,7 +38,7 @@ class LayerMetric(SimilarityMetric):
     sizes: Tensor
     levels: ClassVar[tuple[Level, ...]] = ("clip",)
     per_unit: ClassVar[bool] = False
-    alternative: ClassVar[Literal["two-sided", "greater"]] = "greater"
+    alternative: ClassVar[Literal["two-sided", "greater", "less"]] = "greater"
 
     def __init__(self, level: Level | None = None, **kwargs: Any) -> None:
         super().__init__(level=level, **kwargs)

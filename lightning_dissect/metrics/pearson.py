@@ -58,7 +58,7 @@ class PearsonSimilarity(PairedMetric):
 
     name: ClassVar[str] = "pearson"
     levels: ClassVar[tuple[Level, ...]] = ("clip", "frame", "map")
-    alternative: ClassVar[Literal["two-sided", "greater"]] = "two-sided"
+    alternative: ClassVar[Literal["two-sided", "greater", "less"]] = "two-sided"
 
     cov: Tensor
 

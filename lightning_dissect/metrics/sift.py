@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
+from lightning_dissect.metrics.functional.matching import KeyPoints, match_scores
 from lightning_dissect.metrics.functional.paired import PairedMoments
-from lightning_dissect.metrics.functional.sift import KeyPoints, key_points, map_grid, match_rate
+from lightning_dissect.metrics.functional.sift import key_points, map_grid
 from lightning_dissect.metrics.paired import PairedMetric
 from lightning_dissect.metrics.similarity import Level, Similarity, check_same_clips, full_precision
 
@@ -29,8 +30,9 @@ class SIFTSimilarity(PairedMetric):
     Args:
         num_features: key points a map, the strongest.
         ratio: largest ratio of the distances to nearest and second nearest; 0.8 is stricter and loses weak similarity.
-        tolerance: keep only matches that agree on one shift between the maps, within so many pixels of the grid along
-            each axis; None keeps all. The paper names false matches as its problem: agreement removes most of them.
+        tolerance: keep only matches that agree on one shift and scale between the maps, within so many pixels of the
+            grid along each axis; None keeps all. The paper names false matches as its problem: agreement removes most
+            of them.
         min_size: smallest side of the grid, pixels; small maps are enlarged, or they have few key points or none.
         max_size: largest side of the grid, pixels.
         level: ``"map"``.
@@ -53,7 +55,8 @@ class SIFTSimilarity(PairedMetric):
 
     name: ClassVar[str] = "sift"
     levels: ClassVar[tuple[Level, ...]] = ("map",)
-    alternative: ClassVar[Literal["two-sided", "greater"]] = "greater"
+    alternative: ClassVar[Literal["two-sided", "greater", "less"]] = "greater"
+    _statistic: ClassVar[Literal["rate", "number", "distance"]] = "rate"
 
     def __init__(
         self,
@@ -81,6 +84,11 @@ class SIFTSimilarity(PairedMetric):
     def grid(self, activations: Sequence[int], features: Sequence[int]) -> tuple[int, int]:
         """Common (height, width): see :func:`~lightning_dissect.metrics.functional.map_grid`."""
         return map_grid(activations, self.min_size, self.max_size)
+
+    @property
+    def preparation(self) -> tuple[Any, ...]:
+        """Metrics that ask for as many key points share them, whatever they make of the matches."""
+        return ("key points", self.num_features)
 
     def prepare_activations(self, activations: Tensor, grid: tuple[int, int] | None = None) -> KeyPoints:
         """Key points of activation maps ``(B, U, H, W)`` on a grid (None: the maps' own, within the limits)."""
@@ -115,14 +123,60 @@ class SIFTSimilarity(PairedMetric):
             self._update_pairs(activations, features, ends)
 
     def _similarity(self, activations: KeyPoints, features: KeyPoints, mask: Tensor | None) -> Tensor:
-        """Match rate of the key points before the clips' ends, which are given as a part of the maps' width."""
+        """The statistic of the key points before the clips' ends, which are given as a part of the maps' width."""
         if mask is not None:
             activations, features = _end_at(activations, mask), _end_at(features, mask)
-        return match_rate(activations, features, self.ratio, self.tolerance).unsqueeze(-1)
+        scores = match_scores(activations, features, self.ratio, self.tolerance)
+        statistic: Tensor = getattr(scores, self._statistic)
+        return statistic.unsqueeze(-1)
 
     def compute(self) -> Similarity:
         """Score, null, effect, p-value and number of clips, each ``(U, 1)``."""
         return self._compute_pairs()
+
+
+class SIFTCountSimilarity(SIFTSimilarity):
+    """Number of SIFT key points that an activation map and a feature map have in common, see :class:`SIFTSimilarity`.
+
+    The mean over clips of the number of matches, not divided by the number of key points: maps with more shapes score
+    higher. Arguments, null, p-value and what is left out are those of :class:`SIFTSimilarity`.
+
+    Example:
+        >>> import torch
+        >>> from lightning_dissect.metrics import SIFTCountSimilarity
+        >>> feature = torch.randn(4, 64, 64, generator=torch.Generator().manual_seed(0)).cumsum(1).cumsum(2)
+        >>> metric = SIFTCountSimilarity()
+        >>> metric.update(feature.unsqueeze(1), feature)
+        >>> bool(metric.compute().score > 5)
+        True
+    """
+
+    name: ClassVar[str] = "sift_count"
+    _statistic: ClassVar[Literal["rate", "number", "distance"]] = "number"
+
+
+class SIFTDistanceSimilarity(SIFTSimilarity):
+    """Mean distance of the SIFT descriptors that match between two maps, see :class:`SIFTSimilarity`.
+
+    The mean over clips of the mean Euclidean distance between the RootSIFT descriptors of matched key points, in
+    [0, 2]: the smaller, the more alike are the shapes that match. ``effect`` is score minus null, as everywhere, so
+    that the p-value (one-sided) is small where the effect is below 0. Clips without a match are left out and not
+    counted. Arguments are those of :class:`SIFTSimilarity`.
+
+    Example:
+        >>> import torch
+        >>> from lightning_dissect.metrics import SIFTDistanceSimilarity
+        >>> feature = torch.randn(4, 64, 64, generator=torch.Generator().manual_seed(0)).cumsum(1).cumsum(2)
+        >>> metric = SIFTDistanceSimilarity()
+        >>> metric.update(feature.unsqueeze(1), feature)
+        >>> bool(metric.compute().score < 0.01), bool(metric.compute().null > 0.1)
+        (True, True)
+    """
+
+    name: ClassVar[str] = "sift_distance"
+    alternative: ClassVar[Literal["two-sided", "greater", "less"]] = "less"
+    higher_is_better = False
+    _statistic: ClassVar[Literal["rate", "number", "distance"]] = "distance"
 
 
 def _end_at(points: KeyPoints, end: Tensor) -> KeyPoints:

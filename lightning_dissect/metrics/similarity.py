@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import torch
@@ -97,7 +97,7 @@ class SimilarityMetric(Metric, ABC):
 
     name: ClassVar[str]
     levels: ClassVar[tuple[Level, ...]]
-    alternative: ClassVar[Literal["two-sided", "greater"]]
+    alternative: ClassVar[Literal["two-sided", "greater", "less"]]
     per_unit: ClassVar[bool] = True
     """Whether each unit has a result of its own; if not, the result has one unit, the layer."""
 
@@ -132,6 +132,11 @@ class SimilarityMetric(Metric, ABC):
             features: shape of the features.
         """
         return None
+
+    @property
+    def preparation(self) -> Hashable:
+        """What prepared values depend on beside the grid; metrics with an equal one share what is prepared."""
+        return id(self)
 
     def prepare_activations(self, activations: Any, grid: tuple[int, int] | None = None) -> Any:
         """What ``update`` needs of activations, whatever the feature; here they are returned as they are.

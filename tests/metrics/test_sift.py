@@ -5,8 +5,15 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from lightning_dissect.metrics import SIFTSimilarity
-from lightning_dissect.metrics.functional import KeyPoints, consistent_matches, key_points, match_rate, sift_matches
+from lightning_dissect.metrics import SIFTCountSimilarity, SIFTDistanceSimilarity, SIFTSimilarity
+from lightning_dissect.metrics.functional import (
+    KeyPoints,
+    consistent_matches,
+    key_points,
+    match_scores,
+    mutual_matches,
+    sift_matches,
+)
 from lightning_dissect.metrics.sift import _end_at
 
 
@@ -42,7 +49,7 @@ def test_score_equals_a_plain_loop(scenes):
     units = torch.stack([max_pool2d(scenes, (2, 3), 1)[:, :62], avg_pool2d(scenes, 3, 1)], 1)
     grid = (64, 80)
     a, b = key_points(units, grid), key_points(scenes.unsqueeze(1), grid)
-    rate = match_rate(a, b, ratio=0.9)
+    rate = match_scores(a, b, ratio=0.9).rate
     for clip in range(3):
         for unit in range(2):
             da = a.descriptors[clip, unit][a.filled[clip, unit]].double().numpy()
@@ -71,7 +78,7 @@ def test_empty_slots_do_not_match(scenes):
     points = key_points(scenes.unsqueeze(1), (64, 80), num_features=512)
     filled = points.filled.sum(-1)
     assert (filled < 400).all()
-    assert (match_rate(points, points) <= 1).all()
+    assert (match_scores(points, points).rate <= 1).all()
 
 
 def test_constant_and_broken_maps_have_no_score(scenes):
@@ -145,28 +152,84 @@ def test_agreeing_on_a_shift_halves_the_null_and_keeps_the_score(scenes):
 
 def test_consistent_matches_equal_a_plain_loop(rng):
     shift = 10 * torch.rand(2, 3, 12, 2, generator=rng)
-    zeros = torch.zeros(2, 3, 12)
-    a = KeyPoints(torch.zeros(2, 3, 12, 128), 50 * torch.rand(2, 3, 12, 2, generator=rng), zeros, zeros.bool())
+    zeros, sizes = torch.zeros(2, 3, 12), 1 + torch.rand(2, 2, 3, 12, generator=rng)
+    centres = 50 * torch.rand(2, 3, 12, 2, generator=rng)
+    a = KeyPoints(torch.zeros(2, 3, 12, 128), centres, sizes[0], zeros, zeros.bool())
     partner = torch.arange(12).expand(2, 3, 12)
     matched = torch.rand(2, 3, 12, generator=rng) < 0.7
+    kept = 0
     for clip in range(2):
         for unit in range(3):
             one = KeyPoints(*(part[clip : clip + 1, unit : unit + 1] for part in a))
-            b = one._replace(centres=one.centres + shift[clip, unit])
+            b = one._replace(centres=one.centres + shift[clip, unit], sigma=sizes[1, clip, unit].view(1, 1, 12))
             here = matched[clip : clip + 1, unit : unit + 1]
-            kept = consistent_matches(one, b, here, partner[:1, :1], 2.0)[0, 0]
-            groups = [
-                [
-                    j
-                    for j in range(12)
-                    if here[0, 0, j] and (shift[clip, unit, i] - shift[clip, unit, j]).abs().max() <= 2
-                ]
-                for i in range(12)
-                if here[0, 0, i]
-            ]
-            largest = max(map(len, groups))
-            expected = next(group for group in groups if len(group) == largest) if largest > 1 else []
-            assert kept.nonzero()[:, 0].tolist() == expected
+            found = consistent_matches(one, b, here, partner[:1, :1], 4.0)[0, 0]
+            expected = plain_consistent(one, b, here[0, 0], 4.0)
+            assert found.nonzero()[:, 0].tolist() == expected
+            kept += len(expected)
+    assert kept > 12
+
+
+def plain_consistent(a, b, matched, tolerance):
+    """The largest group of matches that one shift and scale explains, proposals of the first kind first."""
+    p, q = a.centres[0, 0].double().numpy(), b.centres[0, 0].double().numpy()
+    ratio = (b.sigma / a.sigma)[0, 0].double().numpy()
+    usable = matched.nonzero()[:, 0].tolist()
+    groups = []
+    for own_size in (False, True):
+        for i in usable:
+            scale = ratio[i] if own_size else 1.0
+            laid = q[i] + scale * (p - p[i])
+            same_size = np.abs(np.log2(ratio / scale)) <= 0.5
+            groups.append([j for j in usable if same_size[j] and np.abs(laid[j] - q[j]).max() <= tolerance])
+    largest = max(map(len, groups))
+    return next(group for group in groups if len(group) == largest) if largest > 1 else []
+
+
+def test_agreeing_on_a_scale_finds_an_enlarged_map(rng):
+    maps = torch.nn.functional.interpolate(torch.rand(6, 1, 12, 14, generator=rng), (96, 112), mode="bicubic")
+    enlarged = torch.nn.functional.interpolate(maps, scale_factor=1.25, mode="bicubic")[..., 10:106, 14:126]
+    a, b = key_points(enlarged, (96, 112)), key_points(maps, (96, 112))
+    matched, partner, _ = mutual_matches(a, b)
+    kept = consistent_matches(a, b, matched, partner, 3.0)
+    there = b.centres[:, 0].gather(1, partner[:, 0, :, None].expand(-1, -1, 2))
+    # Where the enlarged map's pixel centres lie on the other: OpenCV's and torch's convention.
+    laid = (a.centres[:, 0] + torch.tensor([14.5, 10.5])) / 1.25 - 0.5
+    true = ((laid - there).abs() < 3).all(-1) & matched[:, 0]
+    assert true.sum() > 60
+    assert (kept[:, 0] & true).sum() > 0.8 * true.sum()
+    # A shift alone explains the points near one place only.
+    same_size = a._replace(sigma=torch.ones_like(a.sigma)), b._replace(sigma=torch.ones_like(b.sigma))
+    assert consistent_matches(*same_size, matched, partner, 3.0).sum() < 0.6 * kept.sum()
+
+
+def test_count_and_distance_are_of_the_same_matches(scenes):
+    units = torch.stack([torch.roll(scenes, (3, 4), (1, 2)), torch.full_like(scenes, 0.1)], 1)
+    a, b = key_points(units, (64, 80)), key_points(scenes.unsqueeze(1), (64, 80))
+    scores = match_scores(a, b)
+    matched, _, square = mutual_matches(a, b)
+    assert torch.equal(scores.number[:, 0], matched[:, 0].sum(-1).float())
+    fewer = torch.minimum(a.filled[:, 0].sum(-1), b.filled[:, 0].sum(-1))
+    torch.testing.assert_close(scores.rate[:, 0], scores.number[:, 0] / fewer)
+    for clip in range(8):
+        distances = square[clip, 0][matched[clip, 0]].sqrt()
+        torch.testing.assert_close(scores.distance[clip, 0], distances.mean())
+    assert all(part[:, 1].isnan().all() for part in scores)
+    for metric, part in ((SIFTCountSimilarity(), scores.number), (SIFTDistanceSimilarity(), scores.distance)):
+        metric.update(units, scenes)
+        result = metric.compute()
+        torch.testing.assert_close(result.score[0, 0], part[:, 0].double().mean(), atol=1e-6, rtol=1e-6)
+        assert result.p_value[0] < 0.01
+        assert (result.effect[0] > 0) == metric.higher_is_better
+        assert result.n_clips.ravel().tolist() == [8, 0]
+
+
+def test_no_match_has_no_distance(scenes):
+    a, b = key_points(scenes.unsqueeze(1), (64, 80)), key_points(scenes.flip(0).unsqueeze(1), (64, 80))
+    scores = match_scores(a, b, ratio=0.01)
+    assert (scores.number == 0).all()
+    assert (scores.rate == 0).all()
+    assert scores.distance.isnan().all()
 
 
 @pytest.mark.parametrize("shape", [(8, 8), (5, 40), (300, 20)])

@@ -1,21 +1,20 @@
 """The metrics as functions of tensors."""
 
 from lightning_dissect.metrics.functional.euclidean import euclidean_over_clips
-from lightning_dissect.metrics.functional.pearson import pearson_over_clips, pearson_within_clips
-from lightning_dissect.metrics.functional.sift import (
+from lightning_dissect.metrics.functional.matching import (
     KeyPoints,
-    Matches,
+    MatchScores,
     consistent_matches,
-    key_points,
-    map_grid,
-    match_rate,
+    match_scores,
     mutual_matches,
-    sift_matches,
 )
+from lightning_dissect.metrics.functional.pearson import pearson_over_clips, pearson_within_clips
+from lightning_dissect.metrics.functional.sift import Matches, key_points, map_grid, sift_matches
 from lightning_dissect.metrics.functional.significance import correlation_interval, correlation_p_value, t_p_value
 
 __all__ = [
     "KeyPoints",
+    "MatchScores",
     "Matches",
     "consistent_matches",
     "correlation_interval",
@@ -23,7 +22,7 @@ __all__ = [
     "euclidean_over_clips",
     "key_points",
     "map_grid",
-    "match_rate",
+    "match_scores",
     "mutual_matches",
     "pearson_over_clips",
     "pearson_within_clips",

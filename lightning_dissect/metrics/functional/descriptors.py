@@ -10,11 +10,11 @@ from torch import Tensor
 
 from lightning_dissect.metrics.functional.scale_space import LEVELS, Extrema, ScaleSpace, sigma_at, sizes_on
 
-_CELLS = 4
-_ANGLES = 8
-_SAMPLES = 16
-_CELL_WIDTH = 3
-_CLIP = 0.2
+CELLS = 4
+ANGLES = 8
+SAMPLES = 16
+CELL_WIDTH = 3
+CLIP = 0.2
 
 
 class _Points(NamedTuple):
@@ -65,7 +65,7 @@ def describe(space: ScaleSpace, extrema: Extrema, column: Tensor, row: Tensor, s
         Descriptors of length 1, shape ``(N, K, 128)``.
     """
     points = _points(space, extrema)
-    cell = _CELL_WIDTH * sigma
+    cell = CELL_WIDTH * sigma
     x, u, inside_x = _sample(column, cell, points.width)
     y, v, inside_y = _sample(row, cell, points.height)
     down = points.between_rows[..., None, None]
@@ -73,14 +73,14 @@ def describe(space: ScaleSpace, extrema: Extrema, column: Tensor, row: Tensor, s
     index = corner[..., None, None] + y.unsqueeze(-1) * down + x.unsqueeze(-2)
     flat = space.gaussian
     dx, dy = flat[index + 1] - flat[index - 1], flat[index + down] - flat[index - down]
-    angle = torch.atan2(dy, dx).mul_(_ANGLES / (2 * math.pi)).unsqueeze(-1)
+    angle = torch.atan2(dy, dx).mul_(ANGLES / (2 * math.pi)).unsqueeze(-1)
     # Distance on a circle of 8: the vote falls linearly to the neighbouring angles.
-    bins = torch.arange(_ANGLES, device=angle.device) - _ANGLES // 2 + 1
-    votes = (angle - bins).abs_().sub_(_ANGLES // 2).abs_().sub_(_ANGLES // 2 - 1).clamp_(min=0)
+    bins = torch.arange(ANGLES, device=angle.device) - ANGLES // 2 + 1
+    votes = (angle - bins).abs_().sub_(ANGLES // 2).abs_().sub_(ANGLES // 2 - 1).clamp_(min=0)
     votes *= torch.hypot(dx, dy).unsqueeze(-1)
     weight_y, weight_x = _cell_weights(v, inside_y), _cell_weights(u, inside_x)
     rows = weight_y @ votes.flatten(-2)
-    histogram = weight_x.unsqueeze(-3) @ rows.unflatten(-1, (_SAMPLES, _ANGLES))
+    histogram = weight_x.unsqueeze(-3) @ rows.unflatten(-1, (SAMPLES, ANGLES))
     return _root(histogram.flatten(-3))
 
 
@@ -102,7 +102,7 @@ def _difference(space: ScaleSpace, index: Tensor, between_levels: Tensor) -> Ten
 
 def _sample(centre: Tensor, cell: Tensor, size: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Pixels along one axis, their distance from the centre in cells, and whether they have both neighbours."""
-    offset = (torch.arange(_SAMPLES, device=centre.device) - (_SAMPLES - 1) / 2) * (_CELLS / _SAMPLES)
+    offset = (torch.arange(SAMPLES, device=centre.device) - (SAMPLES - 1) / 2) * (CELLS / SAMPLES)
     pixel = (centre.unsqueeze(-1) + offset * cell.unsqueeze(-1)).round()
     distance = (pixel - centre.unsqueeze(-1)) / cell.unsqueeze(-1)
     last = size.unsqueeze(-1) - 2
@@ -112,14 +112,14 @@ def _sample(centre: Tensor, cell: Tensor, size: Tensor) -> tuple[Tensor, Tensor,
 
 def _cell_weights(distance: Tensor, inside: Tensor) -> Tensor:
     """Weight of each sample in each cell of one axis, shape ``(N, K, 4, 16)``."""
-    centres = torch.arange(_CELLS, device=distance.device) - (_CELLS - 1) / 2
+    centres = torch.arange(CELLS, device=distance.device) - (CELLS - 1) / 2
     linear = (1 - (distance.unsqueeze(-2) - centres.unsqueeze(-1)).abs()).clamp(min=0)
-    return linear * (torch.exp(-0.5 * (distance / (_CELLS / 2)).square()) * inside).unsqueeze(-2)
+    return linear * (torch.exp(-0.5 * (distance / (CELLS / 2)).square()) * inside).unsqueeze(-2)
 
 
 def _root(histogram: Tensor) -> Tensor:
     """Normalise, clip, and take the square root of what then sums to 1."""
     tiny = torch.finfo(histogram.dtype).tiny
-    clipped = (histogram / torch.linalg.vector_norm(histogram, dim=-1, keepdim=True).clamp(min=tiny)).clamp(max=_CLIP)
+    clipped = (histogram / torch.linalg.vector_norm(histogram, dim=-1, keepdim=True).clamp(min=tiny)).clamp(max=CLIP)
     root: Tensor = (clipped / clipped.sum(-1, keepdim=True).clamp(min=tiny)).sqrt()
     return root

@@ -1,15 +1,19 @@
-"""SIFT key points of maps, and their matching."""
+"""SIFT key points of maps, and the matches of two maps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from importlib import import_module
+from types import ModuleType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from lightning_dissect.metrics.functional.descriptors import describe, locate
+from lightning_dissect.metrics.functional.descriptors import CELL_WIDTH, CELLS, describe, locate
+from lightning_dissect.metrics.functional.matching import KeyPoints, consistent_matches, mutual_matches
 from lightning_dissect.metrics.functional.scale_space import (
     Extrema,
     Octave,
@@ -26,22 +30,6 @@ CONTRAST = 1e-3
 
 _MAPS_AT_ONCE = 16
 _MAPS_AT_ONCE_ON_GPU = 512
-
-
-class KeyPoints(NamedTuple):
-    """Key points of a batch of maps, brought to one grid. ``U`` maps a clip (1 for a feature), ``K`` slots a map.
-
-    Attributes:
-        descriptors: RootSIFT descriptors of length 1, shape ``(B, U, K, 128)``.
-        centres: column (time) and row (frequency) on the grid, first pixel at 0, shape ``(B, U, K, 2)``.
-        reach: right end of what the descriptor covers, as a part of the grid's width, shape ``(B, U, K)``.
-        filled: which slots hold a key point, shape ``(B, U, K)``; none in maps that are constant or not finite.
-    """
-
-    descriptors: Tensor
-    centres: Tensor
-    reach: Tensor
-    filled: Tensor
 
 
 class Matches(NamedTuple):
@@ -80,7 +68,8 @@ def key_points(maps: Tensor, grid: tuple[int, int], num_features: int = 64) -> K
     Each map is scaled to [0, 1] by its own range and brought to the grid bilinearly. Key points are the strongest
     extrema of the difference of Gaussians over three levels an octave, from twice the grid's resolution on;
     descriptors are RootSIFT. What makes this faster than a general implementation on small maps: see
-    :func:`~lightning_dissect.metrics.functional.scale_space.octaves`.
+    :func:`~lightning_dissect.metrics.functional.scale_space.octaves`. On a CPU where numba is installed the same is
+    done by compiled code.
 
     Args:
         maps: shape ``(B, U, H, W)``, rows are frequency and columns time.
@@ -96,22 +85,39 @@ def key_points(maps: Tensor, grid: tuple[int, int], num_features: int = 64) -> K
     span = high - low
     usable = (span > CONSTANT_RANGE * torch.maximum(low.abs(), high.abs())) & torch.isfinite(span)
     flat = torch.where(usable, (flat - low) / span, 0)
-    steps = octaves((height, width), grid, flat.device)
-    at_once = _MAPS_AT_ONCE if flat.device.type == "cpu" else _MAPS_AT_ONCE_ON_GPU
-    found = [_find(part, steps, num_features) for part in flat.split(at_once)]
-    descriptors, centres, radius, filled = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return KeyPoints(
-        descriptors.unflatten(0, (clips, units)),
-        centres.unflatten(0, (clips, units)),
-        ((centres[..., 0] + radius[..., 0] + 0.5) / grid[1]).unflatten(0, (clips, units)),
-        (filled[..., 0] & usable.view(-1, 1)).unflatten(0, (clips, units)),
-    )
+    descriptors, centres, sigma, strength = _find(flat, grid, num_features)
+    # A descriptor is 4 cells of 3 sigma wide.
+    reach = (centres[..., 0] + CELLS * CELL_WIDTH / 2 * sigma + 0.5) / grid[1]
+    found = descriptors, centres, sigma, reach, (strength > 0) & usable.view(-1, 1)
+    return KeyPoints(*(part.unflatten(0, (clips, units)) for part in found))
 
 
-def _find(maps: Tensor, steps: tuple[Octave, ...], num_features: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Descriptors, centres, radius and whether there is a key point, of maps ``(N, H, W)`` in [0, 1]."""
+def _find(maps: Tensor, grid: tuple[int, int], slots: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Descriptors, centres, blur and strength of the key points of maps ``(N, H, W)`` in [0, 1]."""
+    compiled = _compiled_code() if maps.device.type == "cpu" else None
+    if compiled is not None:
+        found: tuple[Tensor, Tensor, Tensor, Tensor] = compiled.find_key_points(maps, grid, slots, CONTRAST)
+        return found
+    steps = octaves((maps.shape[1], maps.shape[2]), grid, maps.device)
+    at_once = _MAPS_AT_ONCE if maps.device.type == "cpu" else _MAPS_AT_ONCE_ON_GPU
+    parts = [_find_plainly(part, steps, slots) for part in maps.split(at_once)]
+    descriptors, centres, sigma, strength = (torch.cat(part) for part in zip(*parts, strict=True))
+    return descriptors, centres, sigma, strength
+
+
+@lru_cache(maxsize=1)
+def _compiled_code() -> ModuleType | None:
+    """The compiled code; None where numba is missing, does not fit this NumPy, or has nowhere to keep what it made."""
+    try:
+        return import_module("lightning_dissect.metrics.functional.compiled")
+    except (ImportError, RuntimeError):
+        return None
+
+
+def _find_plainly(maps: Tensor, steps: tuple[Octave, ...], slots: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The same by tensor functions alone."""
     space = scale_space(maps, steps)
-    extrema = strongest_extrema(space, num_features, CONTRAST)
+    extrema = strongest_extrema(space, slots, CONTRAST)
     if maps.device.type == "cpu":  # a look that waits for nothing here, and most slots are empty on small maps
         used = int((extrema.strength > 0).sum(1).max())
         extrema = Extrema(*(part[:, :used] for part in extrema))
@@ -120,80 +126,10 @@ def _find(maps: Tensor, steps: tuple[Octave, ...], num_features: int) -> tuple[T
     # The first octave has twice the grid's resolution.
     scale = torch.exp2(extrema.octave - 1.0)
     centres = torch.stack([column, row], -1) * scale.unsqueeze(-1)
-    empty = num_features - descriptors.shape[1]
-    found = descriptors, centres, (6 * sigma * scale).unsqueeze(-1), (extrema.strength > 0).unsqueeze(-1)
-    return tuple(pad(part, (0, 0, 0, empty)) for part in found)  # type: ignore[return-value]
-
-
-def mutual_matches(a: KeyPoints, b: KeyPoints, ratio: float = 0.9) -> tuple[Tensor, Tensor, Tensor]:
-    """Match key points that are each other's nearest and clearly nearer than the second nearest, both ways.
-
-    Args:
-        a: key points of ``U`` maps a clip.
-        b: key points of 1 map a clip, of the same clips.
-        ratio: largest ratio of the distances to the nearest and to the second nearest (Lowe 2004, section 7.1).
-
-    Returns:
-        For each slot of ``a``, shape ``(B, U, K)``: whether it is matched, the partner's slot in ``b``, and the squared
-        distance of the descriptors (infinite for empty slots).
-    """
-    product = (a.descriptors.flatten(1, 2) @ b.descriptors[:, 0].mT).unflatten(1, a.descriptors.shape[1:3])
-    both = a.filled.unsqueeze(-1) & b.filled.unsqueeze(-2)
-    square = (2 - 2 * product).clamp(min=0).where(both, torch.inf)
-    near, partner = square.topk(2, dim=-1, largest=False)
-    near_back, partner_back = square.topk(2, dim=-2, largest=False)
-    forth = near[..., 0] < ratio**2 * near[..., 1]
-    back = near_back[..., 0, :] < ratio**2 * near_back[..., 1, :]
-    slot = partner[..., 0]
-    here = torch.arange(slot.shape[-1], device=slot.device)
-    mutual = (partner_back[..., 0, :].gather(-1, slot) == here) & back.gather(-1, slot)
-    return forth & mutual, slot, near[..., 0]
-
-
-def consistent_matches(a: KeyPoints, b: KeyPoints, matched: Tensor, partner: Tensor, tolerance: float) -> Tensor:
-    """Keep the matches that agree with one another on how far the maps are shifted.
-
-    Both maps are on one grid that spans the same time and frequency, so that pooling changes no positions there and
-    what padding does is a shift. The shift that most matches share, within the tolerance along each axis, is the maps'
-    own.
-
-    Args:
-        a: key points of ``U`` maps a clip.
-        b: key points of 1 map a clip.
-        matched: from :func:`mutual_matches`, shape ``(B, U, K)``.
-        partner: from :func:`mutual_matches`.
-        tolerance: pixels of the grid.
-
-    Returns:
-        Which matches are kept, shape ``(B, U, K)``; a match that no other agrees with is not.
-    """
-    there = b.centres.expand(-1, partner.shape[1], -1, -1).gather(2, partner.unsqueeze(-1).expand(-1, -1, -1, 2))
-    shift = there - a.centres
-    agree = ((shift.unsqueeze(2) - shift.unsqueeze(3)).abs() <= tolerance).all(-1)
-    agree &= matched.unsqueeze(2) & matched.unsqueeze(3)
-    votes = agree.sum(-1)
-    most, leader = votes.max(-1, keepdim=True)
-    with_leader = agree.gather(2, leader.unsqueeze(-1).expand(-1, -1, -1, agree.shape[-1]))[:, :, 0]
-    return with_leader & (most >= 2)
-
-
-def match_rate(a: KeyPoints, b: KeyPoints, ratio: float = 0.9, tolerance: float | None = None) -> Tensor:
-    """Matches as a part of the smaller number of key points.
-
-    Args:
-        a: key points of ``U`` maps a clip.
-        b: key points of 1 map a clip, of the same clips.
-        ratio: as in :func:`mutual_matches`.
-        tolerance: keep only matches that agree on one shift, see :func:`consistent_matches`; None keeps all.
-
-    Returns:
-        Rates in [0, 1], shape ``(B, U)``; NaN where either map has fewer than two key points.
-    """
-    matched, partner, _ = mutual_matches(a, b, ratio)
-    if tolerance is not None:
-        matched = consistent_matches(a, b, matched, partner, tolerance)
-    fewer = torch.minimum(a.filled.sum(-1), b.filled.sum(-1)).float()
-    return matched.sum(-1) / fewer.where(fewer >= 2, torch.nan)
+    empty = slots - descriptors.shape[1]
+    wide = (pad(part, (0, 0, 0, empty)) for part in (descriptors, centres))
+    flat = (pad(part, (0, empty)) for part in (sigma * scale, extrema.strength))
+    return *wide, *flat  # type: ignore[return-value]
 
 
 def sift_matches(
@@ -212,7 +148,7 @@ def sift_matches(
         map_b: shape ``(H', W')``.
         num_features: largest number of key points a map.
         ratio: as in :func:`mutual_matches`.
-        tolerance: as in :func:`match_rate`.
+        tolerance: as in :func:`match_scores`.
         min_size: as in :func:`map_grid`.
         max_size: as in :func:`map_grid`.
 

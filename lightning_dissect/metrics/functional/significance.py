@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_dissect.metrics.functional.moments import MIN_CLIPS
 from lightning_dissect.metrics.functional.paired import PairedMoments
 
-Alternative = Literal["two-sided", "greater"]
+Alternative = Literal["two-sided", "greater", "less"]
 
 
 def t_p_value(t: Tensor, dof: Tensor, alternative: Alternative = "two-sided") -> Tensor:
@@ -21,13 +21,13 @@ def t_p_value(t: Tensor, dof: Tensor, alternative: Alternative = "two-sided") ->
     Args:
         t: statistics, any shape; NaN gives NaN.
         dof: degrees of freedom, broadcastable to ``t``.
-        alternative: ``"two-sided"`` counts both tails, ``"greater"`` the upper one.
+        alternative: ``"two-sided"`` counts both tails, ``"greater"`` the upper and ``"less"`` the lower one.
 
     Returns:
         Probabilities in float64 on the CPU, as ``scipy.stats.t.sf``.
     """
     statistic, freedom = (v.double().cpu().numpy() for v in (t, dof))
-    tail = -np.abs(statistic) if alternative == "two-sided" else -statistic
+    tail = {"two-sided": -np.abs(statistic), "greater": -statistic, "less": statistic}[alternative]
     p = special.stdtr(freedom, tail)
     return torch.from_numpy(np.asarray(2 * p if alternative == "two-sided" else p))
 
@@ -95,8 +95,8 @@ def paired_p_value(moments: PairedMoments, alternative: Alternative = "two-sided
     constant = error <= 4 * torch.finfo(torch.float32).eps * effect.abs()
     sides = 2.0 if alternative == "two-sided" else 1.0
     signs = (sides * torch.pow(0.5, moments.pairs)).clamp(max=1)
-    if alternative == "greater":
-        signs = torch.where(effect > 0, signs, 1.0)
+    if alternative != "two-sided":
+        signs = torch.where(effect > 0 if alternative == "greater" else effect < 0, signs, 1.0)
     p = torch.where(constant, torch.where(effect == 0, 1.0, signs), p)
     return torch.where((moments.n >= MIN_CLIPS) & (moments.pairs >= 2), p, torch.nan)
 
