@@ -2,20 +2,26 @@
 
 from lightning_dissect.metrics.decodability import DecodabilitySimilarity
 from lightning_dissect.metrics.euclidean import EuclideanSimilarity
+from lightning_dissect.metrics.iou import IoUSimilarity
 from lightning_dissect.metrics.layer import CCASimilarity, CKASimilarity, RegressionSimilarity
+from lightning_dissect.metrics.mutual_information import MutualInformationSimilarity
 from lightning_dissect.metrics.paired import PairedMetric
 from lightning_dissect.metrics.pearson import PearsonSimilarity
 from lightning_dissect.metrics.sift import SIFTCountSimilarity, SIFTDistanceSimilarity, SIFTSimilarity
 from lightning_dissect.metrics.similarity import Level, Similarity, SimilarityMetric
+from lightning_dissect.metrics.spearman import SpearmanSimilarity
 
 METRICS: dict[str, type[SimilarityMetric]] = {
     metric.name: metric
     for metric in (
         PearsonSimilarity,
+        SpearmanSimilarity,
         EuclideanSimilarity,
         SIFTSimilarity,
         SIFTCountSimilarity,
         SIFTDistanceSimilarity,
+        IoUSimilarity,
+        MutualInformationSimilarity,
         CKASimilarity,
         CCASimilarity,
         RegressionSimilarity,
@@ -30,7 +36,9 @@ __all__ = [
     "CKASimilarity",
     "DecodabilitySimilarity",
     "EuclideanSimilarity",
+    "IoUSimilarity",
     "Level",
+    "MutualInformationSimilarity",
     "PairedMetric",
     "PearsonSimilarity",
     "RegressionSimilarity",
@@ -39,4 +47,5 @@ __all__ = [
     "SIFTSimilarity",
     "Similarity",
     "SimilarityMetric",
+    "SpearmanSimilarity",
 ]

@@ -54,16 +54,21 @@ class PairedMetric(SimilarityMetric):
 
     def _update_pairs(self, activations: Any, features: Any, mask: Tensor | None) -> None:
         """Score a batch, complete pairs, keep the odd clip."""
+        score, own, swapped = self._pair_up(activations, features, mask)
+        self._store(paired_moments_update(self._load(PairedMoments), score, own, swapped))
+
+    def _pair_up(self, activations: Any, features: Any, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores of a batch's clips, then of its pairs with their own and with swapped features; keep the odd clip."""
         score = self._similarity(activations, features, mask)
-        check_same_units(self.n, *score.shape[1:])
+        check_same_units(self.n, *score.shape[1:3])
         clips = _Clips(activations, features, mask, score)
         if self._waiting is not None:
             clips = _join(self._waiting, clips)
         paired = len(clips.score) - len(clips.score) % 2
         own, swapped = self._compare_pairs(_take(clips, slice(0, paired, 2)), _take(clips, slice(1, paired, 2)))
-        self._store(paired_moments_update(self._load(PairedMoments), score, own, swapped))
         # A copy: the tensors that it is cut from are a whole batch, and may be written over.
         self._waiting = _clone(_take(clips, slice(paired, None))) if paired < len(clips.score) else None
+        return score, own, swapped
 
     def _compare_pairs(self, first: _Clips, second: _Clips) -> tuple[Tensor, Tensor]:
         """Mean own and mean swapped score of each pair, both over the frames that are valid in both clips."""

@@ -11,14 +11,16 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from lightning_dissect.metrics.functional.iou import TailMoments
 from lightning_dissect.metrics.functional.lengths import LengthMoments, length_moments_update, shortness
 from lightning_dissect.metrics.functional.moments import CrossMoments
 from lightning_dissect.metrics.functional.paired import PairedMoments
+from lightning_dissect.metrics.functional.sample import ClipSample
 
 Level = Literal["clip", "frame", "map"]
-Moments = CrossMoments | PairedMoments | LengthMoments
-M = TypeVar("M", CrossMoments, PairedMoments, LengthMoments)
-MergedM = TypeVar("MergedM", CrossMoments, PairedMoments)
+Moments = CrossMoments | PairedMoments | LengthMoments | ClipSample | TailMoments
+M = TypeVar("M", CrossMoments, PairedMoments, LengthMoments, ClipSample, TailMoments)
+MergedM = TypeVar("MergedM", CrossMoments, PairedMoments, ClipSample, TailMoments)
 
 
 _LENGTHS = "length_"

@@ -53,10 +53,10 @@ def paired_moments_update(moments: PairedMoments, score: Tensor, own: Tensor, sw
     Returns:
         The moments with these added. Undefined values are left out, each (unit, row) on its own.
     """
-    n, mean_score, _ = _batch_moments(score)
+    n, mean_score, _ = batch_moments(score)
     effect = own - swapped
-    pairs, mean_effect, m2_effect = _batch_moments(effect)
-    _, mean_null, _ = _batch_moments(torch.where(torch.isfinite(effect), swapped, torch.nan))
+    pairs, mean_effect, m2_effect = batch_moments(effect)
+    _, mean_null, _ = batch_moments(torch.where(torch.isfinite(effect), swapped, torch.nan))
     batch = PairedMoments(n, mean_score, pairs, mean_null, mean_effect, m2_effect)
     return batch if moments.n.numel() == 0 else _merge_two(moments, batch)
 
@@ -73,8 +73,15 @@ def paired_scores(moments: PairedMoments) -> tuple[Tensor, Tensor, Tensor]:
     )
 
 
-def _batch_moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Count, mean and sum of squared deviations over the first axis, of the finite values only."""
+def batch_moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Count, mean and sum of squared deviations over the first axis, of the finite values only.
+
+    Args:
+        values: shape ``(B, ...)``; B may be 0.
+
+    Returns:
+        Each of shape ``(...)``; zeros where there is no finite value.
+    """
     finite = torch.isfinite(values)
     count = finite.sum(0, dtype=values.dtype)
     mean = torch.where(finite, values, 0).sum(0) / count.clamp(min=1)
