@@ -13,7 +13,8 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str], left_out: 
 
     Args:
         network: takes the weights.
-        path: file that `torch.save` made of a state dict; it is read without running any code in it.
+        path: file that `torch.save` made of a state dict, or a Lightning checkpoint, of the network or of a module that
+            holds it; it is read without running any code in it.
         left_out: beginnings of the names that the file need not have and that are ignored if it has them.
 
     Raises:
@@ -23,6 +24,7 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str], left_out: 
     """
     given = _read(path)
     wanted = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(left_out)}
+    given = _without_holder(given, next(iter(wanted), ""))
     given = {name: tensor for name, tensor in given.items() if not name.startswith(left_out)}
     counters = {name for name in wanted if name.endswith("num_batches_tracked")}
     problems = [f"  missing: {name} {tuple(wanted[name].shape)}" for name in wanted.keys() - given.keys() - counters]
@@ -43,6 +45,16 @@ def _read(path: str | os.PathLike[str]) -> dict[str, Tensor]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(f"{os.fspath(path)} is no file of weights: {error}") from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
         raise ValueError(f"{os.fspath(path)} holds a {type(content).__name__}; needed is a dict of tensors by name")
     return content
+
+
+def _without_holder(given: dict[str, Tensor], wanted: str) -> dict[str, Tensor]:
+    """Take the name of the module that holds the network (``network.`` in ``network.conv1.weight``) off the names."""
+    holder = next((name.removesuffix(wanted) for name in given if name.endswith(f".{wanted}")), "")
+    if wanted in given or not holder:
+        return given
+    return {name.removeprefix(holder): tensor for name, tensor in given.items() if name.startswith(holder)}

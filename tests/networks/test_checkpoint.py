@@ -75,3 +75,14 @@ def test_other_files(tmp_path):
         YAMNet.from_checkpoint(tmp_path / "list.pth")
     with pytest.raises(FileNotFoundError):
         VGGish.from_checkpoint(tmp_path / "none.pth")
+
+
+@pytest.mark.parametrize("holder", ["", "network.", "model.net."])
+def test_a_lightning_checkpoint_is_taken_too(tmp_path, holder):
+    trained, network = (nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4)) for _ in range(2))
+    state = {f"{holder}{name}": tensor for name, tensor in trained.state_dict().items()}
+    if holder:
+        state["loss.weight"] = torch.ones(2)  # beside the network, in the module that holds it
+    torch.save({"state_dict": state, "epoch": 3}, tmp_path / "last.ckpt")
+    load_checkpoint(network, tmp_path / "last.ckpt")
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in trained.state_dict().items())
