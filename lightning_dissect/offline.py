@@ -28,7 +28,7 @@ def dissect(
             waveform (B, samples) of each batch. It is left in the mode it was in.
         dataloader: gives batches with audio, like a validation data loader.
         sample_rate: of the audio, in Hz.
-        forward: runs the network on a batch that is already on the device, if neither of the above does.
+        forward: runs the network on a batch that is already on the device, instead of the above.
         accelerator: Lightning's: ``"auto"``, ``"cpu"``, ``"gpu"``, …
         progress: show a progress bar.
         arguments: those of :class:`~lightning_dissect.DissectCallback`, such as ``layers``, ``features``, ``metrics``,
@@ -52,7 +52,7 @@ def dissect(
     lightning = _lightning_of(model)
     callback = _NetworkCallback(sample_rate, on_error="raise", **arguments)
     module = model
-    if not isinstance(model, lightning.LightningModule):
+    if forward is not None or not isinstance(model, lightning.LightningModule):
         run = forward or (lambda batch: model(find_waveform(batch, sample_rate, arguments.get("waveform"))))
         module = _wrap(model, run, lightning)
     trainer = lightning.Trainer(

@@ -53,6 +53,23 @@ def test_the_network_is_left_as_it_was(batches: DataLoader[Any]) -> None:
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
+def test_a_function_runs_a_lightning_module_in_place_of_its_validation_step(batches: DataLoader[Any]) -> None:
+    class Module(pytorch_lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = network()
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            raise AssertionError("this is for labelled clips")
+
+    model = Module()
+    arguments = {"features": ["rms"], "metrics": ["pearson"], "progress": False}
+    scores = dissect(model, batches, RATE, layers=["net.2"], forward=lambda batch: model.net(batch[0]), **arguments)
+    plain = dissect(network(), batches, RATE, layers=["2"], **arguments)
+    assert scores.table["layer"].unique().tolist() == ["net.2"]
+    assert scores.table["score"].equals(plain.table["score"])
+
+
 def test_a_function_may_run_the_network(batches: DataLoader[Any]) -> None:
     net = nn.Sequential(nn.Linear(1, 3))
     scores = dissect(
