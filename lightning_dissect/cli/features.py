@@ -1,0 +1,64 @@
+"""Print the audio features of a recording.
+
+Like this::
+
+  lightning-dissect features song.flac
+  lightning-dissect features song.flac --features loudness chroma tempo
+  lightning-dissect features song.flac --features chroma --plot chroma.png
+
+Features that change in time are summed up by their mean, least and largest frame; of a spectrogram, by all its values.
+The middle of a long recording is taken.
+"""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from lightning_dissect.cli.recordings import read_clip
+from lightning_dissect.cli.show import print_table
+from lightning_dissect.features import FeatureBank, FeatureValues, feature_names, plot
+
+DEFAULT = [name for name in feature_names() if not name.endswith("_nnaudio")]
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Say what the command takes."""
+    parser.add_argument("file", type=Path, metavar="FILE", help="wav, flac, mp3, ogg, opus or aiff")
+    parser.add_argument(
+        "--features", nargs="+", metavar="NAME", default=DEFAULT, help="default: all, but for nnAudio's"
+    )
+    parser.add_argument("--sample-rate", type=int, default=22_050, metavar="HZ", help="analyse at this rate")
+    parser.add_argument("--seconds", type=float, default=30.0, metavar="S", help="at most so much of it (default: 30)")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the first feature beside the spectrogram")
+    parser.add_argument("--csv", action="store_true", help="print comma-separated values, to more digits")
+
+
+def call(options: Namespace) -> int:
+    """Print the table."""
+    if not options.file.is_file():
+        raise FileNotFoundError(f"{options.file}: no such file.")
+    bank = FeatureBank(options.features, options.sample_rate)
+    waveform = torch.from_numpy(read_clip(options.file, options.sample_rate, options.seconds))
+    with torch.no_grad():
+        found = bank(waveform[None])
+    print_table(pd.concat([_rows(name, values) for name, values in found.items()], ignore_index=True), options.csv)
+    if options.plot is not None:
+        plot(options.features[0], waveform, options.sample_rate).savefig(options.plot)
+    return 0
+
+
+def _rows(name: str, values: FeatureValues) -> pd.DataFrame:
+    numbers = values.values[0].double()
+    names = values.rows or (f"{name} ({len(numbers)} bins)",)
+    numbers = numbers.reshape(len(names), -1)
+    return pd.DataFrame(
+        {
+            "feature": names,
+            "level": values.level,
+            "mean": numbers.mean(dim=1),
+            "least": numbers.amin(dim=1),
+            "largest": numbers.amax(dim=1),
+        }
+    )

@@ -1,0 +1,45 @@
+"""A run of two epochs and a folder of recordings."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from lightning_dissect import Scores
+
+
+def make_scores(epoch: int) -> Scores:
+    """Of twelve units, the first four follow percussive, in epoch 1 two more follow loudness."""
+    rng = np.random.default_rng(epoch)
+    rows = []
+    for layer in ("conv", "embedding"):
+        for feature in ("loudness", "percussive", "chroma[A]"):
+            for unit in range(6):
+                follows = (feature == "percussive" and unit < 2) or (feature == "loudness" and unit == 4 and epoch == 1)
+                effect, p_value = (0.8, 1e-12) if follows else (rng.normal(0, 0.05), rng.uniform(0.3, 1))
+                rows.append((layer, unit, feature, effect + 0.1, effect, p_value))
+    table = pd.DataFrame(rows, columns=["layer", "unit", "feature", "score", "effect", "p_value"])
+    same = {"epoch": epoch, "step": epoch, "dataloader": 0, "level": "clip", "metric": "pearson", "null": 0.1}
+    return Scores(table.assign(**same, n_clips=60), {"sample_rate": 8_000})
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    for epoch in range(2):
+        make_scores(epoch).save(folder / "dissect" / f"epoch={epoch:04d}-step={epoch:08d}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noise bursts at 12 levels, at another rate than any network's, one of them stereo; and a file that is none."""
+    folder = tmp_path_factory.mktemp("recordings")
+    rng = np.random.default_rng(0)
+    for n in range(12):
+        samples = rng.normal(size=(44_100, 1 + (n == 3))) * 10 ** (-n / 6) * 0.2
+        soundfile.write(folder / f"{n:02d}.wav", samples, 44_100)
+    (folder / "broken.flac").write_text("not audio")
+    return folder
