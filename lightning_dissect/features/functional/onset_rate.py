@@ -7,7 +7,14 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from lightning_dissect.features.functional.spectrum import as_waveform, check_lengths, fft_frequencies, frame_mask, trim
+from lightning_dissect.features.functional.spectrum import (
+    as_waveform,
+    check_lengths,
+    chunk_size,
+    fft_frequencies,
+    frame_mask,
+    trim,
+)
 
 __all__ = ["onset_rate"]
 
@@ -58,15 +65,12 @@ def onset_frames(y: Tensor, *, sr: int = 44_100, lengths: Tensor | None = None) 
     if isinstance(sr, bool) or not isinstance(sr, int) or sr < 1:
         raise ValueError(f"sr must be a positive integer of samples per second, found {sr!r}.")
     y = trim(as_waveform(y), lengths)
-    spectra = _spectra(y.reshape(-1, y.shape[-1]), sr)
+    high_frequency, complex_domain = _detection_functions(y.reshape(-1, y.shape[-1]), sr)
     n_samples = torch.tensor(y.shape[-1], device=y.device)
     if lengths is not None:
         n_samples = check_lengths(lengths, y.shape[:-1], y.shape[-1], "y").reshape(-1)
-    n_frames = _frame_count(n_samples, sr)
-    valid = frame_mask(n_frames, spectra.shape[1])
-    detection = _unit_maximum(_high_frequency_content(spectra) * valid) + _unit_maximum(
-        _complex_difference(spectra) * valid
-    )
+    valid = frame_mask(_frame_count(n_samples, sr), high_frequency.shape[1])
+    detection = _unit_maximum(high_frequency * valid) + _unit_maximum(complex_domain * valid)
     return _pick(detection, valid).view(*y.shape[:-1], -1)
 
 
@@ -77,18 +81,42 @@ def _frame_count(n_samples: int | Tensor, sr: int) -> Any:
     return 1 + (beyond_first.clamp(min=0) if isinstance(beyond_first, Tensor) else max(beyond_first, 0))
 
 
-def _spectra(y: Tensor, sr: int) -> Tensor:
-    """Spectra ``(clips, frames, bins)`` of frames that last as long as the reference's, whatever the rate."""
+def _detection_functions(y: Tensor, sr: int) -> tuple[Tensor, Tensor]:
+    """Return the high-frequency content and the complex-domain difference, each of shape ``(clips, frames)``.
+
+    Frames last as long as the reference's, whatever the rate. The functions' scale does not matter, so that the clips
+    are brought to a peak of 1, whose squares fit float32.
+    """
+    y = _unit_maximum(y, y.abs())
     scale = sr / _REFERENCE_RATE
     size = max(round(_FRAME * scale), 2)
     starts = torch.arange(_frame_count(y.shape[-1], sr), dtype=torch.float64) * (_HOP * scale)
+    padded = nnf.pad(y, (0, size))
+    audible = _audible_after_resampling(sr, size).to(y)
+    weights = torch.arange(len(audible), device=y.device).to(y)
+    spectra = y.new_zeros(len(y), 2, len(audible), dtype=torch.promote_types(y.dtype, torch.complex64))
+    pieces = []
+    for some in starts.split(max(chunk_size(y.device) // (len(y) * size), 1)):
+        # The difference looks back two frames.
+        spectra = torch.cat([spectra[:, -2:], _spectra(padded, some, size)], dim=1)
+        magnitude = (spectra.real.square() + spectra.imag.square()).sqrt_()
+        heard = magnitude * audible
+        pieces.append((torch.matmul(heard[:, 2:], weights), _complex_difference(spectra, magnitude, heard)))
+    high_frequency, complex_domain = (torch.cat(piece, dim=1) for piece in zip(*pieces, strict=True))
+    return high_frequency, complex_domain
+
+
+def _spectra(padded: Tensor, starts: Tensor, size: int) -> Tensor:
+    """Return the spectra of frames of ``size`` samples from ``starts`` on, shape ``(clips, frames, bins)``."""
     whole = starts.round()
-    index = whole.long().to(y.device)[:, None] + torch.arange(size, device=y.device)
-    window = torch.hann_window(size, periodic=False, dtype=torch.float64).to(y)
-    spectra: Tensor = torch.fft.rfft(nnf.pad(y, (0, size))[:, index] * window)
+    window = torch.hann_window(size, periodic=False, dtype=torch.float64).to(padded)
+    index = whole.long().to(padded.device)[:, None] + torch.arange(size, device=padded.device)
+    spectra: Tensor = torch.fft.rfft(padded[:, index] * window)
+    if torch.equal(starts, whole):
+        return spectra
     # A frame starts up to half a sample from where it should: turn its phases to the exact time.
-    turns = (starts - whole).to(y)[:, None] * torch.arange(spectra.shape[-1], device=y.device) / size
-    return spectra * torch.polar(_audible_after_resampling(sr, size).to(y).expand_as(turns), 2 * math.pi * turns)
+    turns = (starts - whole).to(padded)[:, None] * torch.arange(spectra.shape[-1], device=padded.device) / size
+    return spectra * torch.polar(torch.ones_like(turns), 2 * math.pi * turns)
 
 
 def _audible_after_resampling(sr: int, size: int) -> Tensor:
@@ -103,27 +131,33 @@ def _audible_after_resampling(sr: int, size: int) -> Tensor:
     return 0.5 + 0.5 * torch.cos(math.pi * fade)
 
 
-def _high_frequency_content(spectra: Tensor) -> Tensor:
-    """Sum of magnitudes weighted by frequency; the scale does not matter."""
-    magnitude = spectra.abs()
-    weights = torch.arange(magnitude.shape[-1], device=magnitude.device).to(magnitude)
-    return torch.matmul(magnitude, weights)
+def _complex_difference(spectra: Tensor, magnitude: Tensor, heard: Tensor) -> Tensor:
+    """Distance between each spectrum and the last one with its phases turned on at their last speed.
+
+    Args:
+        spectra: Shape ``(clips, 2 + frames, bins)``, two frames that went before included.
+        magnitude: Their magnitudes.
+        heard: What is heard of these.
+
+    Returns:
+        The sum of distances over all bins, shape ``(clips, frames)``.
+    """
+    present = magnitude > 0
+    cosine = torch.where(present, spectra.real / magnitude, 1.0)
+    sine = torch.where(present, spectra.imag / magnitude, 0.0)
+    cosine, sine = _advance(*_advance(cosine, sine))
+    last, now = heard[:, 1:-1], heard[:, 2:]
+    return ((last - now * cosine).square_() + (now * sine).square_()).sqrt_().sum(dim=-1)
 
 
-def _complex_difference(spectra: Tensor) -> Tensor:
-    """Distance between each spectrum and the last one with its phases turned on at their last speed."""
-    magnitude = spectra.abs()
-    unit = torch.where(magnitude > 0, spectra / magnitude.clamp(min=torch.finfo(magnitude.dtype).tiny), 1.0)
-    last = nnf.pad(magnitude, (0, 0, 1, 0))[:, :-1]
-    first_unit = torch.ones_like(unit[:, :1])
-    last_unit = torch.cat([first_unit, unit[:, :-1]], dim=1)
-    before_unit = torch.cat([first_unit, last_unit[:, :-1]], dim=1)
-    error = spectra * (last_unit.square() * before_unit.conj()).conj()
-    return (last - error).abs().sum(dim=-1)
+def _advance(cosine: Tensor, sine: Tensor) -> tuple[Tensor, Tensor]:
+    """Return by how much phases advance from each frame to the next."""
+    next_cosine, next_sine, cosine, sine = cosine[:, 1:], sine[:, 1:], cosine[:, :-1], sine[:, :-1]
+    return next_cosine * cosine + next_sine * sine, next_sine * cosine - next_cosine * sine
 
 
-def _unit_maximum(x: Tensor) -> Tensor:
-    largest = x.amax(dim=-1, keepdim=True)
+def _unit_maximum(x: Tensor, height: Tensor | None = None) -> Tensor:
+    largest = (x if height is None else height).amax(dim=-1, keepdim=True)
     return x / torch.where(largest > 0, largest, 1.0)
 
 
