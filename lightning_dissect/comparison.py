@@ -124,7 +124,9 @@ class Comparison:
         prepared: dict[Any, Any] = {}
         for index, prototype in enumerate(self.prototypes):
             activations = getattr(side, prototype.level)
-            if activations is None:
+            if activations is None or (
+                prototype.level == "map" and min(activations.shape[-2:]) < prototype.smallest_map
+            ):
                 continue
             preparation = prototype.preparation
             for group in batch.groups(prototype.level, prototype.joins_rows):

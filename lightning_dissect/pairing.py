@@ -10,9 +10,9 @@ from torch.nn.functional import adaptive_avg_pool1d
 from lightning_dissect.axes import Axis
 from lightning_dissect.features.bank import FeatureValues
 
-SMALLEST_MAP = 16
-"""An activation with fewer bins or frames is not compared as a map: it has next to no key points (0 to 4 in
-16×16), and its shapes are gone; what is left is compared frame by frame."""
+SMALLEST_MAP = 4
+"""An activation with fewer bins or frames is no map for any metric (most ask for more); what is left is compared frame
+by frame."""
 
 FEWEST_FRAMES = 3
 """Of fewer frames there is no correlation, and no frame level."""
@@ -48,7 +48,7 @@ class Side(NamedTuple):
         clip: (B, units).
         frame: (B, units, frames) or ``None``.
         map: (b, units, frequency, time) of an activation or (b, frequency, time) of a feature, for the first b clips;
-            or ``None``, also for an activation of fewer than 16 bins or frames.
+            or ``None``, also for an activation of fewer than 4 bins or frames.
     """
 
     clip: Tensor

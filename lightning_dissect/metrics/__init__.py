@@ -1,6 +1,7 @@
 """Similarity of units with audio features: torchmetrics metrics, usable without Lightning."""
 
 from lightning_dissect.metrics.decodability import DecodabilitySimilarity
+from lightning_dissect.metrics.dense_sift import DenseSIFTSimilarity
 from lightning_dissect.metrics.euclidean import EuclideanSimilarity
 from lightning_dissect.metrics.iou import IoUSimilarity
 from lightning_dissect.metrics.layer import CCASimilarity, CKASimilarity, RegressionSimilarity
@@ -20,6 +21,7 @@ METRICS: dict[str, type[SimilarityMetric]] = {
         SIFTSimilarity,
         SIFTCountSimilarity,
         SIFTDistanceSimilarity,
+        DenseSIFTSimilarity,
         IoUSimilarity,
         MutualInformationSimilarity,
         CKASimilarity,
@@ -35,6 +37,7 @@ __all__ = [
     "CCASimilarity",
     "CKASimilarity",
     "DecodabilitySimilarity",
+    "DenseSIFTSimilarity",
     "EuclideanSimilarity",
     "IoUSimilarity",
     "Level",

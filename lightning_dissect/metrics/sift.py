@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
 from lightning_dissect.metrics.functional.matching import KeyPoints, match_scores
-from lightning_dissect.metrics.functional.paired import PairedMoments
-from lightning_dissect.metrics.functional.sift import key_points, map_grid
-from lightning_dissect.metrics.paired import PairedMetric
-from lightning_dissect.metrics.similarity import Level, Similarity, check_same_clips, full_precision
+from lightning_dissect.metrics.functional.sift import key_points
+from lightning_dissect.metrics.prepared import PreparedMapMetric
+from lightning_dissect.metrics.similarity import Level
 
 
-class SIFTSimilarity(PairedMetric):
+class SIFTSimilarity(PreparedMapMetric):
     """Share of SIFT key points that an activation map and a feature map have in common (Slizovskaia et al. 2019).
 
     The measure tells whether two maps show the same local shapes, wherever they lie and (within an octave or so)
@@ -68,71 +66,27 @@ class SIFTSimilarity(PairedMetric):
         level: Level | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(level=level, **kwargs)
+        super().__init__(min_size, max_size, level, **kwargs)
         if num_features < 2:
             raise ValueError(f"num_features={num_features} should be at least 2")
         if not 0 < ratio <= 1:
             raise ValueError(f"ratio={ratio} should be in (0, 1]")
         if tolerance is not None and not tolerance > 0:
             raise ValueError(f"tolerance={tolerance} should be positive, or None")
-        if not 32 <= min_size <= max_size:
-            raise ValueError(f"min_size={min_size} and max_size={max_size} should satisfy 32 <= min_size <= max_size")
         self.num_features, self.ratio, self.tolerance = num_features, ratio, tolerance
-        self.min_size, self.max_size = min_size, max_size
-        self._add_moments(PairedMoments.zeros())
-
-    def grid(self, activations: Sequence[int], features: Sequence[int]) -> tuple[int, int]:
-        """Common (height, width): see :func:`~lightning_dissect.metrics.functional.map_grid`."""
-        return map_grid(activations, self.min_size, self.max_size)
 
     @property
-    def preparation(self) -> tuple[Any, ...]:
+    def preparation(self) -> tuple[str, int]:
         """Metrics that ask for as many key points share them, whatever they make of the matches."""
         return ("key points", self.num_features)
 
-    def prepare_activations(self, activations: Tensor, grid: tuple[int, int] | None = None) -> KeyPoints:
-        """Key points of activation maps ``(B, U, H, W)`` on a grid (None: the maps' own, within the limits)."""
-        with full_precision(activations):
-            return key_points(activations, grid or self.grid(activations.shape, activations.shape), self.num_features)
+    def _prepare(self, maps: Tensor, grid: tuple[int, int]) -> KeyPoints:
+        return key_points(maps, grid, self.num_features)
 
-    def prepare_features(self, features: Tensor, grid: tuple[int, int] | None = None) -> KeyPoints:
-        """Key points of feature maps ``(B, H', W')`` on a grid (None: the maps' own, within the limits)."""
-        return self.prepare_activations(features.unsqueeze(1), grid)
-
-    def update(self, activations: Tensor | KeyPoints, features: Tensor | KeyPoints, mask: Tensor | None = None) -> None:
-        """Add a batch of clips.
-
-        Args:
-            activations: maps ``(B, U, H, W)`` or what :meth:`prepare_activations` gave for them.
-            features: maps ``(B, H', W')`` or what :meth:`prepare_features` gave for them.
-            mask: valid frames, booleans ``(B, T)`` on any time grid that spans the maps; None if all are. Key points
-                whose surroundings reach beyond a clip's end are left out, since both maps show that end.
-
-        Raises:
-            ValueError: if axes, clips or units do not fit together, or a map is given raw and the other prepared.
-        """
-        if isinstance(activations, Tensor) and isinstance(features, Tensor):
-            check_same_clips(activations, features, (4, 3))
-            grid = self.grid(activations.shape, features.shape)
-            activations, features = self.prepare_activations(activations, grid), self.prepare_features(features, grid)
-        if isinstance(activations, Tensor) or isinstance(features, Tensor):
-            raise ValueError("activations and features should both be maps or both be prepared key points")
-        check_same_clips(activations.filled, features.filled, (3, 3))
-        with full_precision(activations.descriptors):
-            ends = activations.reach.new_ones(len(activations.reach)) if mask is None else mask.float().mean(-1)
-            self._update_pairs(activations, features, ends)
-
-    def _similarity(self, activations: KeyPoints, features: KeyPoints, mask: Tensor | None) -> Tensor:
-        """The statistic of the key points before the clips' ends, which are given as a part of the maps' width."""
-        if mask is not None:
-            activations, features = _end_at(activations, mask), _end_at(features, mask)
+    def _compare(self, activations: KeyPoints, features: KeyPoints) -> Tensor:
         scores = match_scores(activations, features, self.ratio, self.tolerance)
         statistic: Tensor = getattr(scores, self._statistic)
-        return statistic.unsqueeze(-1)
-
-    def compute(self) -> Similarity:
-        """Score, null, effect, p-value and number of clips, each ``(U, 1)``."""
-        return self._compute_pairs()
+        return statistic
 
 
 class SIFTCountSimilarity(SIFTSimilarity):
@@ -177,9 +131,3 @@ class SIFTDistanceSimilarity(SIFTSimilarity):
     alternative: ClassVar[Literal["two-sided", "greater", "less"]] = "less"
     higher_is_better = False
     _statistic: ClassVar[Literal["rate", "number", "distance"]] = "distance"
-
-
-def _end_at(points: KeyPoints, end: Tensor) -> KeyPoints:
-    """Only key points whose surroundings lie before a clip's end, given as a part of the width; 1 keeps all."""
-    end = end.view(-1, 1, 1)
-    return points._replace(filled=points.filled & ((points.reach <= end) | (end >= 1)))

@@ -102,6 +102,8 @@ class SimilarityMetric(Metric, ABC):
     alternative: ClassVar[Literal["two-sided", "greater", "less"]]
     per_unit: ClassVar[bool] = True
     """Whether each unit has a result of its own; if not, the result has one unit, the layer."""
+    smallest_map: ClassVar[int] = 16
+    """Maps with fewer bins or frames are not compared: they have next to no key points, and few shapes."""
 
     is_differentiable = False
     higher_is_better = True

@@ -14,7 +14,7 @@ from lightning_dissect.metrics.functional import (
     mutual_matches,
     sift_matches,
 )
-from lightning_dissect.metrics.sift import _end_at
+from lightning_dissect.metrics.prepared import _end_at
 
 
 def run(units, feature, sizes=None, **kwargs):

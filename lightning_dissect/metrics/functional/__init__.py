@@ -1,5 +1,6 @@
 """The metrics as functions of tensors."""
 
+from lightning_dissect.metrics.functional.dense_sift import DenseDescriptors, dense_cosine, dense_descriptors
 from lightning_dissect.metrics.functional.euclidean import euclidean_over_clips
 from lightning_dissect.metrics.functional.iou import intersection_over_union
 from lightning_dissect.metrics.functional.matching import (
@@ -16,12 +17,15 @@ from lightning_dissect.metrics.functional.significance import correlation_interv
 from lightning_dissect.metrics.functional.spearman import spearman_over_clips, spearman_within_clips
 
 __all__ = [
+    "DenseDescriptors",
     "KeyPoints",
     "MatchScores",
     "Matches",
     "consistent_matches",
     "correlation_interval",
     "correlation_p_value",
+    "dense_cosine",
+    "dense_descriptors",
     "euclidean_over_clips",
     "intersection_over_union",
     "key_points",

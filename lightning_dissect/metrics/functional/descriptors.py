@@ -73,15 +73,21 @@ def describe(space: ScaleSpace, extrema: Extrema, column: Tensor, row: Tensor, s
     index = corner[..., None, None] + y.unsqueeze(-1) * down + x.unsqueeze(-2)
     flat = space.gaussian
     dx, dy = flat[index + 1] - flat[index - 1], flat[index + down] - flat[index - down]
+    votes = orientation_votes(dy, dx)
+    weight_y, weight_x = _cell_weights(v, inside_y), _cell_weights(u, inside_x)
+    rows = weight_y @ votes.flatten(-2)
+    histogram = weight_x.unsqueeze(-3) @ rows.unflatten(-1, (SAMPLES, ANGLES))
+    return root_sift(histogram.flatten(-3))
+
+
+def orientation_votes(dy: Tensor, dx: Tensor) -> Tensor:
+    """Votes of gradients for 8 angles, linearly between neighbours, as a last axis of 8 (from -135 degrees on)."""
     angle = torch.atan2(dy, dx).mul_(ANGLES / (2 * math.pi)).unsqueeze(-1)
     # Distance on a circle of 8: the vote falls linearly to the neighbouring angles.
     bins = torch.arange(ANGLES, device=angle.device) - ANGLES // 2 + 1
     votes = (angle - bins).abs_().sub_(ANGLES // 2).abs_().sub_(ANGLES // 2 - 1).clamp_(min=0)
     votes *= torch.hypot(dx, dy).unsqueeze(-1)
-    weight_y, weight_x = _cell_weights(v, inside_y), _cell_weights(u, inside_x)
-    rows = weight_y @ votes.flatten(-2)
-    histogram = weight_x.unsqueeze(-3) @ rows.unflatten(-1, (SAMPLES, ANGLES))
-    return _root(histogram.flatten(-3))
+    return votes
 
 
 def _points(space: ScaleSpace, extrema: Extrema) -> _Points:
@@ -117,8 +123,8 @@ def _cell_weights(distance: Tensor, inside: Tensor) -> Tensor:
     return linear * (torch.exp(-0.5 * (distance / (CELLS / 2)).square()) * inside).unsqueeze(-2)
 
 
-def _root(histogram: Tensor) -> Tensor:
-    """Normalise, clip, and take the square root of what then sums to 1."""
+def root_sift(histogram: Tensor) -> Tensor:
+    """Normalise histograms, shape ``(..., 128)``, clip, and take the square root of what then sums to 1."""
     tiny = torch.finfo(histogram.dtype).tiny
     clipped = (histogram / torch.linalg.vector_norm(histogram, dim=-1, keepdim=True).clamp(min=tiny)).clamp(max=CLIP)
     root: Tensor = (clipped / clipped.sum(-1, keepdim=True).clamp(min=tiny)).sqrt()

@@ -166,11 +166,17 @@ def _peaks(gaussian: Tensor) -> Tensor:
     return peaks
 
 
+def resizing(length: int, side: int) -> Tensor:
+    """Matrix of bilinear resizing along one axis, averaging where it shrinks, shape ``(side, length)``, float64."""
+    same = torch.eye(length, dtype=torch.float64)
+    if side == length:
+        return same
+    return interpolate(same[None, None], (side, length), mode="bilinear", antialias=True)[0, 0]
+
+
 def _axis(length: int, side: int, octave: int) -> Tensor:
     """Matrices of one axis, shape ``(6, samples, length)``, float64."""
-    resize = torch.eye(length, dtype=torch.float64)
-    if side != length:
-        resize = interpolate(resize[None, None], (side, length), mode="bilinear", antialias=True)[0, 0]
+    resize = resizing(length, side)
     position = torch.arange(2 * side, dtype=torch.float64) / 2
     low = position.floor().long().clamp(max=side - 1)
     share = (position - low).unsqueeze(1)

@@ -79,17 +79,26 @@ def key_points(maps: Tensor, grid: tuple[int, int], num_features: int = 64) -> K
     Returns:
         The key points.
     """
-    clips, units, height, width = maps.shape
-    flat = maps.detach().reshape(clips * units, height, width).float()
-    low, high = flat.amin((-2, -1), keepdim=True), flat.amax((-2, -1), keepdim=True)
-    span = high - low
-    usable = (span > CONSTANT_RANGE * torch.maximum(low.abs(), high.abs())) & torch.isfinite(span)
-    flat = torch.where(usable, (flat - low) / span, 0)
+    clips, units = maps.shape[:2]
+    flat, usable = unit_range(maps)
     descriptors, centres, sigma, strength = _find(flat, grid, num_features)
     # A descriptor is 4 cells of 3 sigma wide.
     reach = (centres[..., 0] + CELLS * CELL_WIDTH / 2 * sigma + 0.5) / grid[1]
     found = descriptors, centres, sigma, reach, (strength > 0) & usable.view(-1, 1)
     return KeyPoints(*(part.unflatten(0, (clips, units)) for part in found))
+
+
+def unit_range(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale maps ``(B, U, H, W)`` to [0, 1], each by its own range.
+
+    Returns:
+        The maps, shape ``(B · U, H, W)``, 0 where they are constant or not finite; and which are neither, ``(B · U)``.
+    """
+    flat = maps.detach().flatten(0, 1).float()
+    low, high = flat.amin((-2, -1), keepdim=True), flat.amax((-2, -1), keepdim=True)
+    span = high - low
+    usable = (span > CONSTANT_RANGE * torch.maximum(low.abs(), high.abs())) & torch.isfinite(span)
+    return torch.where(usable, (flat - low) / span, 0), usable.flatten()
 
 
 def _find(maps: Tensor, grid: tuple[int, int], slots: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
