@@ -1,6 +1,6 @@
 """How often metrics call chance a finding, and how many clips they need to find what is there.
 
-    python benchmarks/calibration.py [--seeds 50] [--metrics pearson/clip sift/map] [--skip-power]
+    python benchmarks/calibration.py [--seeds 50] [--metrics pearson/clip sift/map] [--skip-alarms] [--skip-power]
 
 False alarms: random convolutions of random scenes (tones that fade) against the features of other scenes of the same
 kind. Power: units that are the feature plus white noise. Prints two tables in Markdown.
@@ -9,7 +9,7 @@ kind. Power: units that are the feature plus white noise. Prints two tables in M
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
 
 from lightning_dissect.metrics import METRICS, SimilarityMetric
+
+Build = Callable[[], SimilarityMetric]
 
 UNITS, ROWS, FRAMES = 8, 48, 64
 CONDITIONS = ("128 clips", "16 clips", "slow envelopes", "padded")
@@ -88,7 +90,7 @@ def p_values(metric: SimilarityMetric, data: Data) -> np.ndarray:
     frames = x.shape[-1]
     if metric.level != "map":
         x, f = x.mean(2), f.mean(1, keepdim=True).unflatten(-1, (frames, -1)).mean(-1)
-    elif metric.name != "sift":
+    elif metric.grid(x.shape, f.shape) is None:
         f = avg_pool2d(f, 2) if f.shape[-1] != frames else f
     if metric.level == "clip":
         inside = mask.unsqueeze(1)
@@ -98,30 +100,35 @@ def p_values(metric: SimilarityMetric, data: Data) -> np.ndarray:
     return metric.compute().p_value.numpy().ravel()
 
 
-def false_alarms(build: Callable[[], SimilarityMetric], seeds: int) -> list[str]:
-    """Share of p < 0.05 and of q < 0.05 in each condition."""
-    cells = []
+def false_alarms(builds: Sequence[Build], seeds: int) -> list[list[str]]:
+    """Share of p < 0.05 and of q < 0.05, for each metric in each condition; all metrics see the same data."""
+    cells: list[list[str]] = [[] for _ in builds]
     for condition in CONDITIONS:
-        runs = [p_values(build(), chance(s, condition, 16 if condition == "16 clips" else 128)) for s in range(seeds)]
-        p = np.concatenate(runs)
-        tested = [run[np.isfinite(run)] for run in runs]
-        labels = sum((stats.false_discovery_control(run) < 0.05).sum() for run in tested if len(run))
-        cells.append(f"{np.mean(p[np.isfinite(p)] < 0.05):.3f} / {labels / max(p.size, 1):.3f}")
+        runs: list[list[np.ndarray]] = [[] for _ in builds]
+        for seed in range(seeds):
+            data = chance(seed, condition, 16 if condition == "16 clips" else 128)
+            for of_metric, build in zip(runs, builds, strict=True):
+                of_metric.append(p_values(build(), data))
+        for row, of_metric in zip(cells, runs, strict=True):
+            p = np.concatenate(of_metric)
+            tested = [run[np.isfinite(run)] for run in of_metric]
+            labels = sum((stats.false_discovery_control(run) < 0.05).sum() for run in tested if len(run))
+            row.append(f"{np.mean(p[np.isfinite(p)] < 0.05):.3f} / {labels / max(p.size, 1):.3f}")
     return cells
 
 
-def clips_needed(build: Callable[[], SimilarityMetric], seeds: int) -> list[str]:
-    """Fewest clips at which 90 % of planted units have p < 0.001, at each noise."""
-    cells = []
-    for noise in NOISE:
-        needed = f"> {CLIPS[-1]}"
-        for n in CLIPS:
-            runs = [p_values(build(), planted(s, noise, n, build().level)) for s in range(seeds)]
-            if np.mean(np.concatenate(runs) < 0.001) >= 0.9:
-                needed = str(n)
-                break
-        cells.append(needed)
-    return cells
+def clips_needed(builds: Sequence[Build], seeds: int) -> list[list[str]]:
+    """Fewest clips at which 90 % of planted units have p < 0.001, for each metric at each noise."""
+    return [[fewest_clips(build, noise, seeds) for noise in NOISE] for build in builds]
+
+
+def fewest_clips(build: Build, noise: int, seeds: int) -> str:
+    """Fewest clips at which 90 % of planted units have p < 0.001."""
+    for n in CLIPS:
+        runs = [p_values(build(), planted(seed, noise, n, build().level)) for seed in range(seeds)]
+        if np.mean(np.concatenate(runs) < 0.001) >= 0.9:
+            return str(n)
+    return f"> {CLIPS[-1]}"
 
 
 def main() -> None:
@@ -129,21 +136,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--metrics", nargs="+", help="name/level, such as pearson/frame; all by default")
+    parser.add_argument("--skip-alarms", action="store_true")
     parser.add_argument("--skip-power", action="store_true")
     arguments = parser.parse_args()
-    kinds = {f"{name}/{level}": (kind, level) for name, kind in METRICS.items() for level in kind.levels}
+    kinds = {f"{name}/{level}": partial(kind, level=level) for name, kind in METRICS.items() for level in kind.levels}
+    # SIFT also with the matches that agree on one shift and scale.
+    agreeing = {f"{key}, tolerance": partial(kinds[key], tolerance=3.0) for key in kinds if key.startswith("sift")}
+    kinds.update(agreeing)
     chosen = arguments.metrics or list(kinds)
     torch.set_grad_enabled(False)
-    tables: list[tuple[str, tuple[str, ...], Callable[[Callable[[], SimilarityMetric], int], list[str]], int]]
-    tables = [("share of p < 0.05 / of labels with q < 0.05", CONDITIONS, false_alarms, arguments.seeds)]
+    tables: list[tuple[str, Sequence[str], Callable[[Sequence[Build], int], list[list[str]]], int, Sequence[str]]] = []
+    if not arguments.skip_alarms:
+        title = "share of p < 0.05 / of labels with q < 0.05"
+        tables.append((title, CONDITIONS, false_alarms, arguments.seeds, chosen))
     if not arguments.skip_power:
-        power_head = tuple(f"clips needed at {noise} dB" for noise in NOISE)
-        tables.append(("planted units", power_head, clips_needed, max(2, arguments.seeds // 10)))
-    for title, head, measure, seeds in tables:
-        print(f"\n| {title} | {' | '.join(head)} |\n|{'---|' * (len(head) + 1)}")
-        for key in chosen:
-            kind, level = kinds[key]
-            cells = measure(partial(kind, level=level), seeds)
+        head = [f"clips needed at {noise} dB" for noise in NOISE]
+        units = [key for key in chosen if kinds[key][0].per_unit]
+        tables.append(("planted units", head, clips_needed, max(2, arguments.seeds // 10), units))
+    for title, columns, measure, seeds, keys in tables:
+        print(f"\n| {title} | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
+        builds = [partial(kinds[key][0], level=kinds[key][1]) for key in keys]
+        for key, cells in zip(keys, measure(builds, seeds), strict=True):
             print(f"| {key} | {' | '.join(cells)} |", flush=True)
 
 
