@@ -7,24 +7,40 @@ import sys
 import pytest
 import torch
 
-from lightning_dissect.metrics import EuclideanSimilarity, PearsonSimilarity, SIFTSimilarity
+from lightning_dissect.metrics import (
+    CKASimilarity,
+    EuclideanSimilarity,
+    IoUSimilarity,
+    MutualInformationSimilarity,
+    PearsonSimilarity,
+    SIFTSimilarity,
+    SpearmanSimilarity,
+)
 
 METRICS = {
     "clip": lambda: PearsonSimilarity(),
     "frame": lambda: PearsonSimilarity(level="frame"),
     "minmax": lambda: EuclideanSimilarity("minmax"),
     "sift": lambda: SIFTSimilarity(),
+    "padded clip": lambda: PearsonSimilarity(),
+    "padded cka": lambda: CKASimilarity(),
+    "sampled clip": lambda: SpearmanSimilarity(max_clips=16),
+    "padded frame": lambda: SpearmanSimilarity(level="frame"),
+    "information frame": lambda: MutualInformationSimilarity(level="frame"),
+    "iou": lambda: IoUSimilarity(quantile=0.02),
 }
 
 
 def data(kind):
+    """Activations, features, and the mask of valid frames or None."""
     g = torch.Generator().manual_seed(3)
-    if kind in ("clip", "minmax"):
-        return torch.randn(30, 4, generator=g) + 50, torch.randn(30, 2, generator=g)
-    if kind == "frame":
-        return torch.randn(30, 4, 20, generator=g), torch.randn(30, 2, 20, generator=g)
-    maps = torch.randn(10, 64, 64, generator=g).cumsum(1).cumsum(2)
-    return torch.stack([maps, maps.roll(3, 1)], 1), maps
+    if kind in ("sift", "iou"):
+        maps = torch.randn(10, 64, 64, generator=g).cumsum(1).cumsum(2)
+        return torch.stack([maps, maps.roll(3, 1)], 1), maps, None
+    mask = torch.arange(20) < torch.randint(8, 21, (30, 1), generator=g) if kind.startswith("padded") else None
+    if kind.endswith("frame"):
+        return torch.randn(30, 4, 20, generator=g), torch.randn(30, 2, 20, generator=g), mask
+    return torch.randn(30, 4, generator=g) + 50, torch.randn(30, 2, generator=g), mask
 
 
 def work(rank: int, edges: list[float], port: str, out: str) -> None:
@@ -33,19 +49,26 @@ def work(rank: int, edges: list[float], port: str, out: str) -> None:
     torch.distributed.init_process_group("gloo", rank=rank, world_size=len(edges) - 1)
     results = {}
     for kind, build in METRICS.items():
-        x, f = data(kind)
+        x, f, mask = data(kind)
         # Whole pairs of clips, so that the same pairs are compared as in one process.
         start, stop = (int(edge * len(x)) // 2 * 2 for edge in edges[rank : rank + 2])
         metric = build()
         for batch in range(start, stop, 6):
             part = slice(batch, min(batch + 6, stop))
-            metric.update(x[part], f[part])
+            metric.update(x[part], f[part], None if mask is None else mask[part])
         results[kind] = tuple(metric.compute())
     torch.save(results, out)
     torch.distributed.destroy_process_group()
 
 
-@pytest.mark.parametrize("edges", [(0, 0.3, 1), (0, 0, 0.4, 1), (0, 0.2, 0.5, 0.7, 1)], ids=["2", "3, one empty", "4"])
+@pytest.mark.parametrize(
+    "edges",
+    [
+        pytest.param((0, 0.3, 1), id="2"),
+        pytest.param((0, 0, 0.4, 1), id="3, one empty", marks=pytest.mark.slow),
+        pytest.param((0, 0.2, 0.5, 0.7, 1), id="4", marks=pytest.mark.slow),
+    ],
+)
 def test_processes_equal_one(tmp_path, edges):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -64,7 +87,7 @@ def test_processes_equal_one(tmp_path, edges):
         one = metric.compute()
         for file in files:
             for ours, expected in zip(torch.load(file)[kind], one, strict=True):
-                torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-4)
+                torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-4, equal_nan=True)
 
 
 if __name__ == "__main__":
