@@ -93,24 +93,33 @@ def test_every_precision_finds_the_planted_unit(precision: str, data: DataLoader
     assert (planted["n_clips"] == 24).all()
 
 
+class Sides:
+    """Keeps what each layer gave."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, Side] = {}
+
+    def begin(self, *_: Any) -> None: ...
+
+    def receive(self, layer: str, side: Side) -> None:
+        self.seen[layer] = side
+
+    def end(self) -> None: ...
+
+
 def test_an_activation_is_seen_before_an_operation_in_place(data: DataLoader[Any]) -> None:
-    seen: dict[str, Side] = {}
-    network = Network()
-
-    class Watched(Dissection):
-        def _compare(self, layer: str, side: Side, batch: Any) -> None:
-            seen[layer] = side
-
+    network, keeper = Network(), Sides()
     layers = {"conv": network.conv, "relu": network.relu}
-    with Watched(layers, FeatureBank(["rms"], RATE), find_metrics(["pearson"])) as run:
+    with Dissection(layers, FeatureBank(["rms"], RATE), find_metrics(["pearson"]), keepers=[keeper]) as run:
         waveform = next(iter(data))[0]
         run.begin(waveform)
         network(waveform)
         run.end()
-    assert seen["conv"].frame is not None
-    assert seen["relu"].frame is not None
-    assert seen["conv"].frame.min() < 0
-    assert seen["relu"].frame.min() == 0
+    conv, relu = (keeper.seen[name].frame for name in ("conv", "relu"))
+    assert conv is not None
+    assert relu is not None
+    assert conv.min() < 0
+    assert relu.min() == 0
 
 
 def test_validation_within_an_epoch_gives_a_run_for_each_step(data: DataLoader[Any], tmp_path: Path) -> None:
@@ -142,7 +151,7 @@ def test_several_callbacks_stand_side_by_side(data: DataLoader[Any], tmp_path: P
     assert two.scores is not None
     assert one.scores.table["layer"].unique().tolist() == ["network.conv"]
     assert two.scores.table["metric"].unique().tolist() == ["euclidean"]
-    assert sorted(path.parent.name for path in tmp_path.rglob("*.parquet")) == ["dissect", "dissect2"]
+    assert sorted(path.parent.name for path in tmp_path.rglob("epoch=*.parquet")) == ["dissect", "dissect2"]
 
 
 def test_early_stopping_ends_without_a_trace(data: DataLoader[Any], tmp_path: Path) -> None:

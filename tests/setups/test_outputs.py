@@ -151,6 +151,33 @@ def test_a_packed_sequence_is_refused(
         trainer(callback(layers=["layer"])).validate(Listening(nn.LSTM(UNITS, 6), feed), data(), verbose=False)
 
 
+def test_a_layer_that_skips_batches_is_compared_on_the_others(
+    data: Callable[[], Any], callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
+) -> None:
+    class Skipping(Listening):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            if batch_idx % 2:
+                super().validation_step(batch, batch_idx)
+
+    watch = callback(layers=["layer"])
+    trainer(watch).validate(Skipping(Emit(lambda x: x)), data(), verbose=False)
+    planted_is_found(watch, "batch unit time")
+    assert set(watch.scores.table["n_clips"]) == {12}
+
+
+def test_of_several_runs_in_a_batch_the_first_counts(
+    data: Callable[[], Any], callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
+) -> None:
+    def feed(layer: nn.Module, x: Tensor) -> None:
+        layer(x)
+        layer(torch.zeros_like(x))
+
+    watch = callback(layers=["layer"])
+    trainer(watch).validate(Listening(Emit(lambda x: x), feed), data(), verbose=False)
+    planted_is_found(watch, "batch unit time")
+    assert set(watch.scores.table["n_clips"]) == {24}
+
+
 class WithClassToken(nn.Module):
     def __init__(self) -> None:
         super().__init__()
