@@ -31,6 +31,8 @@ from lightning_dissect.scores import Scores, base_feature
 
 PICTURES = "pictures"
 _MOST_EPOCHS_DRAWN = 60
+_MOST_LAYERS_DRAWN = 8
+"""A layer's pictures take about a second; of more layers, these are spread over the network's depth."""
 
 
 def publish(
@@ -71,13 +73,15 @@ def publish(
 
 
 def _figures(scores: Scores, labels: pd.DataFrame, run: Dissection, values: ClipValues) -> dict[str, Figure]:
-    table = scores.last()
+    table, layers = scores.last(), list(dict.fromkeys(labels["layer"].astype(str)))
+    layers = layers[:: max(1, -(-len(layers) // _MOST_LAYERS_DRAWN))]
+    units = {name: str(getattr(feature, "unit", "")) for name, feature in run.bank.features.items()}
     figures: dict[str, Figure | None] = {"/overview": overview(labels, list(run.bank.names))}
-    for layer in dict.fromkeys(labels["layer"].astype(str)):
+    for layer in layers:
         figures[f".{layer}/units"] = heat_map(table, layer)
         figures[f".{layer}/chance"] = against_chance(table, layer)
-        figures[f".{layer}/clips"] = scatter(table, layer, values)
-    for layer, figure in best_matches(table, run.examples, run.metrics).items():
+        figures[f".{layer}/clips"] = scatter(table, layer, values, units)
+    for layer, figure in best_matches(table[table["layer"].isin(layers)], run.examples, run.metrics).items():
         figures[f".{layer}/sift"] = figure
     return {tag: figure for tag, figure in figures.items() if figure is not None}
 

@@ -16,7 +16,9 @@ _ACROSS = 3
 
 
 @styled
-def scatter(table: pd.DataFrame, layer: str, values: ClipValues, q: float = 0.05) -> Figure | None:
+def scatter(
+    table: pd.DataFrame, layer: str, values: ClipValues, units: Mapping[str, str] | None = None, q: float = 0.05
+) -> Figure | None:
     """Draw, for each feature, the activation of the unit that follows it best against the feature, one dot a clip.
 
     The unit is the one with the best supported score over clips, ``pearson`` where there is one. Supported units
@@ -26,6 +28,7 @@ def scatter(table: pd.DataFrame, layer: str, values: ClipValues, q: float = 0.05
         table: the rows of one run, like ``Scores.last()``.
         layer: name of the layer.
         values: some clips of the same run.
+        units: the physical unit of each feature, for its axis.
         q: the false discovery rate that is accepted.
 
     Returns:
@@ -43,15 +46,17 @@ def scatter(table: pd.DataFrame, layer: str, values: ClipValues, q: float = 0.05
         return None
     best = best_first(rows).drop_duplicates("base").sort_index()
     down = -(-len(best) // _ACROSS)
-    units = values.units(layer).numpy()
+    activations = values.units(layer).numpy()
     figure = new_figure(
         0.9 + 2.15 * down,
         f"{layer}: the unit that follows each feature best",
-        f"{len(units)} of {best['n_clips'].max()} clips, one dot each · grey: no support (q ≥ {q:g})",
+        f"{len(activations)} of {best['n_clips'].max()} clips, one dot each · grey: no support (q ≥ {q:g})",
     )
     panels = figure.subplots(down, _ACROSS, squeeze=False).flatten()
     for panel, row in zip(panels, best.to_dict("records"), strict=False):
-        _draw_panel(panel, features[row["base"]].numpy()[:, row["place"]], units[:, row["unit"]], row, q)
+        _draw_panel(panel, features[row["base"]].numpy()[:, row["place"]], activations[:, row["unit"]], row, q)
+        unit = (units or {}).get(row["base"], "")
+        panel.set_xlabel(f"{row['feature']} ({unit})" if unit else row["feature"])
     for panel in panels[len(best) :]:
         panel.set_axis_off()
     clear_spines(panels)
@@ -63,7 +68,6 @@ def _draw_panel(panel: Axes, feature: np.ndarray, unit: np.ndarray, row: Mapping
     panel.plot(feature, unit, "o", ms=4, mfc=OBSERVED if supported else "0.6", mec="white", mew=0.4, alpha=0.85)
     name = "r" if row["metric"] == "pearson" else row["metric"]
     panel.set_title(f"unit {row['unit']}: {name} = {row['score']:.2f}", color="black" if supported else "0.4")
-    panel.set_xlabel(row["feature"])
     panel.locator_params(nbins=4)
     if panel.get_subplotspec().is_first_col():  # type: ignore[union-attr]
         panel.set_ylabel("activation")

@@ -50,10 +50,18 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return drawn
 
 
-def new_figure(height: float, title: str, subtitle: str) -> Figure:
-    """A figure of this height in inches that belongs to no pyplot window; call it from a ``styled`` function."""
-    below = 0.2 / height * (1 + subtitle.count("\n"))
-    figure = Figure(figsize=(WIDTH, height), layout=ConstrainedLayoutEngine(rect=(0, below, 1, 1 - below)))
+def new_figure(height: float, title: str, subtitle: str, *, fixed: bool = False) -> Figure:
+    """A figure of this height in inches that belongs to no pyplot window; call it from a ``styled`` function.
+
+    ``fixed`` gives equal margins to a grid of panels of one kind, whatever they hold: to fit these to dozens of panels'
+    labels takes longer than to draw them.
+    """
+    below = 0.2 / height
+    fitted = None if fixed else ConstrainedLayoutEngine(rect=(0, below, 1, 1 - below))
+    figure = Figure(figsize=(WIDTH, height), layout=fitted)
+    if fixed:
+        edges = {"left": 0.6 / WIDTH, "right": 1 - 0.1 / WIDTH, "bottom": 0.65 / height, "top": 1 - 0.6 / height}
+        figure.subplots_adjust(**edges, wspace=0.3, hspace=0.75)
     figure.suptitle(title, x=0.01, ha="left")
     figure.text(0.01, 0.0, subtitle, ha="left", va="bottom", fontsize=8.5, color="0.3")
     return figure

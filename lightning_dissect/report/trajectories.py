@@ -72,7 +72,7 @@ def trajectories(history: Scores, followed: pd.DataFrame, q: float = 0.05) -> Fi
     for panel in panels[len(features) :]:
         panel.set_axis_off()
     for panel in panels[max(0, len(features) - _ACROSS) : len(features)]:
-        panel.set_xlabel("epoch")
+        panel.set_xlabel("epoch", loc="right")
         panel.tick_params(labelbottom=True)
     clear_spines(panels)
     return figure
@@ -90,5 +90,4 @@ def _draw_panel(panel: Axes, units: pd.DataFrame, table: pd.DataFrame, q: float)
             part = way[(way["q_value"] < q) == supported]
             panel.plot(part["epoch"], part["effect"], marker, ms=5, color=colour, mfc=fill)
     panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panel.margins(y=0.25)
-    panel.legend(loc="best", title="layer, unit", title_fontsize=8)
+    panel.legend(loc="upper left", bbox_to_anchor=(0, -0.14), ncols=1, borderpad=0, handlelength=1.2)
