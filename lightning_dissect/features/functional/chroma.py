@@ -1,6 +1,7 @@
 """Pitch-class profiles."""
 
 import math
+from typing import TypedDict, Unpack
 
 import torch
 import torch.nn.functional as nnf
@@ -8,10 +9,30 @@ from torch import Tensor
 
 from lightning_dissect.features.functional.cqt import C1, cqt
 from lightning_dissect.features.functional.filters import chroma_filters
-from lightning_dissect.features.functional.spectrum import frame_mask, normalize, spectrogram
+from lightning_dissect.features.functional.spectrum import Framing, frame_mask, normalize, spectrogram
 from lightning_dissect.features.functional.tuning import tuning_index, tuning_values
 
-__all__ = ["chroma_cens", "chroma_cqt", "chroma_stft", "tonnetz"]
+__all__ = ["ConstantQChroma", "chroma_cens", "chroma_cqt", "chroma_stft", "tonnetz"]
+
+
+class ConstantQChroma(TypedDict, total=False):
+    """How pitch classes are found in a constant-Q transform, as `chroma_cqt` has it.
+
+    Attributes:
+        fmin: Lowest frequency in Hz.
+        threshold: Energies below it count as zero.
+        tuning: Deviation from A440 in fractions of a bin; None estimates it for each clip.
+        n_chroma: Pitch classes of an octave, the first of which is C.
+        n_octaves: Number of octaves.
+        bins_per_octave: Bins of an octave of the transform, a multiple of ``n_chroma``.
+    """
+
+    fmin: float
+    threshold: float
+    tuning: float | None
+    n_chroma: int
+    n_octaves: int
+    bins_per_octave: int
 
 
 def chroma_stft(
@@ -25,6 +46,7 @@ def chroma_stft(
     tuning: float | None = None,
     n_chroma: int = 12,
     lengths: Tensor | None = None,
+    **framing: Unpack[Framing],
 ) -> Tensor:
     """Chromagram of the power spectrum, as `librosa.feature.chroma_stft`, each item on its own.
 
@@ -38,6 +60,7 @@ def chroma_stft(
         tuning: Deviation from A440 in fractions of a class; None estimates it for each clip.
         n_chroma: Pitch classes of an octave, the first of which is C.
         lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
+        **framing: Window, padding and centring, see `Framing`.
 
     Returns:
         Energy of each pitch class, shape ``(..., n_chroma, frames)``.
@@ -50,7 +73,7 @@ def chroma_stft(
         >>> chroma_stft(a4).mean(dim=-1).argmax().item()  # C is 0
         9
     """
-    S, n_fft, _ = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=2, lengths=lengths)
+    S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=2, lengths=lengths, **framing)
     if tuning is not None:
         bank = chroma_filters(sr=sr, n_fft=n_fft, n_chroma=n_chroma, tuning=tuning).to(S)
     else:
@@ -75,6 +98,7 @@ def chroma_cqt(
     hop_length: int = 512,
     fmin: float = C1,
     norm: float | None = math.inf,
+    threshold: float = 0.0,
     tuning: float | None = None,
     n_chroma: int = 12,
     n_octaves: int = 7,
@@ -90,6 +114,7 @@ def chroma_cqt(
         hop_length: Samples between frames.
         fmin: Lowest frequency in Hz.
         norm: Norm of each frame, or None.
+        threshold: Energies below it count as zero.
         tuning: Deviation from A440 in fractions of a bin; None estimates it for each clip.
         n_chroma: Pitch classes of an octave, the first of which is C.
         n_octaves: Number of octaves.
@@ -122,7 +147,10 @@ def chroma_cqt(
             lengths=lengths,
         ).abs()
     fold = cqt_to_chroma(C.shape[-2], bins_per_octave=bins_per_octave, n_chroma=n_chroma, fmin=fmin)
-    return normalize(fold.to(C) @ C, norm=norm, dim=-2)
+    chroma = fold.to(C) @ C
+    if threshold > 0:
+        chroma = torch.where(chroma < threshold, 0.0, chroma)
+    return normalize(chroma, norm=norm, dim=-2)
 
 
 def cqt_to_chroma(n_bins: int, *, bins_per_octave: int = 36, n_chroma: int = 12, fmin: float = C1) -> Tensor:
@@ -141,13 +169,10 @@ def chroma_cens(
     sr: float = 22050,
     C: Tensor | None = None,
     hop_length: int = 512,
-    fmin: float = C1,
-    tuning: float | None = None,
-    n_chroma: int = 12,
-    n_octaves: int = 7,
-    bins_per_octave: int = 36,
+    norm: float | None = 2,
     win_len_smooth: int = 41,
     lengths: Tensor | None = None,
+    **chroma: Unpack[ConstantQChroma],
 ) -> Tensor:
     """Chroma energy normalised statistics, as `librosa.feature.chroma_cens` (Müller and Ewert 2011).
 
@@ -156,16 +181,13 @@ def chroma_cens(
         sr: Sampling rate in Hz.
         C: Constant-Q magnitudes instead of ``y``, shape ``(..., bins, frames)``.
         hop_length: Samples between frames.
-        fmin: Lowest frequency in Hz.
-        tuning: Deviation from A440 in fractions of a bin; None estimates it for each clip.
-        n_chroma: Pitch classes of an octave, the first of which is C.
-        n_octaves: Number of octaves.
-        bins_per_octave: Bins of an octave of the transform, a multiple of ``n_chroma``.
+        norm: Norm of each frame, or None.
         win_len_smooth: Frames of the smoothing window, odd.
         lengths: Valid samples of each clip, shape ``(...)``; only with ``y``.
+        **chroma: See `ConstantQChroma`.
 
     Returns:
-        Pitch classes of unit Euclidean length, shape ``(..., n_chroma, frames)``.
+        Pitch classes, shape ``(..., n_chroma, frames)``.
 
     Raises:
         ValueError: If not exactly one of ``y`` and ``C`` is given, or an argument is out of range.
@@ -176,31 +198,29 @@ def chroma_cens(
     """
     if win_len_smooth < 1 or win_len_smooth % 2 == 0:
         raise ValueError(f"win_len_smooth must be odd and at least 1, found {win_len_smooth}.")
-    chroma = chroma_cqt(
-        y,
-        sr=sr,
-        C=C,
-        hop_length=hop_length,
-        fmin=fmin,
-        norm=1,
-        tuning=tuning,
-        n_chroma=n_chroma,
-        n_octaves=n_octaves,
-        bins_per_octave=bins_per_octave,
-        lengths=lengths,
-    )
-    levels = torch.stack([chroma > step for step in (0.4, 0.2, 0.1, 0.05)]).sum(dim=0).to(chroma) * 0.25
-    window = torch.hann_window(win_len_smooth + 2, periodic=False, dtype=torch.float64).to(chroma)
-    rows = levels.reshape(-1, 1, levels.shape[-1])
-    smooth = nnf.conv1d(rows, (window / window.sum())[None, None], padding=(win_len_smooth + 1) // 2)
-    cens = normalize(smooth.reshape(levels.shape), norm=2, dim=-2)
+    energy = chroma_cqt(y, sr=sr, C=C, hop_length=hop_length, norm=1, lengths=lengths, **chroma)
+    levels = torch.stack([energy > step for step in (0.4, 0.2, 0.1, 0.05)]).sum(dim=0).to(energy) * 0.25
+    cens = normalize(_smooth(levels, win_len_smooth), norm=norm, dim=-2)
     if lengths is None:
         return cens
     return torch.where(frame_mask(1 + lengths // hop_length, cens.shape[-1])[..., None, :], cens, 0.0)
 
 
+def _smooth(x: Tensor, size: int) -> Tensor:
+    """Average along the last axis under a Hann window."""
+    window = torch.hann_window(size + 2, periodic=False, dtype=torch.float64).to(x)
+    rows = x.reshape(-1, 1, x.shape[-1])
+    return nnf.conv1d(rows, (window / window.sum())[None, None], padding=(size + 1) // 2).reshape(x.shape)
+
+
 def tonnetz(
-    y: Tensor | None = None, *, sr: float = 22050, chroma: Tensor | None = None, lengths: Tensor | None = None
+    y: Tensor | None = None,
+    *,
+    sr: float = 22050,
+    chroma: Tensor | None = None,
+    hop_length: int = 512,
+    lengths: Tensor | None = None,
+    **options: Unpack[ConstantQChroma],
 ) -> Tensor:
     """Tonal centroid, as `librosa.feature.tonnetz` (Harte et al. 2006).
 
@@ -208,7 +228,9 @@ def tonnetz(
         y: Waveforms, shape ``(..., samples)``, of which `chroma_cqt` is taken.
         sr: Sampling rate in Hz.
         chroma: Chromagrams instead of ``y``, shape ``(..., n_chroma, frames)``.
+        hop_length: Samples between frames.
         lengths: Valid samples of each clip, shape ``(...)``; only with ``y``.
+        **options: See `ConstantQChroma`.
 
     Returns:
         Sine and cosine of the fifths, the minor and the major thirds, shape ``(..., 6, frames)``.
@@ -223,7 +245,7 @@ def tonnetz(
     if (y is None) == (chroma is None):
         raise ValueError("give exactly one of y (a waveform) and chroma (its chromagram).")
     if chroma is None:
-        chroma = chroma_cqt(y, sr=sr, lengths=lengths)
+        chroma = chroma_cqt(y, sr=sr, hop_length=hop_length, lengths=lengths, **options)
     n_chroma = chroma.shape[-2]
     angle = torch.arange(n_chroma, dtype=torch.float64) * (12 / n_chroma)
     scale = torch.tensor([7 / 6, 7 / 6, 3 / 2, 3 / 2, 2 / 3, 2 / 3], dtype=torch.float64)

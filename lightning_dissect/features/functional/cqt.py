@@ -194,7 +194,7 @@ def vqt(
 
 def estimate_tuning_index(y: Tensor, *, sr: float, bins_per_octave: int, lengths: Tensor | None = None) -> Tensor:
     """Return the index of each clip's tuning, estimated from the magnitude spectrum with librosa's default frames."""
-    S, n_fft, _ = spectrogram(y, None, n_fft=2048, hop_length=512, power=1, lengths=lengths)
+    S, n_fft = spectrogram(y, None, n_fft=2048, hop_length=512, power=1, lengths=lengths)
     return tuning_index(S, sr=sr, n_fft=n_fft, bins_per_octave=bins_per_octave)
 
 

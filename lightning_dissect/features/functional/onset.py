@@ -1,10 +1,12 @@
 """Onsets as librosa sees them: the rise of a mel spectrogram."""
 
+from typing import Unpack
+
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from lightning_dissect.features.functional.mel import melspectrogram
+from lightning_dissect.features.functional.mel import MelBands, melspectrogram
 from lightning_dissect.features.functional.spectrum import check_rate, frame_mask, power_to_db
 
 __all__ = ["onset_detect", "onset_strength"]
@@ -17,10 +19,12 @@ def onset_strength(
     S: Tensor | None = None,
     lag: int = 1,
     max_size: int = 1,
+    ref: Tensor | None = None,
     center: bool = True,
     n_fft: int = 2048,
     hop_length: int = 512,
     lengths: Tensor | None = None,
+    **bands: Unpack[MelBands],
 ) -> Tensor:
     """Mean rise of a mel spectrogram in dB (spectral flux), as `librosa.onset.onset_strength`, each item on its own.
 
@@ -30,10 +34,12 @@ def onset_strength(
         S: Spectrograms in dB instead of ``y``, shape ``(..., bands, frames)``.
         lag: Frames between what is compared.
         max_size: Bands over which the earlier frame's maximum is taken (odd), against vibrato.
+        ref: Spectrograms in dB with which to compare instead, shape ``(..., bands, frames)``.
         center: Shift by half a frame, so that the rise is where the onset is.
         n_fft: Samples of a frame.
         hop_length: Samples between frames.
         lengths: Valid samples of each clip, shape ``(...)``; only with ``y``.
+        **bands: See `MelBands`.
 
     Returns:
         Onset strength in dB a frame, not negative, shape ``(..., frames)``.
@@ -50,12 +56,14 @@ def onset_strength(
     if lag < 1 or max_size < 1 or max_size % 2 == 0:
         raise ValueError(f"lag must be at least 1 and max_size odd, found {lag} and {max_size}.")
     if S is None:
-        S = power_to_db(melspectrogram(y, sr=sr, n_fft=n_fft, hop_length=hop_length, lengths=lengths))
+        S = power_to_db(melspectrogram(y, sr=sr, n_fft=n_fft, hop_length=hop_length, lengths=lengths, **bands))
     elif y is not None or lengths is not None:
         raise ValueError("give exactly one of y (a waveform, with its lengths) and S (a spectrogram in dB).")
     n_frames = S.shape[-1]
-    earlier = S[..., : max(n_frames - lag, 0)]
-    if max_size > 1:
+    if ref is not None and ref.shape != S.shape:
+        raise ValueError(f"ref must have the shape of the spectrogram {tuple(S.shape)}, found {tuple(ref.shape)}.")
+    earlier = (S if ref is None else ref)[..., : max(n_frames - lag, 0)]
+    if max_size > 1 and ref is None:
         columns = earlier.transpose(-1, -2)
         earlier = nnf.max_pool1d(columns.flatten(0, -2)[None], max_size, 1, max_size // 2)[0].view(columns.shape).mT
     rise = (S[..., lag:] - earlier).clamp(min=0).mean(dim=-2)

@@ -1,11 +1,18 @@
 """The shape of each frame's spectrum in one number, or one for each octave."""
 
 import math
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from lightning_dissect.features.functional.spectrum import fft_frequencies, normalize, power_to_db, spectrogram
+from lightning_dissect.features.functional.spectrum import (
+    Framing,
+    fft_frequencies,
+    normalize,
+    power_to_db,
+    spectrogram,
+)
 
 __all__ = [
     "spectral_bandwidth",
@@ -23,7 +30,9 @@ def spectral_centroid(
     S: Tensor | None = None,
     n_fft: int = 2048,
     hop_length: int = 512,
+    freq: Tensor | None = None,
     lengths: Tensor | None = None,
+    **framing: Unpack[Framing],
 ) -> Tensor:
     """Mean frequency of the magnitude spectrum, as `librosa.feature.spectral_centroid` (without its axis of one row).
 
@@ -33,7 +42,10 @@ def spectral_centroid(
         S: Magnitude spectrograms instead of ``y``, shape ``(..., frequency, frames)``.
         n_fft: Samples of a frame.
         hop_length: Samples between frames.
+        freq: Frequencies of the bins in Hz, shape ``(frequency,)`` or ``(..., frequency, frames)``; those of
+            the Fourier transform if None.
         lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
+        **framing: Window, padding and centring, see `Framing`.
 
     Returns:
         Hz, between 0 and ``sr / 2``, shape ``(..., frames)``; 0 for silent frames.
@@ -46,8 +58,8 @@ def spectral_centroid(
         >>> 1000 < spectral_centroid(tone)[20].item() < 1010
         True
     """
-    S, n_fft, _ = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths)
-    return torch.matmul(fft_frequencies(sr, n_fft).to(S), normalize(S, norm=1, dim=-2))
+    S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths, **framing)
+    return _mean(_frequencies(freq, sr, n_fft, S), normalize(S, norm=1, dim=-2))
 
 
 def spectral_bandwidth(
@@ -57,8 +69,12 @@ def spectral_bandwidth(
     S: Tensor | None = None,
     n_fft: int = 2048,
     hop_length: int = 512,
+    freq: Tensor | None = None,
+    centroid: Tensor | None = None,
+    norm: bool = True,
     p: float = 2.0,
     lengths: Tensor | None = None,
+    **framing: Unpack[Framing],
 ) -> Tensor:
     """Spread of the magnitude spectrum around its centroid, as `librosa.feature.spectral_bandwidth`.
 
@@ -68,8 +84,13 @@ def spectral_bandwidth(
         S: Magnitude spectrograms instead of ``y``, shape ``(..., frequency, frames)``.
         n_fft: Samples of a frame.
         hop_length: Samples between frames.
+        freq: Frequencies of the bins in Hz, shape ``(frequency,)`` or ``(..., frequency, frames)``; those of
+            the Fourier transform if None.
+        centroid: Centre of each frame in Hz, shape ``(..., frames)``; `spectral_centroid` if None.
+        norm: Divide by the sum of the magnitudes.
         p: Power of the deviations; 2 gives a standard deviation.
         lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
+        **framing: Window, padding and centring, see `Framing`.
 
     Returns:
         Hz, shape ``(..., frames)``; 0 for silent frames.
@@ -85,12 +106,31 @@ def spectral_bandwidth(
     """
     if not p > 0:
         raise ValueError(f"p must be positive, found {p}.")
-    S, n_fft, _ = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths)
-    frequencies = fft_frequencies(sr, n_fft).to(S)
-    S = normalize(S, norm=1, dim=-2)
-    deviation = (frequencies[:, None] - torch.matmul(frequencies, S)[..., None, :]).abs_()
+    S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths, **framing)
+    frequencies = _frequencies(freq, sr, n_fft, S)
+    share = normalize(S, norm=1, dim=-2)
+    centroid = _mean(frequencies, share) if centroid is None else centroid
+    deviation = (
+        frequencies.reshape(*frequencies.shape, *[1] * (frequencies.dim() == 1)) - centroid[..., None, :]
+    ).abs()
     deviation = deviation.square() if p == 2 else deviation**p
-    return (S * deviation).sum(dim=-2) ** (1 / p)
+    return ((share if norm else S) * deviation).sum(dim=-2) ** (1 / p)
+
+
+def _frequencies(freq: Tensor | None, sr: float, n_fft: int, S: Tensor) -> Tensor:
+    """Return the frequency of each bin of ``S``, shape ``(frequency,)`` or as it was given."""
+    if freq is None:
+        return fft_frequencies(sr, n_fft).to(S)
+    if freq.shape != S.shape[-2:-1] and freq.shape[-2:] != S.shape[-2:]:
+        raise ValueError(
+            f"freq must have a value for each of the {S.shape[-2]} bins, or for each bin and frame of S "
+            f"{tuple(S.shape)}; found shape {tuple(freq.shape)}."
+        )
+    return freq.to(S)
+
+
+def _mean(frequencies: Tensor, share: Tensor) -> Tensor:
+    return torch.matmul(frequencies, share) if frequencies.dim() == 1 else (frequencies * share).sum(dim=-2)
 
 
 def spectral_rolloff(
@@ -100,8 +140,10 @@ def spectral_rolloff(
     S: Tensor | None = None,
     n_fft: int = 2048,
     hop_length: int = 512,
+    freq: Tensor | None = None,
     roll_percent: float = 0.85,
     lengths: Tensor | None = None,
+    **framing: Unpack[Framing],
 ) -> Tensor:
     """Frequency below which a share of the magnitudes lies, as `librosa.feature.spectral_rolloff`.
 
@@ -111,8 +153,11 @@ def spectral_rolloff(
         S: Magnitude spectrograms instead of ``y``, shape ``(..., frequency, frames)``.
         n_fft: Samples of a frame.
         hop_length: Samples between frames.
+        freq: Frequencies of the bins in Hz, shape ``(frequency,)`` or ``(..., frequency, frames)``; those of
+            the Fourier transform if None.
         roll_percent: The share, between 0 and 1.
         lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
+        **framing: Window, padding and centring, see `Framing`.
 
     Returns:
         Hz, the centre of a bin, shape ``(..., frames)``; 0 for silent frames.
@@ -126,10 +171,16 @@ def spectral_rolloff(
     """
     if not 0 < roll_percent < 1:
         raise ValueError(f"roll_percent must be between 0 and 1, found {roll_percent}.")
-    S, n_fft, _ = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths)
+    S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths, **framing)
     total = S.cumsum(dim=-2)
     below = (total < roll_percent * total[..., -1:, :]).sum(dim=-2)
-    return below * (sr / n_fft)
+    if freq is None:
+        return below * (sr / n_fft)
+    frequencies = _frequencies(freq, sr, n_fft, S)
+    below = below.clamp(max=S.shape[-2] - 1)
+    if frequencies.dim() == 1:
+        return frequencies[below]
+    return frequencies.expand(S.shape).gather(-2, below[..., None, :]).squeeze(-2)
 
 
 def spectral_flatness(
@@ -141,6 +192,7 @@ def spectral_flatness(
     amin: float = 1e-10,
     power: float = 2.0,
     lengths: Tensor | None = None,
+    **framing: Unpack[Framing],
 ) -> Tensor:
     """Geometric over arithmetic mean of the power spectrum, as `librosa.feature.spectral_flatness`.
 
@@ -152,6 +204,7 @@ def spectral_flatness(
         amin: Smallest power that is told from zero.
         power: Exponent of the magnitudes.
         lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
+        **framing: Window, padding and centring, see `Framing`.
 
     Returns:
         A ratio, near 0 for tones and 1 for silence, shape ``(..., frames)``.
@@ -165,7 +218,7 @@ def spectral_flatness(
     """
     if amin <= 0:
         raise ValueError(f"amin must be positive, found {amin}.")
-    S, _, _ = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths)
+    S, _ = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths, **framing)
     powers = (S.square() if power == 2 else S**power).clamp(min=amin)
     return powers.log().mean(dim=-2).exp() / powers.mean(dim=-2)
 
@@ -177,10 +230,13 @@ def spectral_contrast(
     S: Tensor | None = None,
     n_fft: int = 2048,
     hop_length: int = 512,
+    freq: Tensor | None = None,
     fmin: float = 200.0,
     n_bands: int = 6,
     quantile: float = 0.02,
+    linear: bool = False,
     lengths: Tensor | None = None,
+    **framing: Unpack[Framing],
 ) -> Tensor:
     """Peaks over valleys of each octave, in dB, as `librosa.feature.spectral_contrast` (Jiang et al. 2002).
 
@@ -190,13 +246,17 @@ def spectral_contrast(
         S: Magnitude spectrograms instead of ``y``, shape ``(..., frequency, frames)``.
         n_fft: Samples of a frame.
         hop_length: Samples between frames.
+        freq: Frequencies of the bins in Hz, shape ``(frequency,)``; those of the Fourier transform if None.
         fmin: Upper edge of the lowest band, in Hz.
         n_bands: Number of octaves above that.
         quantile: Share of a band's bins that make its peaks, and its valleys.
+        linear: Differences of magnitudes instead of levels.
         lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
+        **framing: Window, padding and centring, see `Framing`.
 
     Returns:
-        dB, shape ``(..., n_bands + 1, frames)``. Peaks and valleys are at most 80 dB below the clip's largest.
+        dB (magnitudes if ``linear``), shape ``(..., n_bands + 1, frames)``. In dB, peaks and valleys are at most 80 dB
+        below the clip's largest.
 
     Raises:
         ValueError: If not exactly one of ``y`` and ``S`` is given, one is malformed, an octave starts beyond ``sr /
@@ -216,37 +276,36 @@ def spectral_contrast(
             f"n_bands: octave {n_bands} above fmin {fmin} Hz starts beyond half the sampling rate ({sr / 2} Hz); up to "
             f"{max(math.ceil(math.log2(sr / 2 / fmin)), 0)} would fit."
         )
-    S, n_fft, _ = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths)
+    S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths, **framing)
     frames = S.transpose(-1, -2)
     peaks, valleys = [], []
-    for first, last, count in _octave_bins(sr, n_fft, fmin, n_bands, quantile):
+    frequencies = fft_frequencies(sr, n_fft) if freq is None else _frequencies(freq, sr, n_fft, S).cpu()
+    for first, last, count in _octave_bins(frequencies, fmin, n_bands, quantile):
         band = frames[..., first : last + 1]
         peaks.append(band.topk(count, dim=-1, sorted=False).values.mean(dim=-1))
         valleys.append(band.topk(count, dim=-1, largest=False, sorted=False).values.mean(dim=-1))
-    return power_to_db(torch.stack(peaks, dim=-2)) - power_to_db(torch.stack(valleys, dim=-2))
+    peak, valley = torch.stack(peaks, dim=-2), torch.stack(valleys, dim=-2)
+    return peak - valley if linear else power_to_db(peak) - power_to_db(valley)
 
 
-def _octave_bins(sr: float, n_fft: int, fmin: float, n_bands: int, quantile: float) -> list[tuple[int, int, int]]:
+def _octave_bins(frequencies: Tensor, fmin: float, n_bands: int, quantile: float) -> list[tuple[int, int, int]]:
     """Return the first and last bin of each band, and how many of them make a peak.
 
     Bands overlap by the bin below, and all but the last leave out their top bin; it counts for the number all the same.
     """
     edges = [0.0] + [fmin * 2**octave for octave in range(n_bands + 1)]
-    frequencies = fft_frequencies(sr, n_fft)
     bands = []
     for octave in range(n_bands + 1):
         low, high = edges[octave], edges[octave + 1]
         first = int((frequencies < low).sum())
         last = int((frequencies <= high).sum()) - 1
         if last < first:
-            raise ValueError(f"n_fft: {n_fft} samples are too few for a bin between {low} and {high} Hz at sr {sr}.")
+            raise ValueError(f"n_fft: {len(frequencies)} bins are too few for one between {low} and {high} Hz.")
         first -= octave > 0
-        last = n_fft // 2 if octave == n_bands else last
+        last = len(frequencies) - 1 if octave == n_bands else last
         count = max(round(quantile * (last - first + 1)), 1)
         last -= octave < n_bands
         if last < first:
-            raise ValueError(
-                f"n_fft: {n_fft} samples give one bin between {low} and {high} Hz at sr {sr}, two are needed."
-            )
+            raise ValueError(f"n_fft: {len(frequencies)} bins have one between {low} and {high} Hz, two are needed.")
         bands.append((first, last, count))
     return bands

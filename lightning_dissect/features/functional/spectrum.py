@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterator
+from typing import TypedDict, Unpack
 
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
 __all__ = [
+    "Framing",
     "amplitude_to_db",
     "db_to_power",
     "fft_frequencies",
@@ -26,6 +28,22 @@ _WINDOWS: dict[str, Callable[..., Tensor]] = {
     "bartlett": torch.bartlett_window,
     "ones": torch.ones,
 }
+
+
+class Framing(TypedDict, total=False):
+    """How frames are cut besides their length and distance, as `stft` has it.
+
+    Attributes:
+        win_length: Samples of the window, padded to the frame on both sides; the frame's length if None.
+        window: Name (hann, hamming, blackman, bartlett, ones; periodic) or the window itself, shape ``(win_length,)``.
+        center: Pad so that frame t is centred at sample ``t * hop_length``; otherwise it starts there.
+        pad_mode: ``constant`` (zeros), ``edge`` or ``reflect``.
+    """
+
+    win_length: int | None
+    window: str | Tensor
+    center: bool
+    pad_mode: str
 
 
 def chunk_size(device: torch.device) -> int:
@@ -102,6 +120,7 @@ def stft(
     window: str | Tensor = "hann",
     center: bool = True,
     pad_mode: str = "constant",
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """Short-time Fourier transform, as `librosa.stft`.
 
@@ -111,11 +130,12 @@ def stft(
         hop_length: Samples between frames; ``win_length // 4`` if None.
         win_length: Samples of the window, padded to ``n_fft`` on both sides; ``n_fft`` if None.
         window: Name (hann, hamming, blackman, bartlett, ones; periodic) or the window itself, shape ``(win_length,)``.
-        center: Pad so that frame t is centred at sample ``t * hop_length``.
-        pad_mode: ``constant`` (zeros), ``reflect`` or ``replicate``.
+        center: Pad so that frame t is centred at sample ``t * hop_length``; otherwise it starts there.
+        pad_mode: ``constant`` (zeros), ``edge`` or ``reflect``.
+        lengths: Valid samples of each clip, shape ``(...)``.
 
     Returns:
-        Complex spectra, shape ``(..., 1 + n_fft // 2, frames)``.
+        Complex spectra, shape ``(..., 1 + n_fft // 2, frames)``, zero past each clip's frames.
 
     Raises:
         ValueError: If ``y`` is empty or not floating point, an argument is out of range, or an uncentred ``y`` is
@@ -129,43 +149,33 @@ def stft(
     win_length = n_fft if win_length is None else win_length
     hop_length = win_length // 4 if hop_length is None else hop_length
     check_framing(n_fft, hop_length)
-    if not 0 < win_length <= n_fft:
-        raise ValueError(f"win_length must be between 1 and n_fft ({n_fft}), found {win_length}.")
-    taps = nnf.pad(_window(window, win_length), ((n_fft - win_length) // 2, -((win_length - n_fft) // 2)))
-    flat = y.reshape(-1, y.shape[-1])
-    if center:
-        half = n_fft // 2
-        if pad_mode not in ("constant", "reflect", "replicate"):
-            raise ValueError(f"pad_mode must be constant, reflect or replicate, found {pad_mode!r}.")
-        if pad_mode == "reflect" and half >= y.shape[-1]:
-            raise ValueError(
-                f"pad_mode 'reflect' needs more than n_fft // 2 = {half} samples, found y of {y.shape[-1]}."
-            )
-        flat = nnf.pad(flat, (half, half), mode=pad_mode)
-    elif y.shape[-1] < n_fft:
-        raise ValueError(f"y must have at least n_fft = {n_fft} samples where center is False, found {y.shape[-1]}.")
     result = torch.promote_types(y.dtype, torch.complex64)
-    parts = [part.to(result) for part in _transform(flat.unfold(-1, n_fft, hop_length), taps)]
-    spectra = torch.cat(parts, dim=1).transpose(-1, -2)
-    return spectra.reshape(*y.shape[:-1], *spectra.shape[1:])
+    framing = Framing(win_length=win_length, window=window, center=center, pad_mode=pad_mode)
+    return _joined((part.to(result) for part in _transform(y, n_fft, hop_length, lengths, framing)), y)
 
 
-def magnitude(y: Tensor, *, n_fft: int = 2048, hop_length: int = 512) -> Tensor:
+def magnitude(
+    y: Tensor, *, n_fft: int = 2048, hop_length: int = 512, lengths: Tensor | None = None, **framing: Unpack[Framing]
+) -> Tensor:
     """Return the magnitudes of `stft`'s spectra, in half the time and memory that ``stft(y).abs()`` takes.
 
     Args:
         y: Waveforms, shape ``(..., samples)``, floating point.
         n_fft: Samples of a frame.
         hop_length: Samples between frames.
+        lengths: Valid samples of each clip, shape ``(...)``.
+        **framing: See `Framing`.
 
     Returns:
-        Magnitudes, shape ``(..., 1 + n_fft // 2, frames)``.
+        Magnitudes, shape ``(..., 1 + n_fft // 2, frames)``, zero past each clip's frames.
     """
-    flat = nnf.pad(y.reshape(-1, y.shape[-1]), (n_fft // 2, n_fft // 2))
-    taps = _window("hann", n_fft).to(y.device)
-    parts = [_absolute(part).to(y.dtype) for part in _transform(flat.unfold(-1, n_fft, hop_length), taps)]
-    magnitudes = torch.cat(parts, dim=1).transpose(-1, -2)
-    return magnitudes.reshape(*y.shape[:-1], *magnitudes.shape[1:])
+    return _joined((_absolute(part).to(y.dtype) for part in _transform(y, n_fft, hop_length, lengths, framing)), y)
+
+
+def _joined(parts: Iterator[Tensor], y: Tensor) -> Tensor:
+    """Join parts ``(clips, frames, bins)`` in the order ``(..., bins, frames)``, with the leading axes of ``y``."""
+    joined = torch.cat(list(parts), dim=1).transpose(-1, -2)
+    return joined.reshape(*y.shape[:-1], *joined.shape[1:])
 
 
 def _absolute(spectra: Tensor) -> Tensor:
@@ -175,19 +185,34 @@ def _absolute(spectra: Tensor) -> Tensor:
     return spectra.real.square().addcmul_(spectra.imag, spectra.imag).sqrt_()
 
 
-def _transform(frames: Tensor, taps: Tensor) -> Iterator[Tensor]:
-    """Yield the spectra of windowed frames ``(clips, frames, n_fft)``, a few frames at a time.
+def _transform(y: Tensor, n_fft: int, hop_length: int, lengths: Tensor | None, framing: Framing) -> Iterator[Tensor]:
+    """Yield the spectra ``(clips, frames, bins)`` of waveforms, a few frames at a time.
 
     They are computed in float64 where the device has it. In float32, a transform adds noise at -140 dB. That is all
     there is between the partials of a pure sound, and what measures valleys (flatness, contrast, onsets in dB) would
     show it. librosa computes as here, and rounds the result.
     """
-    precise = torch.float32 if frames.device.type == "mps" else torch.float64
-    precise = torch.promote_types(precise, frames.dtype)
-    taps = taps.to(frames.device, precise)
-    at_once = max(chunk_size(frames.device) // 2 // (frames.shape[0] * frames.shape[2]), 1)
-    for part in frames.split(at_once, dim=1):
-        yield torch.fft.rfft(part * taps)
+    win_length = framing.get("win_length") or n_fft
+    if not 0 < win_length <= n_fft:
+        raise ValueError(f"win_length must be between 1 and n_fft ({n_fft}), found {win_length}.")
+    center, pad_mode = framing.get("center", True), framing.get("pad_mode", "constant")
+    taps = _window(framing.get("window", "hann"), win_length)
+    taps = nnf.pad(taps, ((n_fft - win_length) // 2, -((win_length - n_fft) // 2))).to(y.device, precise(y))
+    frames = frame(trim(y, lengths), n_fft, hop_length, center=center, pad_mode=pad_mode, lengths=lengths)
+    frames = frames.reshape(-1, *frames.shape[-2:])
+    ends = None if lengths is None else valid_frames(lengths, n_fft, hop_length, center=center).reshape(-1, 1, 1)
+    at_once = max(chunk_size(y.device) // 2 // (frames.shape[0] * n_fft), 1)
+    for first in range(0, frames.shape[1], at_once):
+        spectra = torch.fft.rfft(frames[:, first : first + at_once] * taps)
+        if ends is not None:
+            position = torch.arange(first, first + spectra.shape[1], device=y.device)[:, None]
+            spectra = torch.where(position < ends, spectra, 0.0)
+        yield spectra
+
+
+def precise(x: Tensor) -> torch.dtype:
+    """Return the precision for what rounding in float32 would spoil: float64 where the device has it."""
+    return x.dtype if x.device.type == "mps" else torch.float64
 
 
 def _window(window: str | Tensor, win_length: int) -> Tensor:
@@ -208,8 +233,9 @@ def spectrogram(
     hop_length: int,
     power: float,
     lengths: Tensor | None,
-) -> tuple[Tensor, int, Tensor | None]:
-    """Return a spectrogram, its ``n_fft`` and the valid frames of each item, from a waveform or as it was given.
+    **framing: Unpack[Framing],
+) -> tuple[Tensor, int]:
+    """Return a spectrogram and its ``n_fft``, from a waveform or as it was given.
 
     Args:
         y: Waveforms, shape ``(..., samples)``, or None.
@@ -218,36 +244,32 @@ def spectrogram(
         hop_length: Samples between frames.
         power: 1 for magnitudes, 2 for powers.
         lengths: Valid samples of each waveform, or valid frames of each ``S``, shape ``(...)``.
+        **framing: See `Framing`.
 
     Returns:
-        The spectrogram ``(..., frequency, frames)``, zero past the valid frames; ``n_fft``; valid frames or None.
+        The spectrogram ``(..., frequency, frames)``, zero past the valid frames, and ``n_fft``.
 
     Raises:
         ValueError: If not exactly one of ``y`` and ``S`` is given, or one of them has the wrong shape or dtype.
     """
     if (y is None) == (S is None):
         raise ValueError("give exactly one of y (a waveform) and S (a spectrogram).")
-    n_frames = None
     if S is None:
         assert y is not None
         y = as_waveform(y)
         check_framing(n_fft, hop_length)
-        S = magnitude(trim(y, lengths), n_fft=n_fft, hop_length=hop_length)
+        S = magnitude(y, n_fft=n_fft, hop_length=hop_length, lengths=lengths, **framing)
         if power != 1:
             S = S.square() if power == 2 else S**power
-        if lengths is not None:
-            n_frames = 1 + check_lengths(lengths, y.shape[:-1], y.shape[-1], "y") // hop_length
-    else:
-        S = S.abs() if S.is_complex() else S
-        if S.dim() < 2 or S.shape[-2] < 2 or S.shape[-1] < 1 or not S.is_floating_point():
-            raise ValueError(f"S must be floats of shape (..., frequency, frames), found {S.dtype} {tuple(S.shape)}.")
-        S = S if S.dtype == torch.float64 else S.float()
-        n_fft = 2 * (S.shape[-2] - 1)
-        if lengths is not None:
-            n_frames = check_lengths(lengths, S.shape[:-2], S.shape[-1], "S")
-    if n_frames is not None:
-        S = torch.where(frame_mask(n_frames, S.shape[-1])[..., None, :], S, 0.0)
-    return S, n_fft, n_frames
+        return S, n_fft
+    S = S.abs() if S.is_complex() else S
+    if S.dim() < 2 or S.shape[-2] < 2 or S.shape[-1] < 1 or not S.is_floating_point():
+        raise ValueError(f"S must be floats of shape (..., frequency, frames), found {S.dtype} {tuple(S.shape)}.")
+    S = S if S.dtype == torch.float64 else S.float()
+    if lengths is not None:
+        valid = check_lengths(lengths, S.shape[:-2], S.shape[-1], "S")
+        S = torch.where(frame_mask(valid, S.shape[-1])[..., None, :], S, 0.0)
+    return S, 2 * (S.shape[-2] - 1)
 
 
 def fft_frequencies(sr: float = 22050, n_fft: int = 2048) -> Tensor:
@@ -260,17 +282,30 @@ def fft_frequencies(sr: float = 22050, n_fft: int = 2048) -> Tensor:
     return torch.arange(1 + n_fft // 2, dtype=torch.float64) * (sr / n_fft)
 
 
-def frame(y: Tensor, frame_length: int, hop_length: int, pad_mode: str = "constant") -> Tensor:
-    """Cut centred frames, as `librosa.util.frame` after padding half a frame on both sides.
+def frame(
+    y: Tensor,
+    frame_length: int,
+    hop_length: int,
+    *,
+    center: bool = True,
+    pad_mode: str = "constant",
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Cut frames, as `librosa.util.frame`; centred ones after padding half a frame on both sides.
 
     Args:
         y: Waveforms, shape ``(..., samples)``.
         frame_length: Samples of a frame.
         hop_length: Samples between frames.
-        pad_mode: ``constant`` (zeros) or ``replicate`` (the edge value).
+        center: Pad so that frame t is centred at sample ``t * hop_length``; otherwise it starts there.
+        pad_mode: ``constant`` (zeros), ``edge`` or ``reflect``.
+        lengths: Samples after which each clip is padded, shape ``(...)``.
 
     Returns:
-        Frames, shape ``(..., frames, frame_length)``; frame t is centred at sample ``t * hop_length``.
+        Frames, shape ``(..., frames, frame_length)``.
+
+    Raises:
+        ValueError: If ``pad_mode`` is unknown, or an uncentred ``y`` is shorter than a frame.
 
     Example:
         >>> frame(torch.tensor([1.0, 2.0, 3.0]), 2, 1)
@@ -279,9 +314,30 @@ def frame(y: Tensor, frame_length: int, hop_length: int, pad_mode: str = "consta
                 [2., 3.],
                 [3., 0.]])
     """
+    if pad_mode not in ("constant", "edge", "reflect"):
+        raise ValueError(f"pad_mode must be constant, edge or reflect, found {pad_mode!r}.")
+    if not center and y.shape[-1] < frame_length:
+        raise ValueError(
+            f"y must have at least the {frame_length} samples of a frame where center is False, found {y.shape[-1]}."
+        )
     half = frame_length // 2
-    flat = nnf.pad(y.reshape(-1, y.shape[-1]), (half, half), mode=pad_mode)
-    return flat.unfold(-1, frame_length, hop_length).reshape(*y.shape[:-1], -1, frame_length)
+    if not center:
+        padded = y
+    elif pad_mode == "constant":
+        padded = nnf.pad(y, (half, half))
+    else:
+        position = torch.arange(-half, y.shape[-1] + half, device=y.device)
+        last = torch.tensor(y.shape[-1] - 1, device=y.device) if lengths is None else lengths[..., None] - 1
+        if pad_mode == "reflect":
+            position = last - (position.remainder((2 * last).clamp(min=1)) - last).abs()
+        padded = y.gather(-1, torch.minimum(position, last).clamp(min=0).expand(*y.shape[:-1], -1))
+    return padded.unfold(-1, frame_length, hop_length)
+
+
+def valid_frames(lengths: Tensor, frame_length: int, hop_length: int, *, center: bool = True) -> Tensor:
+    """Return how many frames each clip of ``lengths`` samples has, shape of ``lengths``."""
+    padding = 2 * (frame_length // 2) if center else 0
+    return (1 + (lengths.to(torch.int64).clamp(min=1) + padding - frame_length) // hop_length).clamp(min=0)
 
 
 def normalize(x: Tensor, *, norm: float | None = math.inf, dim: int = 0) -> Tensor:
@@ -311,7 +367,7 @@ def normalize(x: Tensor, *, norm: float | None = math.inf, dim: int = 0) -> Tens
 def power_to_db(
     S: Tensor,
     *,
-    ref: float = 1.0,
+    ref: float | Callable[..., Tensor] = 1.0,
     amin: float = 1e-10,
     top_db: float | None = 80.0,
     item_dims: int = 2,
@@ -322,7 +378,8 @@ def power_to_db(
 
     Args:
         S: Powers, shape ``(..., frequency, frames)``.
-        ref: Power of 0 dB.
+        ref: Power of 0 dB, or a function that finds it in each item, such as `torch.amax`: it gets ``S``, and ``dim``
+            and ``keepdim``.
         amin: Smallest power that is told from zero.
         top_db: Range kept below the item's maximum, in dB; None keeps everything.
         item_dims: Number of last axes that make an item.
@@ -337,14 +394,19 @@ def power_to_db(
         >>> power_to_db(torch.tensor([[1.0, 0.1, 1e-12]]))
         tensor([[  0., -10., -80.]])
     """
-    if amin <= 0 or ref <= 0:
+    if amin <= 0 or (not callable(ref) and ref <= 0):
         raise ValueError(f"amin and ref must be positive, found {amin} and {ref}.")
-    level = 10 * torch.log10(S.clamp(min=amin)) - 10 * math.log10(max(amin, ref))
+    item = tuple(range(-item_dims, 0))
+    level = 10 * torch.log10(S.clamp(min=amin))
+    if callable(ref):
+        level = level - 10 * torch.log10(ref(S, dim=item, keepdim=True).clamp(min=amin))
+    else:
+        level = level - 10 * math.log10(max(amin, ref))
     if top_db is None:
         return level
     if top_db < 0:
         raise ValueError(f"top_db must not be negative, found {top_db}.")
-    return torch.maximum(level, level.amax(dim=tuple(range(-item_dims, 0)), keepdim=True) - top_db)
+    return torch.maximum(level, level.amax(dim=item, keepdim=True) - top_db)
 
 
 def amplitude_to_db(S: Tensor, *, ref: float = 1.0, amin: float = 1e-5, top_db: float | None = 80.0) -> Tensor:

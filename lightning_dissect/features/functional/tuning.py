@@ -1,16 +1,14 @@
 """How far a clip's pitches lie from A440, estimated without leaving the device."""
 
 import math
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from lightning_dissect.features.functional.spectrum import check_rate, spectrogram
+from lightning_dissect.features.functional.spectrum import Framing, check_rate, spectrogram
 
 __all__ = ["estimate_tuning"]
-
-_LOWEST, _HIGHEST = 150.0, 4000.0
-"""Range of the peaks that are looked at, in Hz."""
 
 
 def estimate_tuning(
@@ -22,12 +20,16 @@ def estimate_tuning(
     hop_length: int = 512,
     resolution: float = 0.01,
     bins_per_octave: int = 12,
+    fmin: float = 150.0,
+    fmax: float = 4000.0,
+    threshold: float = 0.1,
     lengths: Tensor | None = None,
+    **framing: Unpack[Framing],
 ) -> Tensor:
     """Estimate each clip's deviation from A440, as `librosa.estimate_tuning`, each item on its own.
 
-    Spectral peaks between 150 and 4000 Hz are refined by a parabola; the louder half of them votes for its deviation
-    from the nearest pitch, and the fullest bin of the histogram wins.
+    Spectral peaks between ``fmin`` and ``fmax`` are refined by a parabola; the louder half of them votes for its
+    deviation from the nearest pitch, and the fullest bin of the histogram wins.
 
     Args:
         y: Waveforms, shape ``(..., samples)``.
@@ -37,7 +39,11 @@ def estimate_tuning(
         hop_length: Samples between frames.
         resolution: Width of the histogram's bins, in fractions of a pitch.
         bins_per_octave: Pitches of an octave.
+        fmin: Lowest peak in Hz.
+        fmax: Highest peak in Hz.
+        threshold: Smallest peak, over the frame's largest magnitude.
         lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
+        **framing: Window, padding and centring, see `Framing`.
 
     Returns:
         Deviations in fractions of a pitch, between -0.5 and 0.5, shape ``(...)``; 0 where there are no peaks.
@@ -50,8 +56,17 @@ def estimate_tuning(
         >>> round(estimate_tuning(tone).item(), 1)
         0.3
     """
-    S, n_fft, _ = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths)
-    index = tuning_index(S, sr=sr, n_fft=n_fft, resolution=resolution, bins_per_octave=bins_per_octave)
+    S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths, **framing)
+    index = tuning_index(
+        S,
+        sr=sr,
+        n_fft=n_fft,
+        resolution=resolution,
+        bins_per_octave=bins_per_octave,
+        fmin=fmin,
+        fmax=fmax,
+        threshold=threshold,
+    )
     return tuning_values(resolution).to(S)[index]
 
 
@@ -64,13 +79,21 @@ def tuning_values(resolution: float = 0.01) -> Tensor:
 
 
 def tuning_index(
-    S: Tensor, *, sr: float, n_fft: int, resolution: float = 0.01, bins_per_octave: int = 12, threshold: float = 0.1
+    S: Tensor,
+    *,
+    sr: float,
+    n_fft: int,
+    resolution: float = 0.01,
+    bins_per_octave: int = 12,
+    fmin: float = 150.0,
+    fmax: float = 4000.0,
+    threshold: float = 0.1,
 ) -> Tensor:
     """Return the index into `tuning_values` of each item of ``S`` ``(..., frequency, frames)``, shape ``(...)``."""
     check_rate(sr)
     # Local maxima need a neighbour on both sides, which the first and the last bin lack.
-    first = max(math.ceil(_LOWEST * n_fft / sr), 1)
-    last = min(math.ceil(_HIGHEST * n_fft / sr) - 1, S.shape[-2] - 2)
+    first = max(math.ceil(fmin * n_fft / sr), 1)
+    last = min(math.ceil(fmax * n_fft / sr) - 1, S.shape[-2] - 2)
     edges = tuning_values(resolution).to(S)
     if last < first:
         return torch.full(S.shape[:-2], edges.numel() // 2, device=S.device)

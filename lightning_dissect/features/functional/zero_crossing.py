@@ -3,16 +3,25 @@
 import torch
 from torch import Tensor
 
-from lightning_dissect.features.functional.spectrum import as_waveform, check_framing, check_lengths, frame_mask
+from lightning_dissect.features.functional.spectrum import (
+    as_waveform,
+    check_framing,
+    check_lengths,
+    frame_mask,
+    valid_frames,
+)
 
 __all__ = ["zero_crossing_rate"]
 
-_THRESHOLD = 1e-10
-"""Up to this, a sample counts as zero, and zero counts as positive."""
-
 
 def zero_crossing_rate(
-    y: Tensor, *, frame_length: int = 2048, hop_length: int = 512, lengths: Tensor | None = None
+    y: Tensor,
+    *,
+    frame_length: int = 2048,
+    hop_length: int = 512,
+    center: bool = True,
+    threshold: float = 1e-10,
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """Share of samples whose sign differs from the one before, as `librosa.feature.zero_crossing_rate`.
 
@@ -20,10 +29,13 @@ def zero_crossing_rate(
         y: Waveforms, shape ``(..., samples)``.
         frame_length: Samples of a frame.
         hop_length: Samples between frames.
+        center: Continue a clip by its edge values, so that frame t is centred at sample ``t * hop_length``; otherwise
+            it starts there.
+        threshold: Up to this, a sample counts as zero, and zero counts as positive.
         lengths: Valid samples of each clip, shape ``(...)``.
 
     Returns:
-        Rates between 0 and 1, shape ``(..., frames)``; frame t is centred at sample ``t * hop_length``.
+        Rates between 0 and 1, shape ``(..., frames)``.
 
     Raises:
         ValueError: If ``y`` is empty or not floating point, or an argument is out of range.
@@ -36,7 +48,7 @@ def zero_crossing_rate(
     y = as_waveform(y)
     check_framing(frame_length, hop_length)
     n_samples = y.shape[-1]
-    negative = y < -_THRESHOLD
+    negative = y < -threshold
     changes = (negative[..., 1:] != negative[..., :-1]).to(torch.int32)
     if lengths is not None:
         lengths = check_lengths(lengths, y.shape[:-1], n_samples, "y")
@@ -44,11 +56,16 @@ def zero_crossing_rate(
         changes = changes * frame_mask(lengths - 1, n_samples - 1)
     # total[i] counts the changes before sample i.
     total = torch.nn.functional.pad(changes.cumsum(dim=-1, dtype=torch.int32), (1, 0))
-    half = frame_length // 2
+    half = frame_length // 2 if center else 0
+    if n_samples + 2 * half < frame_length:
+        raise ValueError(f"y must have at least frame_length = {frame_length} samples where center is False.")
     n_frames = 1 + (n_samples + 2 * half - frame_length) // hop_length
     starts = torch.arange(n_frames, device=y.device) * hop_length - half
     first = starts.clamp(0, n_samples - 1)
     last = (starts + frame_length - 1).clamp(0, n_samples - 1)
     rate = (total[..., last] - total[..., first]).to(y.dtype) / frame_length
     rate = torch.where(y.isfinite().all(dim=-1, keepdim=True), rate, torch.nan)
-    return rate if lengths is None else torch.where(frame_mask(1 + lengths // hop_length, n_frames), rate, 0.0)
+    if lengths is None:
+        return rate
+    valid = valid_frames(lengths, frame_length, hop_length, center=center)
+    return torch.where(frame_mask(valid, n_frames), rate, 0.0)
