@@ -102,6 +102,7 @@ def dissect_network(network: AudioNetwork, study: Study, data: InstrumentData, s
             run.begin(waveform)
             network(waveform)
             run.end()
+    network.train()  # a Trainer takes the mode as it finds it
     return run
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from instruments import INSTRUMENTS, render_clip
+from instruments import INSTRUMENTS, InstrumentData, render_clip
+from paper1_slizovskaia import dissect_network, studies
 from train_instruments import best_units, main
 
 from lightning_dissect import Scores
@@ -86,6 +87,13 @@ def test_training_on_own_recordings(tmp_path):
     table = Scores.load(log_dir).table
     assert set(table["layer"]) == {f"network.{layer}" for layer in CNNAT(2, n_embedding=128).layers}
     assert table.loc[table["metric"] == "pearson", "n_clips"].max() == 8
+
+
+def test_paper1_trains_the_network_in_training_mode():
+    study = studies(None)["CNN-AT"]
+    network = study.make()
+    dissect_network(network, study, InstrumentData(n_train=10, n_validation=10), sift_clips=0)
+    assert all(module.training for module in network.modules())
 
 
 @pytest.mark.slow
