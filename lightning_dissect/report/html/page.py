@@ -28,6 +28,7 @@ from lightning_dissect.report.html.payload import (
     pack_units,
     to_script,
 )
+from lightning_dissect.report.html.players import Players, load_players
 from lightning_dissect.report.html.summary import Summary, summarise
 from lightning_dissect.report.run_folder import find_score_files
 from lightning_dissect.report.words import describe_comparison
@@ -68,9 +69,11 @@ def write_report(
     """
     for package in _PACKAGES:
         _require(package)
-    path = Path(path) if path is not None else find_score_files(run)[0].parent / "report.html"
+    folder = find_score_files(run)[0].parent
+    path = Path(path) if path is not None else folder / "report.html"
     with _replaced(path) as file:
-        file.write(_render(read_history(run, q, progress)))
+        history = read_history(run, q, progress)
+        file.write(_render(history, load_players(folder, history)))
     return path
 
 
@@ -98,12 +101,14 @@ def _replaced(path: Path) -> Iterator[IO[str]]:
         partial.unlink(missing_ok=True)
 
 
-def _render(history: History) -> str:
+def _render(history: History, players: Players) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     summary = summarise(history)
     data, payloads = _data(history, summary)
+    if players.units:
+        payloads["players"] = pack(to_script(players.units))
     own = files(__package__)
     template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
         (own / "page.html").read_text("utf-8")
@@ -117,7 +122,7 @@ def _render(history: History) -> str:
         colours=data["colours"]["features"],
         settings=_flatten(history.last.settings),
         citation=_citation(history),
-        players=False,
+        audio=players.audio,
         payloads=payloads,
         meta=Markup(to_script(data)),
         css=Markup((own / "report.css").read_text("utf-8")),

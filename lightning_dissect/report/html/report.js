@@ -156,8 +156,9 @@
   }
 
   let drawing = null;
+  let seen = false;  // nothing is drawn before it is scrolled to: Plotly takes its time to start
   function draw() {
-    if (drawing) return;
+    if (drawing || !seen) return;
     drawing = requestAnimationFrame(async () => {
       drawing = null;
       const moment = element("epoch") ? Number(element("epoch").value) : last;
@@ -209,7 +210,7 @@
 
   async function showPlayers(layer, unit) {
     const players = await loadPlayers();
-    const entries = (players.units ?? {})[`${layer}/${unit}`] ?? [];
+    const entries = players[`${layer}/${unit}`] ?? [];
     element("unit-players").replaceChildren(...entries.map((entry) => {
       const box = document.createElement("div");
       box.className = "player";
@@ -218,9 +219,15 @@
       const audio = document.createElement("audio");
       audio.controls = true;
       audio.preload = "metadata";
-      audio.src = players.audio[entry.audio];
+      audio.src = `data:audio/wav;base64,${element(`audio-${entry.audio}`).textContent}`;
       audio.setAttribute("aria-label", entry.words);
-      box.append(words, audio, ...(entry.curve ? [drawCurve(entry, audio)] : []));
+      box.append(words, audio);
+      if (entry.curve) {
+        const caption = document.createElement("p");
+        caption.className = "words";
+        caption.textContent = `${entry.feature} over the excerpt, from its least to its largest value`;
+        box.append(drawCurve(entry, audio), caption);
+      }
       return box;
     }));
   }
@@ -272,7 +279,7 @@
     document.head.prepend(style);
     const escape = DataTable.render.text().display;
     const name = (row) => meta.layers[row].name;
-    const players = (await loadPlayers()).units ?? {};
+    const players = await loadPlayers();
     labels = columns.unit.map((_, place) => Object.fromEntries(Object.entries(columns).map(([key, values]) => [key, values[place]])));
     const table = new DataTable("#table", {
       data: labels,
@@ -314,9 +321,12 @@
   });
   ["layer", "comparison"].forEach((id) => element(id).addEventListener("change", draw));
   element("comparison").value = meta.comparison;
-  // What has been read is painted before anything is unpacked.
-  requestAnimationFrame(() => setTimeout(async () => {
-    await fillTable();
+  new IntersectionObserver((entries, observer) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    observer.disconnect();
+    seen = true;
     draw();
-  }));
+  }, { rootMargin: "100px" }).observe(element("heatmap"));
+  // What has been read is painted before anything is unpacked.
+  requestAnimationFrame(() => setTimeout(fillTable));
 })();

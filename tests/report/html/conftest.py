@@ -8,8 +8,11 @@ import pandas as pd
 import pytest
 
 from lightning_dissect import Scores
+from lightning_dissect.audio import save_playlists
+from lightning_dissect.playlist import Excerpt, Played
 
 EVIL = "conv<script>alert(1)</script>&\"'"
+RATE = 8_000
 ROWS = [
     ("loudness", "pearson", "clip"),
     ("percussive", "pearson", "clip"),
@@ -39,14 +42,27 @@ def make_table(epoch: int, units: dict[str, int], seed: int = 0) -> pd.DataFrame
     return pd.DataFrame(rows, columns=names).assign(epoch=epoch, step=10 * (epoch + 1), dataloader=0, n_clips=60)
 
 
-SETTINGS = {"versions": {"torch": "2.11.0"}, "sample_rate": 16_000, "layers": [EVIL, "embedding"]}
+SETTINGS = {"versions": {"torch": "2.11.0"}, "sample_rate": RATE, "layers": [EVIL, "embedding"]}
 
 
 def write_run(folder: Path, epochs: int = 3) -> Path:
     for epoch in range(epochs):
         scores = Scores(make_table(epoch, {EVIL: 14, "embedding": 40}), SETTINGS)
         scores.save(folder / "dissect" / f"epoch={epoch:04d}-step={10 * (epoch + 1):08d}.parquet")
+    write_playlist(folder / "dissect")
     return folder
+
+
+def write_playlist(folder: Path) -> None:
+    """Units 0 and 1 of the first layer, which follow percussive and chroma[B], are driven by clips 3 and 5."""
+    seconds = np.arange(RATE) / RATE
+    sounds = {3: np.where(seconds % 0.5 < 0.02, 0.5, 0.0), 5: 0.3 * np.sin(2 * np.pi * 493.88 * seconds)}
+    rows = [(EVIL, 0, 1, 3), (EVIL, 0, 2, 5), (EVIL, 1, 1, 5), (EVIL, 1, 2, 9)]
+    table = pd.DataFrame(rows, columns=["layer", "unit", "rank", "clip"]).assign(
+        process=0, dataloader=0, time=0.25, start=0.0, end=1.0, activation=2.0
+    )
+    audio = {Excerpt(0, 0, clip, 0.0): samples.astype(np.float32) for clip, samples in sounds.items()}
+    save_playlists(Played(table, audio), folder, RATE, epoch=2, step=30)
 
 
 @pytest.fixture(scope="session")

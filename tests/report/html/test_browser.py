@@ -42,7 +42,7 @@ def report(run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def page(browser: Any, report: str) -> Iterator[Any]:
-    """The report, drawn; afterwards nothing may have gone to the console or to the network."""
+    """The report with its table; afterwards nothing may have gone to the console or to the network."""
     complaints: list[str] = []
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.on("console", lambda message: complaints.append(message.text))
@@ -51,10 +51,15 @@ def page(browser: Any, report: str) -> Iterator[Any]:
         "request", lambda request: request.url.startswith(("file:", "blob:", "data:")) or complaints.append(request.url)
     )
     page.goto(report)
-    page.wait_for_selector("body[data-drawn]")
+    page.wait_for_selector("body[data-ready]")
     yield page
     page.close()
     assert complaints == []
+
+
+def scroll_to_pictures(page: Any) -> None:
+    page.locator("#heatmap").scroll_into_view_if_needed()
+    page.wait_for_selector("body[data-drawn]")
 
 
 def column(page: Any, place: int) -> list[str]:
@@ -113,7 +118,24 @@ def test_a_unit_opens_and_closes_by_keyboard(page: Any, evil: str) -> None:
     assert page.evaluate("document.activeElement.textContent") == "unit 3"
 
 
+def test_a_unit_can_be_heard(page: Any) -> None:
+    page.locator("#filter-audio").check()
+    assert column(page, 2) == ["unit 0", "unit 1"]
+    page.locator("#table button.open").first.click()
+    page.wait_for_selector("#unit[data-unit='0/0']")
+    assert page.locator("#unit-players audio").count() == 2
+    assert page.get_by_text("1. Clip 3, 0.00 to 1.00 s, strongest at 0.25 s").count() == 1
+    page.locator("#unit-players audio").first.focus()
+    page.keyboard.press("Space")
+    page.wait_for_function("document.querySelector('audio').currentTime > 0.2")
+    assert page.evaluate("document.querySelector('audio').duration") == pytest.approx(1.0, abs=0.05)
+    assert float(page.locator("#unit-players svg line").first.get_attribute("x1")) >= 0
+    assert page.get_by_text("percussive over the excerpt").count() == 2
+
+
 def test_the_slider_moves_through_the_epochs(page: Any) -> None:
+    scroll_to_pictures(page)
+
     def counts() -> list[str]:
         return list(page.locator("#overview tbody tr").first.locator("td").all_inner_texts())
 
@@ -129,17 +151,20 @@ def test_the_slider_moves_through_the_epochs(page: Any) -> None:
 
 
 def test_a_layer_without_maps_says_so(page: Any) -> None:
+    scroll_to_pictures(page)
     page.locator("#layer").select_option(label="embedding")
     page.locator("#comparison").select_option(label="matching shapes (SIFT), frequency × time")
     page.get_by_text("This layer has nothing of this kind.").wait_for()
 
 
 def test_a_cell_of_the_heat_map_opens_its_unit(page: Any) -> None:
+    scroll_to_pictures(page)
     page.locator("#heatmap .nsewdrag").click(position={"x": 3, "y": 10})
     page.wait_for_selector("#unit[data-unit='0/0']")
 
 
 def test_it_can_be_used_without_sight(page: Any) -> None:
+    scroll_to_pictures(page)
     assert violations(page) == []
     page.locator("#table button.open").first.click()
     page.wait_for_selector("#unit[data-unit]")

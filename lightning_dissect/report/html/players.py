@@ -1,0 +1,109 @@
+"""The players of the report: what drives a unit most, to be heard, with the feature that the unit follows."""
+
+import base64
+import wave
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from lightning_dissect.audio import TABLE, load_playlists
+from lightning_dissect.features import FeatureBank
+from lightning_dissect.report.html.history import History
+from lightning_dissect.scores import base_feature
+
+_POINTS = 200
+"""Of a curve, at most."""
+_HEIGHT = 100
+_CLIPS = 32
+"""Excerpts that are analysed together."""
+
+
+class Players(NamedTuple):
+    """What the page plays.
+
+    Attributes:
+        units: by ``layer/unit`` (indices) the entries of its playlist, strongest first: ``words``, ``audio`` (an index)
+            and, where the feature changes in time, its ``feature`` and ``curve`` from 0 to 100.
+        audio: WAV files in base64.
+    """
+
+    units: dict[str, list[dict[str, Any]]]
+    audio: list[str]
+
+
+def load_players(folder: Path, history: History) -> Players:
+    """Read the playlists beside the scores; without any, there is nothing to play."""
+    if not (folder / TABLE).exists():
+        return Players({}, [])
+    table = load_playlists(folder).dropna(subset="file")
+    files = [str(file) for file in dict.fromkeys(table["file"]) if (folder / str(file)).is_file()]
+    table = table[table["file"].isin(files)].sort_values("rank", kind="stable")
+    labels = history.labels.dropna(subset="feature")
+    followed = {(row.layer, row.unit): str(row.feature) for row in labels.itertuples()}
+    curves = _curves(folder, files, sorted(set(base_feature(labels["feature"]))), history.last.settings)
+    layers = {layer.name: place for place, layer in enumerate(history.layers)}
+    units: dict[str, list[dict[str, Any]]] = {}
+    for row in table[table["layer"].isin(list(layers))].itertuples():
+        feature = followed.get((row.layer, row.unit), "")
+        entry: dict[str, Any] = {"words": _describe(row), "audio": files.index(str(row.file))}
+        if (row.file, feature) in curves:
+            entry |= {"feature": feature, "curve": curves[row.file, feature]}
+        units.setdefault(f"{layers[str(row.layer)]}/{row.unit}", []).append(entry)
+    return Players(units, [base64.b64encode((folder / file).read_bytes()).decode() for file in files])
+
+
+def _describe(row: Any) -> str:
+    peak = "" if pd.isna(row.time) else f", strongest at {row.time:.2f} s"
+    return f"{row.rank}. Clip {row.clip}, {row.start:.2f} to {row.end:.2f} s{peak} (activation {row.activation:.3g})"
+
+
+def _curves(
+    folder: Path, files: list[str], features: list[str], settings: Mapping[str, Any]
+) -> dict[tuple[str, str], list[int]]:
+    """Each row of the features over each excerpt; features of the user's own, which have no name here, are left out."""
+    banks = list(_banks(features, settings))
+    curves: dict[tuple[str, str], list[int]] = {}
+    for start in range(0, len(files), _CLIPS):
+        some = files[start : start + _CLIPS]
+        clips = [_read(folder / file) for file in some]
+        waveform, lengths = pad_sequence(clips, batch_first=True), torch.tensor([len(clip) for clip in clips])
+        for bank in banks:
+            with torch.no_grad():
+                found = bank(waveform, lengths)
+            for name, (values, level, rows, _) in found.items():
+                if level == "clip":
+                    continue
+                lines = values if rows else values.mean(dim=1, keepdim=True)
+                for file, clip, own in zip(some, lines, lengths.tolist(), strict=True):
+                    for row, line in zip(rows or (name,), clip, strict=True):
+                        curves[file, row] = _scale(line[: bank.frames(own)].numpy())
+    return curves
+
+
+def _banks(features: list[str], settings: Mapping[str, Any]) -> Iterator[FeatureBank]:
+    if "sample_rate" not in settings:
+        return
+    frames = {name: settings[name] for name in ("n_fft", "hop_length") if name in settings}
+    for feature in features:
+        try:
+            yield FeatureBank([feature], settings["sample_rate"], **frames)
+        except ValueError:
+            continue
+
+
+def _scale(line: np.ndarray) -> list[int]:
+    """A curve of few points from 0 (its least value) to 100 (its largest)."""
+    line = line[:: max(1, -(-len(line) // _POINTS))]
+    low, high = float(line.min()), float(line.max())
+    return [round(value) for value in ((line - low) / max(high - low, 1e-12) * _HEIGHT).tolist()]
+
+
+def _read(path: Path) -> torch.Tensor:
+    with wave.open(str(path)) as file:
+        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    return torch.from_numpy(samples.astype(np.float32) / 32768)
