@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -139,10 +139,12 @@ def main() -> None:
     parser.add_argument("--skip-alarms", action="store_true")
     parser.add_argument("--skip-power", action="store_true")
     arguments = parser.parse_args()
-    kinds = {f"{name}/{level}": partial(kind, level=level) for name, kind in METRICS.items() for level in kind.levels}
-    # SIFT also with the matches that agree on one shift and scale.
-    agreeing = {f"{key}, tolerance": partial(kinds[key], tolerance=3.0) for key in kinds if key.startswith("sift")}
-    kinds.update(agreeing)
+    kinds: dict[str, tuple[type[SimilarityMetric], dict[str, Any]]] = {
+        f"{name}/{level}": (kind, {"level": level}) for name, kind in METRICS.items() for level in kind.levels
+    }
+    # SIFT also with only the matches that agree on one shift and scale.
+    for name in ("sift", "sift_count", "sift_distance"):
+        kinds[f"{name}/map, tolerance"] = METRICS[name], {"tolerance": 3.0}
     chosen = arguments.metrics or list(kinds)
     torch.set_grad_enabled(False)
     tables: list[tuple[str, Sequence[str], Callable[[Sequence[Build], int], list[list[str]]], int, Sequence[str]]] = []
@@ -155,7 +157,7 @@ def main() -> None:
         tables.append(("planted units", head, clips_needed, max(2, arguments.seeds // 10), units))
     for title, columns, measure, seeds, keys in tables:
         print(f"\n| {title} | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
-        builds = [partial(kinds[key][0], level=kinds[key][1]) for key in keys]
+        builds = [partial(kinds[key][0], **kinds[key][1]) for key in keys]
         for key, cells in zip(keys, measure(builds, seeds), strict=True):
             print(f"| {key} | {' | '.join(cells)} |", flush=True)
 
