@@ -18,7 +18,7 @@ TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 help:  ## say what each target does
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 16
 
-demo: $(READY)  ## train an instrument classifier with the callback, log to TensorBoard, print its units
+demo: $(READY)  ## train an instrument classifier with the callback, log to TensorBoard, write a report, print its units
 	$(BIN)/python examples/train_instruments.py $(DEMO_ARGS)
 
 test: $(READY)  ## run the tests, without those that take minutes
@@ -35,9 +35,14 @@ lint: $(READY)  ## check style, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(READY)  ## build the documentation into docs/_build/html; a warning is an error
+docs: $(READY) docs/_build/parity.md  ## build the documentation into docs/_build/html; a warning is an error
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --fresh-env -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+# The table of parity is measured again when the features or their tests have changed.
+docs/_build/parity.md: constraints.txt docs/generate_parity.py tests/features/conftest.py tests/features/test_parity.py \
+  $(wildcard lightning_dissect/features/functional/*.py) | $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python docs/generate_parity.py
 
 bench: $(READY)  ## run every benchmarks/bench_*.py and print its figures
 	$(BIN)/python -m benchmarks

@@ -17,6 +17,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 
 from lightning_dissect import DissectCallback, Scores
 from lightning_dissect.networks import CNNAT, POOLS_3_S
+from lightning_dissect.report.html import write_report
 
 
 def best_units(scores: Scores) -> str:
@@ -59,9 +60,8 @@ def main() -> None:
     assert callback.scores is not None
     print(f"\nAccuracy on held-out clips: {trainer.callback_metrics['validation_accuracy']:.0%}")
     print(f"\nThe best supported units of each layer:\n\n{best_units(callback.scores)}")
-    print(
-        f"\nSee all of them in TensorBoard:\n\n  {Path(sys.executable).parent}/tensorboard --logdir {trainer.log_dir}"
-    )
+    print(f"\nThe report, to be opened in a browser:\n\n  {write_report(logger.log_dir)}")
+    print(f"\nAll epochs in TensorBoard:\n\n  {Path(sys.executable).parent}/tensorboard --logdir {logger.log_dir}")
 
 
 if __name__ == "__main__":

@@ -84,6 +84,7 @@ def test_training_on_own_recordings(tmp_path):
     assert "The best supported units of each layer" in finished.stdout
     log_dir = tmp_path / re.search(r"tensorboard --logdir (\S+)", finished.stdout)[1]
     assert list(log_dir.glob("events.out.tfevents.*"))
+    assert (log_dir / "dissect" / "report.html").stat().st_size > 1e6
     table = Scores.load(log_dir).table
     assert set(table["layer"]) == {f"network.{layer}" for layer in CNNAT(2, n_embedding=128).layers}
     assert table.loc[table["metric"] == "pearson", "n_clips"].max() == 8
