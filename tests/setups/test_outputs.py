@@ -178,6 +178,24 @@ def test_of_several_runs_in_a_batch_the_first_counts(
     assert set(watch.scores.table["n_clips"]) == {24}
 
 
+def test_layers_that_cannot_be_read_are_left_out_unless_they_were_asked_for(
+    data: Callable[[], Any], callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
+) -> None:
+    """Positions go through a layer of their own, without one item for each clip."""
+
+    def feed(layer: nn.Module, x: Tensor) -> None:
+        layer.get_submodule("positions")(torch.rand(1, FRAMES, 1))
+        layer.get_submodule("conv")(x)
+
+    layers = nn.ModuleDict({"positions": nn.Linear(1, 3), "conv": nn.Conv1d(UNITS, 5, 1)})
+    watch = callback()
+    with pytest.warns(UserWarning, match=r"layers=None leaves out .* layer 'layer.positions': its output \(1, 25, 3\)"):
+        trainer(watch).validate(Listening(layers, feed), data(), verbose=False)
+    assert set(watch.scores.table["layer"]) == {"layer.conv"}
+    with pytest.raises(ValueError, match=r"layer 'layer.positions': its output \(1, 25, 3\)"):
+        trainer(callback(layers=["layer.*"])).validate(Listening(layers, feed), data(), verbose=False)
+
+
 class WithClassToken(nn.Module):
     def __init__(self) -> None:
         super().__init__()
