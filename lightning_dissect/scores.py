@@ -123,17 +123,20 @@ class Scores:
         """
         if not 0 < q < 1:
             raise ValueError(f"q={q} is not in (0, 1): it is the accepted false discovery rate, such as 0.05.")
-        ranked = best_first(self.last().dropna(subset="unit"))
-        by_unit = ranked.groupby(_UNIT, observed=True, sort=False)
-        tested = by_unit["p_value"].transform("count")
-        ranked = ranked.assign(simes=ranked["p_value"] * tested / (by_unit.cumcount() + 1))
-        units = ranked.sort_index().drop_duplicates(_UNIT)[_UNIT]
-        simes = ranked.groupby(_UNIT, observed=True)["simes"].min().rename("q_value").reset_index()
-        units = units.merge(simes, on=_UNIT, how="left")
-        units["q_value"] = adjust_p_values(units["q_value"])
-        best = ranked.drop_duplicates(_UNIT)[LABEL_COLUMNS].drop(columns="q_value")
-        labelled = units[units["q_value"] < q][_UNIT].merge(best, on=_UNIT)
-        return units.merge(labelled, on=_UNIT, how="left")[LABEL_COLUMNS]
+        rows = self.last().dropna(subset="unit")
+        unit = rows.groupby(_UNIT, observed=True, sort=False).ngroup().to_numpy()  # numbered as they come
+        p_value = rows["p_value"].to_numpy()
+        order = np.lexsort((-rows["effect"].abs().to_numpy(), p_value, unit))  # the best row of each unit first
+        first = np.flatnonzero(np.diff(unit[order], prepend=-1))
+        tested = np.bincount(unit, weights=~np.isnan(p_value))
+        place = np.arange(len(order)) - np.repeat(first, np.bincount(unit)) + 1
+        simes = np.fmin.reduceat(p_value[order] * tested[unit[order]] / place, first) if len(first) else first
+        labels = rows.iloc[order[first]][LABEL_COLUMNS].reset_index(drop=True)
+        labels["q_value"] = adjust_p_values(pd.Series(simes, dtype=float))
+        supported = labels["q_value"] < q
+        named = [column for column in LABEL_COLUMNS if column not in [*_UNIT, "q_value"]]
+        labels[named] = labels[named].where(supported)
+        return labels
 
     def summary(self, q: float = 0.05) -> pd.DataFrame:
         """Sum up the units of each layer for each feature and metric in the last run.
