@@ -238,7 +238,8 @@ class SimilarityMetric(Metric, ABC):
             f: feature values ``(B, F)``.
             mask: valid frames ``(B, T)``, None if all are.
         """
-        self._padded |= mask is not None
+        if mask is not None:
+            self._padded = True
         if self._padded:
             z = torch.zeros_like(f[:, 0]) if mask is None else shortness(mask)
             lengths = length_moments_update(self._load(LengthMoments, _LENGTHS), before, x, f, z)

@@ -360,6 +360,20 @@ def test_an_empty_batch_changes_nothing():
     torch.testing.assert_close(metric.compute().score, run(PearsonSimilarity(), x, f, [40]).score)
 
 
+@pytest.mark.parametrize("n", [1, 3, 64, 131])
+@pytest.mark.parametrize("bad", [None, torch.nan])
+def test_compiled_and_plain_paths_are_equal(monkeypatch, n, bad):
+    pytest.importorskip("numba")
+    x, f = clips(20 + n, units=4100)  # several blocks of clips
+    if bad is not None:
+        x[-1, 7] = bad
+    before = cross_moments_update(CrossMoments.zeros(), x[:20], f[:20])
+    compiled = _add(before, x[20:], f[20:], None)
+    monkeypatch.setattr("lightning_dissect.metrics.functional.moments._compiled_code", lambda: None)
+    for ours, expected in zip(compiled, _add(before, x[20:], f[20:], None), strict=True):
+        torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-5, equal_nan=True)  # sums of 150 squares
+
+
 @pytest.mark.parametrize("bad", [None, torch.nan])
 def test_masked_and_unmasked_paths_are_equal(bad):
     """The path that looks for nothing, taken on the CPU where all is finite, and the one that masks, taken on GPUs."""

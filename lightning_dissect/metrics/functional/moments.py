@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from functools import reduce
+from functools import lru_cache, reduce
+from importlib import import_module
+from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -120,14 +122,15 @@ def _add(moments: CrossMoments, x: Tensor, f: Tensor, counted: Tensor | None) ->
     if counted is not None:
         df.masked_fill_(~counted.unsqueeze(1), 0)
     total, low_f = n.clamp(min=1), low[units:]
-    step_f = (df.sum(0) + old_n * low_f) / total
     # The old clips' mean is not quite the origin, which is its rounded value.
-    cross = torch.outer(low_f - step_f, old_n * low[:units])
-    sum_x, square_x = _add_products(x, origin[:units], df - step_f, counted, cross)
-    step = torch.cat([(sum_x + old_n * low[:units]) / total, step_f])
-    square = torch.cat([square_x, df.square().sum(0)]) + old_n * low.square() - n * step.square()
+    carried = old_n * low
+    step_f = (df.sum(0) + carried[units:]) / total
+    cov = torch.addr(cov, low_f - step_f, carried[:units])
+    sum_x, square_x = _add_products(x, origin[:units], df - step_f, counted, cov)
+    step = torch.cat([(sum_x + carried[:units]) / total, step_f])
+    square = torch.cat([square_x, df.square().sum(0)]) + carried * low - n * step.square()
     mean = origin + step
-    return CrossMoments(n, mean, (origin - mean) + step, (m2 + square).clamp_(min=0), cross.add_(cov))
+    return CrossMoments(n, mean, (origin - mean) + step, (m2 + square).clamp_(min=0), cov)
 
 
 def _add_products(
@@ -136,18 +139,32 @@ def _add_products(
     """Add ``df.T @ (x - origin)`` to ``cross``; the sums over clips of ``x - origin`` and of its square."""
     # Each part stays in the processor's cache while it is read again and again.
     clips = max(1, _CACHED // x.shape[1]) if x.device.type == "cpu" else len(x)
-    sums = []
+    linear, square = torch.zeros_like(origin), torch.zeros_like(origin)
+    compiled = _compiled_code() if counted is None and x.device.type == "cpu" else None
     for start in range(0, len(x), clips):
         part = slice(start, start + clips)
+        if compiled is not None:
+            dx = torch.empty_like(x[part])
+            arrays = (t.contiguous().numpy() for t in (x[part], origin))
+            compiled.deviations(*arrays, dx.numpy(), linear.numpy(), square.numpy())
+            cross.addmm_(df[part].T, dx)
+            continue
         dx = x[part] - origin
         if counted is not None:
             dx.masked_fill_(~counted[part].unsqueeze(1), 0)
         cross.addmm_(df[part].T, dx)
-        sums.append((dx.sum(0), dx.square_().sum(0)))
-    linear, square = sums[0]
-    for more_linear, more_square in sums[1:]:
-        linear, square = linear + more_linear, square + more_square
+        linear += dx.sum(0)
+        square += dx.square_().sum(0)
     return linear, square
+
+
+@lru_cache(maxsize=1)
+def _compiled_code() -> ModuleType | None:
+    """The compiled code; None where numba is missing, does not fit this NumPy, or has nowhere to keep what it made."""
+    try:
+        return import_module("lightning_dissect.metrics.functional.compiled_moments")
+    except (ImportError, RuntimeError):
+        return None
 
 
 def standard_deviation_or_nan(moments: CrossMoments) -> Tensor:
