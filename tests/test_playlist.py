@@ -213,9 +213,7 @@ def test_nothing_waits_for_the_device(rng: torch.Generator, monkeypatch: pytest.
 def _one_process(rank: int, world: int, port: int, folder: str, waveform: Tensor, frames: Tensor) -> None:
     distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
     playlist = Playlist(RATE)
-    # The last process has no clips.
-    if rank < world - 1:
-        play(playlist, waveform[rank :: world - 1], {"conv": frames[rank :: world - 1]})
+    play(playlist, waveform[rank::world], {"conv": frames[rank::world]})
     played = playlist.compute()
     if rank == 0:
         torch.save((played.table, played.audio), Path(folder) / "played.pt")
@@ -229,8 +227,8 @@ def test_processes_give_the_playlist_of_one(rng: torch.Generator, tmp_path: Path
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    arguments: tuple[Any, ...] = (3, port, str(tmp_path), waveform, frames)
-    multiprocessing.spawn(_one_process, arguments, nprocs=3)
+    arguments: tuple[Any, ...] = (2, port, str(tmp_path), waveform, frames)
+    multiprocessing.spawn(_one_process, arguments, nprocs=2)
     table, audio = torch.load(tmp_path / "played.pt", weights_only=False)
     assert (table["clip"] * 2 + table["process"]).tolist() == alone.table["clip"].tolist()
     columns = ["unit", "rank", "time", "start", "end", "activation"]
@@ -239,6 +237,17 @@ def test_processes_give_the_playlist_of_one(rng: torch.Generator, tmp_path: Path
         same = alone.audio[Excerpt(0, 0, excerpt.clip * 2 + excerpt.process, excerpt.start)]
         np.testing.assert_array_equal(samples, same)
     assert len(audio) == len(alone.audio)
+
+
+def test_a_process_without_clips_takes_part(rng: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    waveform, frames = torch.rand(6, 400, generator=rng), torch.rand(6, 4, 9, generator=rng)
+    alone = play(Playlist(RATE), waveform, {"conv": frames}).compute()
+    monkeypatch.setattr("lightning_dissect.playlist.gather", lambda value: [{}, value, {}])
+    monkeypatch.setattr("lightning_dissect.playlist._process", lambda: 1)
+    second = play(Playlist(RATE), waveform, {"conv": frames}).compute()
+    assert set(second.table["process"]) == {1}
+    pd.testing.assert_frame_equal(second.table.assign(process=alone.table["process"]), alone.table)
+    assert {excerpt._replace(process=0) for excerpt in second.audio} == set(alone.audio)
 
 
 def test_loud_moments_of_real_clips_are_found(clips: Callable[..., Tensor]) -> None:
