@@ -55,14 +55,14 @@ def against_chance(table: pd.DataFrame, layer: str, q: float = 0.05) -> Figure:
 
 
 def _draw_panel(panel: Axes, rows: pd.DataFrame, edges: list[float], q: float) -> None:
+    panel.locator_params(nbins=3)
+    panel.tick_params(labelsize=7)
     if rows.empty:
         panel.text(0.5, 0.5, "not compared", transform=panel.transAxes, ha="center", va="center", color="0.5")
         return
     # One artist each: bars by the hundred take a second to draw.
     panel.stairs(np.histogram(rows["score"].dropna(), edges)[0], edges, fill=True, color=OBSERVED, alpha=0.75)
     panel.stairs(np.histogram(_by_chance(rows), edges)[0], edges, color=CHANCE, lw=1.5)
-    panel.locator_params(nbins=3)
-    panel.tick_params(labelsize=7)
     panel.text(0.97, 0.93, str((rows["q_value"] < q).sum()), transform=panel.transAxes, ha="right", va="top")
 
 

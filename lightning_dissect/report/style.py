@@ -57,7 +57,7 @@ def new_figure(height: float, title: str, subtitle: str, *, fixed: bool = False)
     labels takes longer than to draw them.
     """
     below = 0.2 / height
-    fitted = None if fixed else ConstrainedLayoutEngine(rect=(0, below, 1, 1 - below))
+    fitted = None if fixed else ConstrainedLayoutEngine(rect=(0.01, below, 0.98, 1 - below))
     figure = Figure(figsize=(WIDTH, height), layout=fitted)
     if fixed:
         edges = {"left": 0.6 / WIDTH, "right": 1 - 0.1 / WIDTH, "bottom": 0.65 / height, "top": 1 - 0.6 / height}
