@@ -1,6 +1,8 @@
 """Speed of each feature against librosa, and of the whole bank, measured in the same run.
 
-Prints a table: milliseconds for a batch of 8 clips of 10 s at 22.05 kHz, and how many times as fast as librosa.
+Prints a table: milliseconds for a batch of 8 clips of 10 s at 22.05 kHz, and how many times as fast as librosa. Then
+how time grows with the length of the clips, the memory that the default bank takes, and, on a GPU, how close it comes
+to the limit that the memory's bandwidth sets.
 """
 
 import argparse
@@ -8,7 +10,9 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
+from unittest import mock
 
 import librosa
 import numpy as np
@@ -116,17 +120,41 @@ def bench_banks(clips: torch.Tensor, repeats: int) -> None:
 
 
 def bench_hpss(clips: torch.Tensor, repeats: int) -> None:
-    """The decomposition alone, on given spectrograms."""
+    """The decomposition alone, on given spectrograms: as installed, and without compiled code."""
     S = functional.stft(clips).abs()
     arrays = [np.ascontiguousarray(s) for s in S.numpy()]
-    row("hpss", best(lambda: functional.hpss(S), repeats), best(lambda: list(map(librosa.decompose.hpss, arrays)), 2))
+    theirs = best(lambda: list(map(librosa.decompose.hpss, arrays)), 2)
+    row("hpss", best(lambda: functional.hpss(S), repeats), theirs)
+    with mock.patch.object(
+        import_module("lightning_dissect.features.functional.hpss"), "_compiled_code", return_value=None
+    ):
+        row("hpss without numba", best(lambda: functional.hpss(S), repeats), theirs)
 
 
 def bench_growth(repeats: int) -> None:
-    """Print how time grows with the length of the clips: 1 is linear."""
+    """Print how time grows with the length of the clips, from 5 to 40 s: 1 is linear."""
     bank = FeatureBank(DEFAULT, SR)
-    times = [best(partial(bank, make_clips(seconds)), repeats) for seconds in (SECONDS, 4 * SECONDS)]
-    print(f"exponent of growth in samples, default bank: {np.log(times[1] / times[0]) / np.log(4):.2f}")
+    lengths = [5, 10, 20, 40]
+    times = [best(partial(bank, make_clips(seconds)), repeats) for seconds in lengths]
+    exponent = np.polyfit(np.log(lengths), np.log(times), 1)[0]
+    listed = ", ".join(f"{1000 * t:.0f} ms for {n} s" for n, t in zip(lengths, times, strict=True))
+    print(f"growth in samples, default bank: exponent {exponent:.2f} ({listed})")
+
+
+def bench_memory(clips: torch.Tensor) -> None:
+    """Print the most memory that tensors take at a time, results included, over that of the largest result."""
+    bank = FeatureBank(DEFAULT, SR)
+    bank(clips)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        results = bank(clips)
+    # What each allocation adds and each release takes away, in order of time.
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    taken = np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
+    largest = max(feature.values.nbytes for feature in results.values())
+    print(
+        f"peak memory, default bank: {taken.max() / 1e6:.1f} MB, {taken.max() / largest:.1f} times its largest output, "
+        f"{taken.max() / clips.nbytes:.1f} times the audio"
+    )
 
 
 def bench_gpu(repeats: int) -> None:
@@ -162,6 +190,7 @@ def main() -> None:
     bench_hpss(clips, repeats)
     bench_banks(clips, repeats)
     bench_growth(repeats)
+    bench_memory(clips)
     if torch.cuda.is_available():
         bench_gpu(repeats)
 

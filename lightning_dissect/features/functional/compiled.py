@@ -57,7 +57,8 @@ def compiled_masks(
     magnitude = items.detach().mT.contiguous().numpy()
     along_time, along_frequency = (median_network(size, _MEDIANS) for size in kernels)
     n_frames = np.full(len(items), items.shape[2]) if lengths is None else lengths.numpy()
-    harmonic, percussive = (np.empty((len(items), last - first, items.shape[1]), np.float32) for _ in range(2))
+    masks = [torch.empty(len(items), last - first, items.shape[1]) for _ in range(2)]
+    harmonic, percussive = (part.numpy() for part in masks)
 
     def write(job: tuple[int, int]) -> None:
         item, start = job
@@ -77,7 +78,7 @@ def compiled_masks(
     n_threads = torch.get_num_threads()
     for _ in map(write, jobs) if n_threads == 1 else _threads(os.getpid(), n_threads).map(write, jobs):
         pass
-    return torch.from_numpy(harmonic).mT, torch.from_numpy(percussive).mT
+    return masks[0].mT, masks[1].mT
 
 
 @lru_cache(maxsize=1)

@@ -97,16 +97,17 @@ def tuning_index(
     edges = tuning_values(resolution).to(S)
     if last < first:
         return torch.full(S.shape[:-2], edges.numel() // 2, device=S.device)
-    peaks = _spectral_peaks(S, first=first, last=last, threshold=threshold)
-    position, magnitude, peak = (x.flatten(-2) for x in peaks)
+    # Nothing below is differentiable, so that it may be done in place.
+    position, height, peak = (
+        x.flatten(-2) for x in _spectral_peaks(S.detach().mT, first=first, last=last, threshold=threshold)
+    )
     # numpy's median averages the middle two, and "at least that" is then "at least the upper one".
-    undefined = torch.full_like(magnitude, torch.nan)
-    median = -torch.where(peak, -magnitude, undefined).nanmedian(dim=-1, keepdim=True).values
-    votes = peak & (magnitude >= median)
-    pitch = bins_per_octave * torch.log2(torch.where(votes, position * (sr / n_fft), 440.0) / (440 / 16))
-    residual = torch.remainder(pitch, 1.0)
+    median = -height.neg().masked_fill_(~peak, torch.nan).nanmedian(dim=-1, keepdim=True).values
+    votes = peak.logical_and_(height >= median)
+    frequency = position.mul_(sr / n_fft).masked_fill_(~votes, 440.0)
+    residual = frequency.div_(440 / 16).log2_().mul_(bins_per_octave).remainder_(1.0)
     residual = torch.where(residual >= 0.5, residual - 1, residual)
-    bins = torch.bucketize(residual, edges, right=True).sub(1).clamp(min=0)
+    bins = torch.bucketize(residual, edges, right=True).sub_(1).clamp_(min=0)
     counts = torch.zeros(*bins.shape[:-1], edges.numel(), dtype=torch.int32, device=S.device)
     counts.scatter_add_(-1, bins, votes.to(torch.int32))
     # argmax of a tie may be any of them; the first wins, as in numpy. Without any vote, the bin of zero has one.
@@ -116,12 +117,19 @@ def tuning_index(
 
 
 def _spectral_peaks(S: Tensor, *, first: int, last: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return each bin's refined position, height and whether it is a peak, as `librosa.piptrack`."""
-    left, centre, right = (S[..., first + i : last + 1 + i, :] for i in (-1, 0, 1))
-    curvature = left + right - 2 * centre
-    slope = (right - left) / 2
+    """Return each bin's refined position, height and whether it is a peak, as `librosa.piptrack`.
+
+    Args:
+        S: Spectrograms, shape ``(..., frames, frequency)``.
+        first: The first bin to look at.
+        last: The last one.
+        threshold: Smallest peak, over the frame's largest magnitude.
+    """
+    left, centre, right = (S[..., first + i : last + 1 + i] for i in (-1, 0, 1))
+    slope = (right - left).mul_(0.5)
+    curvature = (left + right).sub_(centre, alpha=2)
     flat = slope.abs() >= curvature.abs()
-    shift = torch.where(flat, 0.0, -slope / torch.where(flat, 1.0, curvature))
-    present = (centre > left) & (centre >= right) & (centre > threshold * S.amax(dim=-2, keepdim=True))
-    position = torch.arange(first, last + 1, device=S.device)[:, None] + shift
-    return position, centre + 0.5 * slope * shift, present
+    shift = slope / curvature.neg_().masked_fill_(flat, torch.inf)
+    height = slope.mul_(0.5).mul_(shift).add_(centre)
+    present = (centre > left) & (centre >= right) & (centre > threshold * S.amax(dim=-1, keepdim=True))
+    return shift.add_(torch.arange(first, last + 1, device=S.device)), height, present
