@@ -53,8 +53,8 @@ def make_epoch(epoch: int, units: int, features: int) -> Scores:
             "p_value": 2 * norm.sf(np.abs(effect) * CLIPS**0.5),
         }
     )
-    same = {"epoch": epoch, "step": 100 * epoch, "dataloader": 0, "level": "clip", "metric": "pearson", "null": 0.01}
-    return Scores(table.assign(**same, n_clips=CLIPS))
+    table = table.assign(epoch=epoch, step=100 * epoch, dataloader=0, level="clip", metric="pearson", null=0.01)
+    return Scores(table.assign(n_clips=CLIPS))
 
 
 def time_in_browser(page_file: Path) -> None:

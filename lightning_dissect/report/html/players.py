@@ -51,8 +51,9 @@ def load_players(folder: Path, history: History) -> Players:
     for row in table[table["layer"].isin(list(layers))].itertuples():
         feature = followed.get((row.layer, row.unit), "")
         entry: dict[str, Any] = {"words": _describe(row), "audio": files.index(str(row.file))}
-        if (row.file, feature) in curves:
-            entry |= {"feature": feature, "curve": curves[row.file, feature]}
+        curve = curves.get((str(row.file), feature))
+        if curve is not None:
+            entry |= {"feature": feature, "curve": curve}
         units.setdefault(f"{layers[str(row.layer)]}/{row.unit}", []).append(entry)
     return Players(units, [base64.b64encode((folder / file).read_bytes()).decode() for file in files])
 
