@@ -74,7 +74,7 @@ def speech_like(rng: np.random.Generator, samples: int, sr: int) -> NDArray[np.f
 
 def synthetic_clips(rng: np.random.Generator, sr: int, hop_length: int) -> list[Clip]:
     """Make one clip of each synthetic kind."""
-    samples = int(rng.uniform(0.4, 0.9) * sr)
+    samples = int(rng.uniform(0.3, 0.6) * sr)
     time = np.arange(samples) / sr
     noise = rng.normal(size=samples)
     tones = sum(np.sin(2 * math.pi * rng.uniform(100, 0.2 * sr) * time) for _ in range(4)) / 4
@@ -104,7 +104,7 @@ def many_clips() -> list[Clip]:
     for number in range(120):
         sr, hop_length = formats[number % len(formats)]
         drums = number % 5 == 4
-        y = render_phrase(rng, rng.uniform(0.5, 1.1), sr, program=number % 112, drums=drums)
+        y = render_phrase(rng, rng.uniform(0.35, 0.75), sr, program=number % 112, drums=drums)
         clips.append(Clip("drums" if drums else "instrument", sr, hop_length, y))
     for number in range(9):
         clips += synthetic_clips(rng, *[*formats, (96_000, 1024), (32_000, 320)][number])
