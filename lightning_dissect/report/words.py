@@ -21,13 +21,27 @@ FEATURE_WORDS = {
     "tempo": "tempo",
     "mel": "the mel spectrogram itself",
     "cqt": "the constant-Q spectrogram itself",
+    "cqt_nnaudio": "the constant-Q spectrogram itself",
+    "vqt": "the variable-Q spectrogram itself",
+    "vqt_nnaudio": "the variable-Q spectrogram itself",
+    "gammatonegram": "the spectrogram of a model of the ear",
 }
 """What a feature is about; a user's own features have no entry."""
 
 METRIC_WORDS = {
     "pearson": "correlation",
+    "spearman": "rank correlation",
+    "mutual_information": "mutual information",
     "euclidean": "nearness (Euclidean)",
     "sift": "matching shapes (SIFT)",
+    "sift_count": "number of matching shapes (SIFT)",
+    "sift_distance": "nearness of matching shapes (SIFT)",
+    "dense_sift": "matching shapes on a grid (SIFT)",
+    "iou": "overlap (IoU)",
+    "cka": "kernel alignment (CKA)",
+    "cca": "canonical correlation (CCA)",
+    "regression": "linear regression",
+    "decodability": "decodability",
 }
 """What a metric measures; others go by their name."""
 

@@ -29,7 +29,7 @@ from lightning_dissect.report.html.payload import (
     to_script,
 )
 from lightning_dissect.report.html.players import Players, load_players
-from lightning_dissect.report.html.summary import Summary, summarise
+from lightning_dissect.report.html.summary import Summary, list_whole_layers, summarise
 from lightning_dissect.report.run_folder import find_score_files
 from lightning_dissect.report.words import describe_comparison
 
@@ -122,6 +122,7 @@ def _render(history: History, players: Players) -> str:
         colours=data["colours"]["features"],
         settings=_flatten(history.last.settings),
         citation=_citation(history),
+        whole_layers=list_whole_layers(history),
         audio=players.audio,
         payloads=payloads,
         meta=Markup(to_script(data)),

@@ -1,13 +1,12 @@
 """What a run found, in plain words."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from lightning_dissect.report.html.history import History
-from lightning_dissect.report.words import FEATURE_WORDS, METRIC_WORDS
-from lightning_dissect.scores import base_feature
+from lightning_dissect.report.words import FEATURE_WORDS, METRIC_WORDS, describe_comparison
+from lightning_dissect.scores import base_feature, best_first
 
 
 class Found(NamedTuple):
@@ -82,6 +81,22 @@ def summarise(history: History) -> Summary:
     )
 
 
+def list_whole_layers(history: History) -> list[tuple[str, ...]]:
+    """What metrics of whole layers found at the last moment: one row a layer, feature and metric, as texts."""
+    table = history.last.last()
+    rows = best_first(table[table["unit"].isna() & table["score"].notna()])
+    return [
+        (
+            str(row.layer),
+            str(row.feature),
+            describe_comparison(str(row.metric), str(row.level)),
+            *(f"{value:.3f}" for value in (row.score, row.null, row.effect)),
+            f"{row.q_value:.2g}",
+        )
+        for row in rows.itertuples()
+    ]
+
+
 def _find(history: History, place: int, feature: str) -> Found:
     counts = history.counts[-1][:, place]
     words = FEATURE_WORDS.get(feature, "")
@@ -104,13 +119,3 @@ def _best_unit(history: History, layer: str, feature: str) -> str:
 
 def _percent(part: int, whole: int) -> str:
     return f"{part / whole:.0%}" if whole else "none"
-
-
-def join_words(words: Sequence[str]) -> str:
-    """Join words as a sentence does.
-
-    Example:
-        >>> join_words(["a", "b", "c"])
-        'a, b and c'
-    """
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

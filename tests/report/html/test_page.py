@@ -4,6 +4,7 @@ from collections.abc import Callable
 from html import unescape
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from lightning_dissect import Scores
@@ -52,6 +53,15 @@ def test_a_run_without_labels_says_so(run: Path, tmp_path: Path) -> None:
     table = Scores.load(run).last().drop(columns="q_value").assign(p_value=0.9)
     text = visible(write_report(Scores(table).save(tmp_path / "none.parquet"), tmp_path / "none.html").read_text())
     assert "None of 54 units behaves like one of 3 audio features" in text
+
+
+def test_whole_layers_have_a_table_where_they_were_compared(html: str, run: Path, tmp_path: Path) -> None:
+    assert "Whole layers" not in html
+    scores = Scores.load(run)
+    row = scores.last().iloc[[0]].assign(unit=pd.NA, metric="cka", score=0.61, null=0.12, effect=0.49, p_value=1e-9)
+    table = pd.concat([scores.last().astype({"metric": str}), row.astype({"metric": str})]).drop(columns="q_value")
+    text = visible(write_report(Scores(table).save(tmp_path / "both.parquet"), tmp_path / "both.html").read_text())
+    assert re.search(r"loudness kernel alignment \(CKA\), one value a clip 0\.610 0\.120 0\.490 \S*e-0", text)
 
 
 def test_nothing_half_written_stays(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
