@@ -11,7 +11,7 @@ from torch import nn
 from lightning_dissect.capture import find_class_tokens, find_kinds, find_layers
 from lightning_dissect.clip_values import ClipValues
 from lightning_dissect.comparison import find_metrics, without_metric
-from lightning_dissect.dissection import Dissection
+from lightning_dissect.dissection import Dissection, Keeper
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.features.feature import Feature
 from lightning_dissect.features.frequency import FrequencyAxis
@@ -191,11 +191,11 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         in_fit = trainer.state.fn == "fit" and not trainer.sanity_checking
         self._due = not self._switched_off and not (in_fit and (trainer.current_epoch + 1) % self.every_n_epochs)
         if self._due:
-            # A sanity check only shows that everything fits together: one pair of maps is enough for that.
-            sift_clips = min(self.sift_clips, 2) if trainer.sanity_checking else self.sift_clips
-            self._guard(trainer, self._open, pl_module, batches, sift_clips)
+            self._guard(trainer, self._open, trainer, pl_module, batches)
 
-    def _open(self, pl_module: nn.Module, batches: Sequence[int | float], sift_clips: int) -> None:
+    def _open(self, trainer: Any, pl_module: nn.Module, batches: Sequence[int | float]) -> None:
+        # A sanity check only shows that everything fits together: one pair of maps is enough for that.
+        sift_clips = min(self.sift_clips, 2) if trainer.sanity_checking else self.sift_clips
         network = self._network(pl_module)
         layers = find_layers(network, self.layers)
         axes = {name: words for glob, words in self._axes.items() for name in find_layers(network, [glob])}
@@ -203,6 +203,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         known = int(fewest) if 0 < fewest < float("inf") else None
         check_layers(self.watch, list(layers))
         playlists = [Playlist(self.sample_rate, self.playlist)] if self.playlist else []
+        keepers: list[Keeper] = [ClipValues(batches=known), *playlists] if self._publishes(trainer) else []
         self._run = Dissection(
             layers,
             self._bank,
@@ -213,7 +214,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             axes=axes,
             kinds=find_kinds(network, layers),
             strict=self.layers is not None,
-            keepers=[ClipValues(batches=known), *playlists],
+            keepers=keepers,
         ).__enter__()
 
     def _begin(self, batch: Any, batch_idx: int, dataloader: int) -> None:
@@ -243,8 +244,11 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         if trainer.sanity_checking:
             return
         self.scores = run.scores(trainer.current_epoch, trainer.global_step, self._settings(run))
-        if trainer.loggers and not trainer.fast_dev_run:
+        if self._publishes(trainer):
             self._publish(trainer, run, self.scores)
+
+    def _publishes(self, trainer: Any) -> bool:
+        return bool(trainer.loggers) and not trainer.fast_dev_run
 
     def _publish(self, trainer: Any, run: Dissection, scores: Scores) -> None:
         labels = scores.labels()

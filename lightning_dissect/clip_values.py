@@ -63,6 +63,11 @@ class ClipValues:
         """The layers that have values."""
         return list(self._units)
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the values kept so far."""
+        return sum(part.nbytes for place in (self._units, self._features) for parts in place.values() for part in parts)
+
     def _keep(self, place: dict[str, list[Tensor]], name: str, side: Side) -> None:
         if self._take:
             place.setdefault(name, []).append(side.clip[: self._take].clone())

@@ -47,6 +47,10 @@ class Keeper(Protocol):
     def end(self) -> None:
         """Finish the batch."""
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory of what is kept so far."""
+
 
 class Dissection:
     """Compares layers with features, batch after batch, for as long as the ``with`` block lasts.
@@ -192,7 +196,7 @@ class Dissection:
             read.setdefault(str(axes), []).append(f"{name} ({self.units[name]})")
         layers = "; ".join(f"{axes}: {', '.join(names)}" for axes, names in read.items())
         metrics = dict.fromkeys(f"{metric.name}.{metric.level}" for metric in self._comparison.prototypes)
-        kilobytes = self._comparison.n_bytes / 1e3
+        kilobytes = (self._comparison.n_bytes + sum(keeper.n_bytes for keeper in self.keepers)) / 1e3
         memory = f"{kilobytes:.0f} kB" if kilobytes < 1e3 else f"{kilobytes / 1e3:.1f} MB"
         return (
             f"compares {sum(self.units.values())} units of {len(self.units)} layers ({layers}) with "

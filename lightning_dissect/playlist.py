@@ -182,6 +182,12 @@ class Playlist:
         keys[places] = torch.where(replace, fresh[newcomers], keys[places])
         audio[places] = torch.where(replace[:, None], heard, audio[places])
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the references and of the pool."""
+        kept = [*(self._pool or ()), *(values for top in self._top.values() for values in top)]
+        return sum(values.nbytes for values in kept)
+
     def compute(self, units: pd.DataFrame | None = None) -> Played:
         """Merge the playlists of all processes; every process has to call this.
 
