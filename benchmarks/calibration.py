@@ -84,8 +84,9 @@ def planted(seed: int, noise: int, n: int, level: str) -> Data:
     return Data(units, feature, torch.ones(n, units.shape[-1], dtype=torch.bool))
 
 
-def p_values(metric: SimilarityMetric, data: Data) -> np.ndarray:
-    """p-values of one run, in batches of 32 clips."""
+def p_values(metric: SimilarityMetric, data: Data, prepared: dict[Any, Any] | None = None) -> np.ndarray:
+    """p-values of one run, in batches of 32 clips; metrics of the same data may share what they prepare."""
+    prepared = {} if prepared is None else prepared
     x, f, mask = data
     frames = x.shape[-1]
     if metric.level != "map":
@@ -96,7 +97,13 @@ def p_values(metric: SimilarityMetric, data: Data) -> np.ndarray:
         inside = mask.unsqueeze(1)
         x, f = ((v * inside).sum(-1) / inside.sum(-1) for v in (x, f))
     for part in torch.arange(len(x)).split(32):
-        metric.update(x[part], f[part], mask[part])
+        a, b, grid = x[part], f[part], metric.grid(x.shape, f.shape)
+        if grid is not None:
+            key = metric.preparation, int(part[0])
+            if key not in prepared:
+                prepared[key] = metric.prepare_activations(a, grid), metric.prepare_features(b, grid)
+            a, b = prepared[key]
+        metric.update(a, b, mask[part])
     return metric.compute().p_value.numpy().ravel()
 
 
@@ -107,8 +114,9 @@ def false_alarms(builds: Sequence[Build], seeds: int) -> list[list[str]]:
         runs: list[list[np.ndarray]] = [[] for _ in builds]
         for seed in range(seeds):
             data = chance(seed, condition, 16 if condition == "16 clips" else 128)
+            prepared: dict[Any, Any] = {}
             for of_metric, build in zip(runs, builds, strict=True):
-                of_metric.append(p_values(build(), data))
+                of_metric.append(p_values(build(), data, prepared))
         for row, of_metric in zip(cells, runs, strict=True):
             p = np.concatenate(of_metric)
             tested = [run[np.isfinite(run)] for run in of_metric]

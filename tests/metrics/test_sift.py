@@ -181,9 +181,10 @@ def plain_consistent(a, b, matched, tolerance):
             scale = ratio[i] if own_size else 1.0
             laid = q[i] + scale * (p - p[i])
             same_size = np.abs(np.log2(ratio / scale)) <= 0.5
-            groups.append([j for j in usable if same_size[j] and np.abs(laid[j] - q[j]).max() <= tolerance])
-    largest = max(map(len, groups))
-    return next(group for group in groups if len(group) == largest) if largest > 1 else []
+            group = [j for j in usable if same_size[j] and np.abs(laid[j] - q[j]).max() <= tolerance]
+            groups.append((len(group) - own_size, group))
+    largest = max(votes for votes, _ in groups)
+    return next(group for votes, group in groups if votes == largest) if largest > 1 else []
 
 
 def test_agreeing_on_a_scale_finds_an_enlarged_map(rng):

@@ -74,7 +74,8 @@ def consistent_matches(a: KeyPoints, b: KeyPoints, matched: Tensor, partner: Ten
     Each match proposes two ways to lay the first map onto the second: by the shift between its two key points, and by
     their shift and the ratio of their sizes. A match agrees with a proposal when its point falls within the tolerance
     of its partner along each axis, and its own ratio of sizes is the proposed one within a factor of the square root of
-    2 (Lowe 2004, section 7.3, votes in bins as wide). The proposal with which most agree is taken.
+    (Lowe 2004, section 7.3, votes in bins as wide). The proposal with which most agree is taken; one that scales
+    needs one match more, since it has one number more to fit them with.
 
     Both maps are on one grid that spans the same time and frequency, so that pooling changes no positions there, what
     padding does is a shift, and what its absence does is a small change of scale.
@@ -87,7 +88,7 @@ def consistent_matches(a: KeyPoints, b: KeyPoints, matched: Tensor, partner: Ten
         tolerance: pixels of the grid.
 
     Returns:
-        Which matches are kept, shape ``(B, U, K)``; a match that no other agrees with is not.
+        Which matches are kept, shape ``(B, U, K)``: at least two that agree on a shift, or three on a shift and scale.
     """
     units, slots = partner.shape[1:]
     there = b.centres.expand(-1, units, -1, -1).gather(2, partner.unsqueeze(-1).expand(-1, -1, -1, 2))
@@ -101,7 +102,8 @@ def consistent_matches(a: KeyPoints, b: KeyPoints, matched: Tensor, partner: Ten
         fits = (ratio.unsqueeze(2) / scale.unsqueeze(3)).log2().abs() <= _SCALE_BIN
         proposals.append((error <= tolerance).all(-1) & fits & both)
     agree = torch.cat(proposals, 2)
-    most, leader = agree.sum(-1).max(-1, keepdim=True)
+    votes = torch.cat([proposals[0].sum(-1), proposals[1].sum(-1) - 1], 2)
+    most, leader = votes.max(-1, keepdim=True)
     with_leader = agree.gather(2, leader.unsqueeze(-1).expand(-1, -1, -1, slots))[:, :, 0]
     return with_leader & (most >= 2)
 
