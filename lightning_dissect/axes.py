@@ -18,9 +18,14 @@ _ITEM = re.compile(r"(?:(\d+)\+)?(?:(\w+)|\(([^()]*)\))")
 class _Item(NamedTuple):
     """One axis as it is in the output: what it holds, in order, after how many entries that are left out."""
 
-    names: tuple[Axis, ...]
+    names: tuple[Axis | Literal["example"], ...]
     skipped: int = 0
     bins: int = 0
+
+    @property
+    def of_examples(self) -> bool:
+        """Whether it holds the examples that each clip was cut into."""
+        return "example" in self.names
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,9 @@ class Axes:
     entry along the time axis, such as the class token of a transformer. ``"batch (frequency=12 time) unit"`` reads one
     axis as two, here patches of a spectrogram: 12 frequencies, and for each of them as many times as there are;
     ``"batch 2+(time frequency=12) unit"`` leaves out two tokens, and then has 12 frequencies for each time.
+    ``"(batch example) unit time frequency"`` is the output of a network that cuts each clip into examples, as VGGish
+    does: all examples of the first clip, then those of the second. Their times are put one after the other, and where
+    there is no time, the examples are the times.
 
     Example:
         >>> import torch
@@ -47,7 +55,7 @@ class Axes:
 
         Raises:
             ValueError: if a word is unknown or repeated, ``batch`` or ``unit`` is missing, or an axis read as two is
-                not made of ``time`` and a ``frequency`` of a given size.
+                made neither of ``time`` and a ``frequency`` of a given size, nor of ``batch`` and ``example``.
         """
         found = [match.groups() for match in _ITEM.finditer(text)]
         items = [_item(skipped, word, pair) for skipped, word, pair in found]
@@ -57,30 +65,36 @@ class Axes:
             raise ValueError(
                 f"axes: {text!r} is not understood. Write each axis of the output once, in its order: 'batch' and "
                 "'unit', and 'frequency' and 'time' where there are such axes; '1+time' leaves out one class token, "
-                "'(frequency=12 time)' reads one axis as 12 frequencies × times."
+                "'(frequency=12 time)' reads one axis as 12 frequencies × times, '(batch example)' as the examples "
+                "that each clip was cut into."
             )
         return cls(tuple(item for item in items if item))
 
     @property
     def names(self) -> tuple[Axis, ...]:
         """The axes after :meth:`read`."""
-        return tuple(name for item in self.items for name in item.names)
+        names = [name for item in self.items for name in item.names]
+        left_out = "example" if "time" in names else None
+        return tuple("time" if name == "example" else name for name in names if name != left_out)
 
-    def read(self, output: Tensor) -> Tensor:
-        """Leave out what is no time, and take apart what holds two axes.
+    def read(self, output: Tensor, clips: int | None = None) -> Tensor:
+        """Leave out what is no time, take apart what holds two axes, and put a clip's examples one after the other.
 
         Args:
             output: what the layer put out.
+            clips: how many clips the batch has; needed for ``example`` alone.
 
         Returns:
-            A view with one axis for each of ``names``.
+            One axis for each of ``names``; a view but for examples.
 
         Raises:
             ValueError: if the output has another number of axes, or one of another size than the words say.
         """
         sizes = list(output.shape)
         fits = len(sizes) == len(self.items) and all(
-            size > item.skipped and (size - item.skipped) % max(item.bins, 1) == 0
+            size > item.skipped
+            and (size - item.skipped) % max(item.bins, 1) == 0
+            and not (item.of_examples and size % (clips or 1))
             for size, item in zip(sizes, self.items, strict=True)
         )
         if not fits:
@@ -92,9 +106,19 @@ class Axes:
             names, skipped, bins = self.items[place]
             if skipped:
                 output = output.narrow(place, skipped, sizes[place] - skipped)
-            if bins:
-                output = output.unflatten(place, [bins if name == "frequency" else -1 for name in names])
-        return output
+            if len(names) == 2:
+                known = {"frequency": bins, "batch": clips or 1}
+                output = output.unflatten(place, [known.get(name, -1) for name in names])
+        return self._join_examples(output)
+
+    def _join_examples(self, output: Tensor) -> Tensor:
+        names = [name for item in self.items for name in item.names]
+        if "example" not in names or "time" not in names:
+            return output
+        order = [place for place, name in enumerate(names) if name != "example"]
+        time = order.index(names.index("time"))
+        order.insert(time, names.index("example"))
+        return output.permute(order).flatten(time, time + 1)
 
     def __str__(self) -> str:
         return " ".join(_words(item) for item in self.items)
@@ -108,6 +132,8 @@ def _item(skipped: str | None, word: str | None, pair: str | None) -> _Item | No
         return _Item((cast(Axis, word),), before) if word in known and (not before or word == "time") else None
     names, bins = re.subn(r"frequency=([1-9]\d*)", "frequency", str(pair))
     parts = tuple(names.split())
+    if not bins and not before and sorted(parts) == ["batch", "example"]:
+        return _Item(cast(tuple[Axis, ...], parts))
     if bins != 1 or sorted(parts) != ["frequency", "time"]:
         return None
     size = re.search(r"=(\d+)", str(pair))
@@ -116,7 +142,7 @@ def _item(skipped: str | None, word: str | None, pair: str | None) -> _Item | No
 
 def _words(item: _Item) -> str:
     inside = [f"frequency={item.bins}" if item.bins and name == "frequency" else str(name) for name in item.names]
-    text = f"({' '.join(inside)})" if item.bins else inside[0]
+    text = f"({' '.join(inside)})" if len(inside) == 2 else inside[0]
     return f"{item.skipped}+{text}" if item.skipped else text
 
 

@@ -241,7 +241,7 @@ class Dissection:
     def _read(self, name: str, layer: nn.Module, output: Tensor, extent: Extent, clips: int) -> Side | None:
         try:
             axes = self._named.get(name) or name_axes(self._kinds.get(name, layer), output.shape, clips)
-            taken = _first_clips(axes.read(output), axes.names.index("batch"), extent.clips, clips)
+            taken = _first_clips(axes.read(output, clips), axes.names.index("batch"), extent.clips, clips)
             side = pool_activation(taken, axes.names, extent)
         except ValueError as error:
             if self._strict or name in self._named:
@@ -296,6 +296,7 @@ def _first_clips(values: Tensor, axis: int, taken: int, clips: int) -> Tensor:
     if values.shape[axis] != clips:
         raise ValueError(
             f"its output {tuple(values.shape)} does not hold one item for each of {clips} clips along its batch axis. "
-            "Name its axes with the argument `axes`, or watch another layer."
+            "Name its axes with the argument `axes` ('(batch example) …' if clips are cut into examples), or watch "
+            "another layer."
         )
     return values.narrow(axis, 0, taken)

@@ -1,7 +1,9 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
+from lightning_dissect import dissect
 from lightning_dissect.axes import Axes, name_axes
 
 
@@ -97,3 +99,58 @@ def test_tokens_are_left_out_and_patches_laid_out(words: str, read: object) -> N
 def test_an_output_that_does_not_fit_the_words_is_refused(words: str) -> None:
     with pytest.raises(ValueError, match=r"\(3, 26, 5\) does not read as 'batch "):
         Axes.parse(words).read(torch.zeros(3, 26, 5))
+
+
+@pytest.mark.parametrize(
+    ("words", "shape", "read", "names"),
+    [
+        (
+            "(batch example) unit time frequency",
+            (2, 3, 5, 6, 4),
+            lambda x: torch.cat([x[:, k] for k in range(3)], 2),  # 3 examples of 6 times are 18 times
+            ("batch", "unit", "time", "frequency"),
+        ),
+        ("(batch example) unit", (2, 3, 5), lambda x: x, ("batch", "time", "unit")),
+        ("(example batch) unit", (3, 2, 5), lambda x: x, ("time", "batch", "unit")),
+    ],
+)
+def test_examples_of_a_clip_are_its_times(words: str, shape: tuple[int, ...], read: object, names: object) -> None:
+    output = torch.randn(shape)
+    axes = Axes.parse(words)
+    assert str(axes) == words
+    assert axes.names == names
+    assert callable(read)
+    assert torch.equal(axes.read(output.flatten(0, 1), clips=2), read(output))
+    with pytest.raises(ValueError, match="does not read as"):
+        axes.read(output.flatten(0, 1), clips=4)
+
+
+def test_a_network_that_cuts_clips_into_examples_has_frames() -> None:
+    """Examples side by side on the batch axis give the same scores as on the time axis."""
+
+    class Examples(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cut = nn.Conv1d(1, 3, 64, 64)
+            self.deep = nn.Conv1d(3, 4, 1)
+
+        def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+            examples = self.cut(waveform.unsqueeze(1)).unflatten(2, (4, -1)).transpose(1, 2).flatten(0, 1)
+            return self.deep(examples)
+
+    torch.manual_seed(0)
+    net = Examples()
+    clips = torch.randn(8, 8192) * torch.rand(8, 4).repeat_interleave(2048, 1)
+    clips *= torch.linspace(0.1, 1, 8192)
+    scores = dissect(
+        net,
+        DataLoader(clips, batch_size=8),
+        8_000,
+        layers=["deep"],
+        features=["rms"],
+        metrics=["pearson"],
+        axes={"deep": "(batch example) unit time"},
+    )
+    assert set(scores.table["level"]) == {"clip", "frame"}
+    assert (scores.table["n_clips"] == 8).all()
+    assert scores.settings["axes"] == {"deep": "(batch example) unit time"}
