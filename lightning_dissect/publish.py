@@ -110,10 +110,10 @@ def _save_pictures(pictures: dict[str, np.ndarray], folder: Path) -> None:
 
 
 def _players(labels: pd.DataFrame, playlists: pd.DataFrame, folder: Path) -> Iterator[loggers.Player]:
-    """Excerpts of the unit that follows each feature best, of those with audio."""
+    """Excerpts of the unit that follows each feature best: one with audio, and that rises with it, if there is one."""
     named = labels.dropna(subset="feature")
-    named = named.assign(feature=base_feature(named["feature"]), size=-named["effect"].abs())
-    best = named.sort_values(["q_value", "size"], kind="stable")
+    named = named.assign(feature=base_feature(named["feature"]), size=-named["effect"].abs(), falls=named["effect"] < 0)
+    best = named.sort_values(["falls", "q_value", "size"], kind="stable")
     heard = playlists.dropna(subset="file").astype({"layer": object})
     heard = heard.merge(best[["layer", "unit", "feature"]].astype({"layer": object, "unit": int}))
     order = {feature: place for place, feature in enumerate(dict.fromkeys(named["feature"]))}
@@ -124,6 +124,7 @@ def _players(labels: pd.DataFrame, playlists: pd.DataFrame, folder: Path) -> Ite
                 continue
             for row in rows.to_dict("records"):
                 moment = "" if np.isnan(row["time"]) else f" at {row['time']:.2f} s"
-                caption = f"{row['layer']}, unit {row['unit']}, follows {feature}: clip {row['clip']}{moment}"
+                way = f"{'falls' if unit['falls'] else 'rises'} with {feature}"
+                caption = f"{row['layer']}, unit {row['unit']}, {way}: clip {row['clip']}{moment}"
                 yield loggers.Player(f"{folder.name}/playlist/{feature}/{row['rank']}", caption, folder / row["file"])
             break

@@ -53,7 +53,9 @@ def waveform(clips: Callable[..., Tensor]) -> Tensor:
     return clips(30, seconds=5.0, sample_rate=RATE)
 
 
-def fit(waveform: Tensor, loggers: Any, folder: Path, epochs: int = 2, **arguments: Any) -> DissectCallback:
+def fit(
+    waveform: Tensor, loggers: Any, folder: Path, epochs: int = 2, module: Levels | None = None, **arguments: Any
+) -> DissectCallback:
     settings: dict[str, Any] = {
         "layers": ["level", "embedding"],
         "features": ["rms", "centroid"],
@@ -70,7 +72,7 @@ def fit(waveform: Tensor, loggers: Any, folder: Path, epochs: int = 2, **argumen
         enable_progress_bar=False, enable_model_summary=False, enable_checkpointing=False,
     )  # fmt: skip
     loader = DataLoader(TensorDataset(waveform), batch_size=8)
-    trainer.fit(Levels(), loader, loader)
+    trainer.fit(module or Levels(), loader, loader)
     return callback
 
 
@@ -131,6 +133,19 @@ def test_players_are_of_the_unit_that_follows_a_feature_best(waveform: Tensor, t
     assert 1.5 * RATE <= sound.length_frames <= 3 * RATE
     assert "dissect.level/unit1/rms/pearson.clip" in tags["scalars"]
     assert "dissect.level/unit0/rms/pearson.clip" not in tags["scalars"]
+    (text,) = [tag for tag in tags["tensors"] if tag.startswith("dissect/playlist/text")]
+    assert b"rises with rms: clip" in events.Tensors(text)[0].tensor_proto.string_val[0]
+
+
+def test_a_player_says_when_a_unit_falls_with_the_feature(waveform: Tensor, tmp_path: Path) -> None:
+    module = Levels()
+    with torch.no_grad():
+        module.embedding.weight.fill_(-1.0)
+    fit(waveform, TensorBoardLogger(tmp_path), tmp_path, epochs=1, module=module, layers=["embedding"], axes=None)
+    (file,) = tmp_path.rglob("events.out.tfevents*")
+    events = EventAccumulator(str(file), size_guidance={"tensors": 0}).Reload()
+    (text,) = [tag for tag in events.Tags()["tensors"] if tag.startswith("dissect/playlist/text")]
+    assert b"falls with rms: clip" in events.Tensors(text)[0].tensor_proto.string_val[0]
 
 
 @pytest.mark.parametrize(
