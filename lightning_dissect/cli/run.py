@@ -87,7 +87,7 @@ def _setting(text: str) -> tuple[str, Any]:
 
 
 def _check_writable(folder: Path) -> None:
-    """Fail before the work rather than after it."""
-    (folder / "dissect").mkdir(parents=True, exist_ok=True)
-    if not os.access(folder / "dissect", os.W_OK):
-        raise PermissionError(f"--out {folder}: this folder cannot be written to.")
+    """Fail before the work rather than after it, and make nothing yet."""
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise PermissionError(f"--out {folder}: {existing} is no folder that can be written to.")

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-PLAYLIST = "playlist.parquet"
+from lightning_dissect.audio import TABLE
 
 
 def find_score_files(run: str | os.PathLike[str]) -> list[Path]:
@@ -21,7 +21,7 @@ def find_score_files(run: str | os.PathLike[str]) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such folder. A run's folder is needed, such as lightning_logs/version_0.")
-    files = sorted(file for file in path.rglob("*.parquet") if not file.name.startswith(".") and file.name != PLAYLIST)
+    files = sorted(file for file in path.rglob("*.parquet") if not file.name.startswith(".") and file.name != TABLE)
     if not files:
         raise FileNotFoundError(f"{path}: no scores here. A run writes them as .parquet files into its log folder.")
     folders = sorted({str(file.parent) for file in files})

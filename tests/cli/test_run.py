@@ -171,4 +171,4 @@ def test_wrong_use_is_answered_in_one_line(
     own = [line for line in lines if line.startswith("lightning-dissect: ")]
     assert len(own) == 1
     assert words in own[0]
-    assert not list(Path().rglob("*.parquet"))
+    assert not list(Path().glob("dissect-*"))
