@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, max_pool2d
 
+from lightning_dissect.comparison import Batch, Comparison, find_metrics
 from lightning_dissect.metrics import SIFTCountSimilarity, SIFTDistanceSimilarity, SIFTSimilarity
 from lightning_dissect.metrics.functional import (
     KeyPoints,
@@ -15,6 +16,7 @@ from lightning_dissect.metrics.functional import (
     sift_matches,
 )
 from lightning_dissect.metrics.prepared import _end_at
+from lightning_dissect.pairing import Extent, Side
 
 
 def run(units, feature, sizes=None, **kwargs):
@@ -263,3 +265,24 @@ def test_pickle_with_a_waiting_clip(scenes):
 def test_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         SIFTSimilarity(**arguments)
+
+
+def test_a_run_finds_key_points_once_for_all_statistics(scenes, monkeypatch):
+    calls = []
+
+    def counted(maps, *arguments):
+        calls.append(tuple(maps.shape))
+        return key_points(maps, *arguments)
+
+    monkeypatch.setattr("lightning_dissect.metrics.sift.key_points", counted)
+    metrics = find_metrics(["sift", "sift_count", "sift_distance", "dense_sift"])
+    comparison = Comparison(metrics, ["large", "small"], {"harmonic": ("harmonic",)})
+    extent = Extent(clips=8, frames=80, fraction=None, map_clips=8)
+    clip = torch.zeros(8, 1)
+    batch = Batch(extent, {"harmonic": Side(clip, None, scenes)})
+    for name, size in (("large", 2), ("small", 8)):
+        comparison.update(name, Side(clip, None, max_pool2d(scenes, size).unsqueeze(1)), batch)
+    assert calls == [(8, 1, 32, 40), (8, 1, 64, 80)]
+    compared = [(columns["layer"], columns["metric"]) for columns, _, _ in comparison.similarities()]
+    # Eight bins are too few for key points.
+    assert compared == [("large", metric.name) for metric in metrics] + [("small", "dense_sift")]

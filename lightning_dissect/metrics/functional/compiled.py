@@ -26,7 +26,9 @@ _compile = njit(nogil=True, fastmath=True)
 _compile_and_keep = njit(nogil=True, fastmath=True, cache=True)
 """For functions called from Python, each with arguments of one type only: processes that fill numba's cache at the same
 time then write the same."""
-TINY = float(np.finfo(np.float32).tiny)
+
+_TINY = float(np.finfo(np.float32).tiny)
+
 _AT_ONCE = 4
 """Pixels that a blur adds up in one go."""
 
@@ -119,7 +121,7 @@ def _find(
             _describe_octave(space, octave, place[order], descriptors[n], centres[n], sigmas[n])
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=8)
 def _bands(size: tuple[int, int], grid: tuple[int, int]) -> _Bands:
     steps = octaves(size, grid, torch.device("cpu"))
     sizes = np.array([(step.rows.shape[1], step.columns.shape[2]) for step in steps])
@@ -332,7 +334,7 @@ def _sample(centre: float, cell: float, size: int, pixels: Array, weights: Array
 def _angle(dy: float, dx: float) -> float:
     """Angle in eighths of a circle, in [0, 8], 3 to the right (Abramowitz and Stegun 1964, 4.4.49: right to 1e-5)."""
     x, y = abs(dx), abs(dy)
-    ratio = min(x, y) / max(max(x, y), TINY)
+    ratio = min(x, y) / max(max(x, y), _TINY)
     t = ratio * ratio
     part = ratio * (0.999866 + t * (-0.3302995 + t * (0.180141 + t * (-0.085133 + t * 0.0208351)))) * (4 / math.pi)
     if y > x:
@@ -353,10 +355,10 @@ def _root(votes: Array, descriptor: Array) -> None:
                 square += votes[v, u, angle] ** 2
                 descriptor[k] = votes[v, u, angle]
                 k += 1
-    norm = 1 / max(math.sqrt(square), TINY)
+    norm = 1 / max(math.sqrt(square), _TINY)
     for k in range(len(descriptor)):
         descriptor[k] = min(descriptor[k] * norm, CLIP)
         total += descriptor[k]
-    scale = 1 / max(total, TINY)
+    scale = 1 / max(total, _TINY)
     for k in range(len(descriptor)):
         descriptor[k] = math.sqrt(descriptor[k] * scale)
