@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_dissect.waveform import find_lengths, find_waveform
+from lightning_dissect.waveform import check_sample_rate, find_lengths, find_waveform
 
 RATE = 8_000
 AUDIO = torch.linspace(-1, 1, 2 * 1_000).view(2, 1_000)
@@ -78,3 +78,18 @@ def test_lengths_come_as_samples_or_as_a_mask() -> None:
         assert found.tolist() == [700, 1_000]
     with pytest.raises(ValueError, match=r"lengths=1 gave float32 \(2,\)"):
         find_lengths((AUDIO, torch.tensor([0.5, 1.0])), 1_000, 1)
+
+
+def test_the_sample_rates_that_a_batch_says_are_compared() -> None:
+    check_sample_rate((AUDIO, 16_000), RATE)
+    check_sample_rate({"audio": AUDIO, "sampling_rate": torch.tensor([RATE, RATE]), "sr": "high"}, RATE)
+    with pytest.raises(ValueError, match=r"sample_rate=8000: the batch says clip.sr=16000, 44100\. .* resample"):
+        check_sample_rate({"clip": {"sr": torch.tensor([44_100, RATE, 16_000])}}, RATE)
+
+
+def test_rates_on_an_accelerator_are_not_waited_for() -> None:
+    """A tensor without values stands for one whose values are not there yet."""
+    later = {"sample_rate": torch.empty(2, device="meta")}
+    check_sample_rate(later, RATE, wait=False)
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        check_sample_rate(later, RATE)

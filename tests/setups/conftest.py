@@ -73,8 +73,8 @@ def data(clips: Callable[..., Tensor]) -> Callable[[], DataLoader[Any]]:
 @pytest.fixture(scope="session")
 def callback() -> Callable[..., DissectCallback]:
     def make(**arguments: Any) -> DissectCallback:
-        defaults = {"features": ["rms", "centroid"], "metrics": ["pearson"], "on_error": "raise"}
-        return DissectCallback(RATE, **{**defaults, **arguments})
+        defaults = {"features": ["rms", "centroid"], "metrics": ["pearson"], "n_fft": 512, "hop_length": 256}
+        return DissectCallback(RATE, **{**defaults, "on_error": "raise", **arguments})
 
     return make
 

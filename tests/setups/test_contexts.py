@@ -146,7 +146,16 @@ CONTEXTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", CONTEXTS)
+# Close to others that always run.
+SLOW = {
+    "accumulated gradients", "bf16-mixed", "clipped gradients", "compiled network, aot_eager", "no inference mode",
+    "reentrant checkpointing",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CONTEXTS]
+)
 def test_training_is_the_same_to_the_bit_and_the_planted_unit_is_found(
     name: str,
     module: Any,

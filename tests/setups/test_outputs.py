@@ -214,7 +214,7 @@ def test_a_class_token_is_left_out_where_the_axes_say_so(
 ) -> None:
     scores = []
     for axes in (None, {"layer.block": "batch 1+time unit"}):
-        watch = callback(layers=["layer.block"], features=["rms"], axes=axes, n_fft=512, hop_length=160)
+        watch = callback(layers=["layer.block"], features=["rms"], axes=axes, hop_length=160)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             trainer(watch).validate(Listening(WithClassToken()), data(), verbose=False)
