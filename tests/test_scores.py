@@ -256,3 +256,15 @@ def test_a_network_with_a_dead_and_a_copied_unit() -> None:
     with torch.no_grad():
         conv.weight[4], conv.bias[4] = 3 * conv.weight[2], 3 * conv.bias[2]
     assert dissect(net, loader, 8_000, **run).duplicate_units().to_numpy().tolist() == [["1", 4, 2]]
+
+
+def test_intervals_are_kept_and_a_file_without_them_is_read(scores: Scores, tmp_path: Path) -> None:
+    result = similarity([[0.9]], [[0.01]])
+    known = Scores.from_similarities(
+        [(constant(), ("rms",), result._replace(low=result.effect - 1, high=result.effect))]
+    )
+    saved = Scores.load(known.save(tmp_path / "new.parquet")).table.iloc[0]
+    assert (saved["effect_low"], saved["effect_high"]) == (pytest.approx(-0.2), pytest.approx(0.8))
+    old = Scores(known.table.drop(columns=["effect_low", "effect_high"]))
+    assert old.table[["effect_low", "effect_high"]].isna().all(axis=None)
+    assert scores.table["effect_low"].isna().all()
