@@ -56,7 +56,8 @@ def compiled_masks(
     """
     magnitude = items.detach().mT.contiguous().numpy()
     along_time, along_frequency = (median_network(size, _MEDIANS) for size in kernels)
-    n_frames = np.full(len(items), items.shape[2]) if lengths is None else lengths.numpy()
+    # Compiled code does not check its indices.
+    n_frames = [items.shape[2]] * len(items) if lengths is None else lengths.clamp(1, items.shape[2]).tolist()
     masks = [torch.empty(len(items), last - first, items.shape[1]) for _ in range(2)]
     harmonic, percussive = (part.numpy() for part in masks)
 

@@ -1,4 +1,5 @@
 import math
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -158,3 +159,27 @@ def test_without_numba_the_result_is_the_same(plain: Callable[..., Any], monkeyp
         assert all(torch.equal(a, b) for a, b in zip(compiled, hpss(S), strict=True))
     finally:
         module._compiled_code.cache_clear()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_forked_process_does_not_wait_for_threads_that_it_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning_dissect.features.functional.compiled import compiled_masks
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    settings = ((31, 31), (1.0, 1.0), 0, 200, None)
+    S = torch.rand(1, 65, 200)
+    before = compiled_masks(S, *settings)
+    child = os.fork()
+    if child == 0:
+        after = compiled_masks(S, *settings)
+        os._exit(0 if all(torch.equal(a, b) for a, b in zip(before, after, strict=True)) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_lengths_beyond_the_frames_stay_within_memory() -> None:
+    from lightning_dissect.features.functional.compiled import compiled_masks
+
+    S = torch.rand(2, 65, 70)
+    whole = compiled_masks(S, (31, 31), (1.0, 1.0), 0, 70, None)
+    beyond = compiled_masks(S, (31, 31), (1.0, 1.0), 0, 70, torch.tensor([70, 10**9]))
+    assert all(torch.equal(a, b) for a, b in zip(whole, beyond, strict=True))
