@@ -60,7 +60,7 @@ def spectrograms() -> torch.Tensor:
     return maps / maps.amax((1, 2), keepdim=True)
 
 
-def opencv(images: list[np.ndarray], **thresholds: float) -> int:
+def opencv(images: list[np.ndarray], **thresholds: Any) -> int:
     """Matches of the images with the first one by OpenCV's SIFT and brute-force matcher, both ways, ratio 0.9."""
     sift = cv2.SIFT.create(nfeatures=64, **thresholds)
     matcher, count = cv2.BFMatcher(), 0
@@ -121,7 +121,7 @@ def bench_state() -> None:
         for clips in (8, 56):
             frames = () if metric.level == "clip" else (4,)
             metric.update(torch.randn(clips, 10_000, *frames), torch.randn(clips, 50, *frames))
-            sizes.append(sum(state.nbytes for state in metric.metric_state.values()) / 1e6)
+            sizes.append(sum(torch.as_tensor(state).nbytes for state in metric.metric_state.values()) / 1e6)
         print(f"| {name} | {sizes[0]:.1f} | {sizes[1]:.1f} |")
 
 

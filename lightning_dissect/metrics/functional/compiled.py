@@ -137,7 +137,7 @@ def _band(matrices: list[Array]) -> tuple[Array, Array]:
     weights = np.zeros((LEVELS * len(matrices), most, length + _AT_ONCE, 2), np.float32)
     for octave, matrix in enumerate(matrices):
         pairs = np.pad(matrix, ((0, 0), (0, matrix.shape[1] % 2), (0, 0))).reshape(LEVELS, -1, 2, length)
-        used: Array = (pairs > 0).any(2)
+        used = pairs.max(2) > 0
         first, last = used.argmax(-1), length - used[..., ::-1].argmax(-1)
         place = slice(LEVELS * octave, LEVELS * (octave + 1)), slice(0, pairs.shape[1])
         spans[place] = np.stack([first, last - first], -1)
