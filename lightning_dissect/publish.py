@@ -113,18 +113,14 @@ def _players(labels: pd.DataFrame, playlists: pd.DataFrame, folder: Path) -> Ite
     """Excerpts of the unit that follows each feature best: one with audio, and that rises with it, if there is one."""
     named = labels.dropna(subset="feature")
     named = named.assign(feature=base_feature(named["feature"]), size=-named["effect"].abs(), falls=named["effect"] < 0)
-    best = named.sort_values(["falls", "q_value", "size"], kind="stable")
     heard = playlists.dropna(subset="file").astype({"layer": object})
-    heard = heard.merge(best[["layer", "unit", "feature"]].astype({"layer": object, "unit": int}))
-    order = {feature: place for place, feature in enumerate(dict.fromkeys(named["feature"]))}
-    for feature in order:
-        for unit in best[best["feature"] == feature].to_dict("records"):
-            rows = heard[(heard["layer"] == unit["layer"]) & (heard["unit"] == unit["unit"])]
-            if rows.empty:
-                continue
-            for row in rows.to_dict("records"):
-                moment = "" if np.isnan(row["time"]) else f" at {row['time']:.2f} s"
-                way = f"{'falls' if unit['falls'] else 'rises'} with {feature}"
-                caption = f"{row['layer']}, unit {row['unit']}, {way}: clip {row['clip']}{moment}"
-                yield loggers.Player(f"{folder.name}/playlist/{feature}/{row['rank']}", caption, folder / row["file"])
-            break
+    best = named.sort_values(["falls", "q_value", "size"], kind="stable").astype({"layer": object, "unit": int})
+    best = best.merge(heard[["layer", "unit"]].drop_duplicates()).drop_duplicates("feature")
+    for unit in best.to_dict("records"):
+        rows = heard[(heard["layer"] == unit["layer"]) & (heard["unit"] == unit["unit"])]
+        way = f"{'falls' if unit['falls'] else 'rises'} with {unit['feature']}"
+        for row in rows.to_dict("records"):
+            moment = "" if np.isnan(row["time"]) else f" at {row['time']:.2f} s"
+            caption = f"{row['layer']}, unit {row['unit']}, {way}: clip {row['clip']}{moment}"
+            tag = f"{folder.name}/playlist/{unit['feature']}/{row['rank']}"
+            yield loggers.Player(tag, caption, folder / row["file"])
