@@ -65,7 +65,7 @@ def best_matches(
     Returns:
         A figure by layer; none without SIFT, and none of layers without maps or without a defined score.
     """
-    sift = next((metric for metric in metrics if isinstance(metric, SIFTSimilarity)), None)
+    sift = next((metric for metric in metrics if isinstance(metric, SIFTSimilarity) and metric.name == "sift"), None)
     rows = table[(table["metric"] == "sift") & table["p_value"].notna() & table["layer"].isin(list(examples))]
     if sift is None or rows.empty:
         return {}
