@@ -1,3 +1,5 @@
+from importlib import import_module
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -49,7 +51,8 @@ def test_items_end_at_their_own_lengths(lengths: list[int], kernel_size: int) ->
 def test_pieces_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.rand(3, 50, 200)
     whole = [median_filter(x, 31, dim) for dim in (1, 2)]
-    monkeypatch.setattr("lightning_dissect.features.functional.median.chunk_size", lambda device: 500)
+    module = import_module("lightning_dissect.features.functional.median")
+    monkeypatch.setattr(module, "chunk_size", lambda device: 500)
     assert all(torch.equal(median_filter(x, 31, dim), result) for dim, result in zip((1, 2), whole, strict=True))
 
 
