@@ -4,7 +4,7 @@ Where librosa has the function, name, arguments and defaults are librosa's. Wave
 spectrograms ``(..., frequency, frames)``, and no function mixes one item with another.
 """
 
-from lightning_dissect.features.functional.chroma import chroma_cens, chroma_cqt, chroma_stft, tonnetz
+from lightning_dissect.features.functional.chroma import ConstantQChroma, chroma_cens, chroma_cqt, chroma_stft, tonnetz
 from lightning_dissect.features.functional.cqt import cqt, cqt_frequencies, vqt
 from lightning_dissect.features.functional.ebur128 import EBUR128, k_weighting, loudness_ebur128, momentary_loudness
 from lightning_dissect.features.functional.filters import (
@@ -18,7 +18,7 @@ from lightning_dissect.features.functional.hpcp import hpcp, hpcp_from_spectrum
 from lightning_dissect.features.functional.hpss import hpss, softmask
 from lightning_dissect.features.functional.loudness import loudness_stevens, rms
 from lightning_dissect.features.functional.median import median_filter
-from lightning_dissect.features.functional.mel import melspectrogram, mfcc
+from lightning_dissect.features.functional.mel import MelBands, melspectrogram, mfcc
 from lightning_dissect.features.functional.onset import onset_detect, onset_strength
 from lightning_dissect.features.functional.onset_rate import onset_rate
 from lightning_dissect.features.functional.spectral import (
@@ -29,6 +29,7 @@ from lightning_dissect.features.functional.spectral import (
     spectral_rolloff,
 )
 from lightning_dissect.features.functional.spectrum import (
+    Framing,
     amplitude_to_db,
     db_to_power,
     fft_frequencies,
@@ -46,6 +47,9 @@ from lightning_dissect.features.functional.zero_crossing import zero_crossing_ra
 __all__ = [
     "EBUR128",
     "A_weighting",
+    "ConstantQChroma",
+    "Framing",
+    "MelBands",
     "amplitude_to_db",
     "chroma_cens",
     "chroma_cqt",

@@ -148,9 +148,7 @@ def chroma_cqt(
         ).abs()
     fold = cqt_to_chroma(C.shape[-2], bins_per_octave=bins_per_octave, n_chroma=n_chroma, fmin=fmin)
     chroma = fold.to(C) @ C
-    if threshold > 0:
-        chroma = torch.where(chroma < threshold, 0.0, chroma)
-    return normalize(chroma, norm=norm, dim=-2)
+    return normalize(torch.where(chroma < threshold, 0.0, chroma), norm=norm, dim=-2)
 
 
 def cqt_to_chroma(n_bins: int, *, bins_per_octave: int = 36, n_chroma: int = 12, fmin: float = C1) -> Tensor:

@@ -266,16 +266,7 @@ def spectral_contrast(
         >>> spectral_contrast(torch.randn(22050)).shape
         torch.Size([7, 44])
     """
-    if n_bands < 1 or not fmin > 0 or not 0 < quantile < 1:
-        raise ValueError(
-            f"n_bands must be at least 1, fmin positive and quantile between 0 and 1; found {n_bands}, {fmin}, "
-            f"{quantile}."
-        )
-    if fmin * 2 ** (n_bands - 1) >= sr / 2:
-        raise ValueError(
-            f"n_bands: octave {n_bands} above fmin {fmin} Hz starts beyond half the sampling rate ({sr / 2} Hz); up to "
-            f"{max(math.ceil(math.log2(sr / 2 / fmin)), 0)} would fit."
-        )
+    _check_octaves(sr, fmin, n_bands, quantile)
     S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths, **framing)
     frames = S.transpose(-1, -2)
     peaks, valleys = [], []
@@ -286,6 +277,20 @@ def spectral_contrast(
         valleys.append(band.topk(count, dim=-1, largest=False, sorted=False).values.mean(dim=-1))
     peak, valley = torch.stack(peaks, dim=-2), torch.stack(valleys, dim=-2)
     return peak - valley if linear else power_to_db(peak) - power_to_db(valley)
+
+
+def _check_octaves(sr: float, fmin: float, n_bands: int, quantile: float) -> None:
+    """Raise unless there can be so many octaves."""
+    if n_bands < 1 or not fmin > 0 or not 0 < quantile < 1:
+        raise ValueError(
+            f"n_bands must be at least 1, fmin positive and quantile between 0 and 1; found {n_bands}, {fmin}, "
+            f"{quantile}."
+        )
+    if fmin * 2 ** (n_bands - 1) >= sr / 2:
+        raise ValueError(
+            f"n_bands: octave {n_bands} above fmin {fmin} Hz starts beyond half the sampling rate ({sr / 2} Hz); up to "
+            f"{max(math.ceil(math.log2(sr / 2 / fmin)), 0)} would fit."
+        )
 
 
 def _octave_bins(frequencies: Tensor, fmin: float, n_bands: int, quantile: float) -> list[tuple[int, int, int]]:

@@ -23,7 +23,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 WAVEFORM_FUNCTIONS = [
     name
     for name in functional.__all__
-    if callable(getattr(functional, name))
+    if inspect.isfunction(getattr(functional, name))
     and next(iter(inspect.signature(getattr(functional, name)).parameters), "") == "y"
     and name not in ("frame", "loudness_ebur128")
 ]
