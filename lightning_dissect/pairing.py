@@ -100,7 +100,7 @@ def to_frames(values: Tensor, frames: int) -> Tensor:
     if values.shape[-1] <= frames:
         return values
     pooled: Tensor = adaptive_avg_pool1d(values.flatten(0, -2), frames)
-    return pooled.unflatten(0, values.shape[:-1])
+    return pooled.reshape(*values.shape[:-1], frames)
 
 
 def to_one_map(activations: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:

@@ -87,13 +87,13 @@ def list_whole_layers(history: History) -> list[tuple[str, ...]]:
     rows = best_first(table[table["unit"].isna() & table["score"].notna()])
     return [
         (
-            str(row.layer),
-            str(row.feature),
-            describe_comparison(str(row.metric), str(row.level)),
-            *(f"{value:.3f}" for value in (row.score, row.null, row.effect)),
-            f"{row.q_value:.2g}",
+            str(row["layer"]),
+            str(row["feature"]),
+            describe_comparison(str(row["metric"]), str(row["level"])),
+            *(f"{row[column]:.3f}" for column in ("score", "null", "effect")),
+            f"{row['q_value']:.2g}",
         )
-        for row in rows.itertuples()
+        for row in rows.to_dict("records")
     ]
 
 
