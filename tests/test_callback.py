@@ -218,7 +218,7 @@ def test_a_wrong_sample_rate_is_refused_at_once(rate: Any) -> None:
     ("arguments", "message"),
     [
         ({"features": ["harmonic", "loudnes"]}, r"loudnes.*loudness"),
-        ({"metrics": ["pearsn"]}, r"'pearsn' is unknown. Known are pearson, euclidean, sift"),
+        ({"metrics": ["pearsn"]}, r"'pearsn' is unknown. Known are pearson, spearman, euclidean, sift"),
         ({"metrics": "pearson"}, r"use \['pearson'\]"),
         ({"every_n_epochs": 0}, "every_n_epochs=0"),
         ({"sift_clips": -1}, "sift_clips=-1"),

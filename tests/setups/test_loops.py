@@ -72,6 +72,7 @@ def trainer(folder: Path, callbacks: Any, **arguments: Any) -> pl.Trainer:
     defaults = {
         "max_epochs": 1,
         "logger": TensorBoardLogger(folder),
+        "default_root_dir": folder,
         "accelerator": "cpu",
         "enable_progress_bar": False,
     }
