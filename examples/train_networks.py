@@ -38,8 +38,8 @@ class Recipe:
 RECIPES = {
     "CNNAT": Recipe(partial(networks.CNNAT, pools=POOLS_3_S, n_embedding=128)),
     "VGGish": Recipe(partial(networks.VGGish, shrink=8), epochs=12, learning_rate=1e-3),
-    "MMCNNSingle": Recipe(networks.MMCNNSingle),
-    "MMCNNMulti": Recipe(networks.MMCNNMulti),
+    "MMCNNSingle": Recipe(networks.MMCNNSingle, epochs=8),
+    "MMCNNMulti": Recipe(networks.MMCNNMulti, seconds=1.0, epochs=4),
     "ChoiCNN": Recipe(networks.ChoiCNN, seconds=4.0),
     "YanchenkoRegular": Recipe(networks.YanchenkoRegular, seconds=4.0),
     "YanchenkoDeformable": Recipe(networks.YanchenkoDeformable, seconds=4.0),

@@ -51,6 +51,8 @@ SHAPES = {
 
 @pytest.fixture(params=NETWORKS, scope="module")
 def named_network(request):
+    if request.param == "YanchenkoDeformable":
+        pytest.importorskip("torchvision")
     make, seconds, _ = NETWORKS[request.param]
     torch.manual_seed(0)
     return request.param, make().eval(), seconds
@@ -126,6 +128,7 @@ def test_deformable_without_torchvision_says_what_to_install(monkeypatch):
 
 @torch.no_grad()
 def test_a_new_deformable_convolution_without_offsets_is_a_convolution():
+    pytest.importorskip("torchvision")
     network = networks.YanchenkoDeformable()
     nn.init.zeros_(network.conv3.offsets.weight)
     nn.init.zeros_(network.conv3.offsets.bias)
