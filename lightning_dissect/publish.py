@@ -27,9 +27,9 @@ from lightning_dissect.report import (
     scatter,
     trajectories,
 )
+from lightning_dissect.report.run_folder import PICTURES
 from lightning_dissect.scores import Scores, base_feature
 
-PICTURES = "pictures"
 _MOST_EPOCHS_DRAWN = 60
 _MOST_LAYERS_DRAWN = 8
 """A layer's pictures take about a second; of more layers, these are spread over the network's depth."""

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from lightning_dissect.audio import TABLE
 
+PICTURES = "pictures"
+"""The folder beside the scores that holds the pictures of the last run, those of a layer in a folder of its name."""
+
 
 def find_score_files(run: str | os.PathLike[str]) -> list[Path]:
     """Find the score files of one run, one an epoch, in the order of their names.

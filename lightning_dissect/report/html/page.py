@@ -3,7 +3,7 @@
 import contextlib
 import importlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -28,6 +28,7 @@ from lightning_dissect.report.html.payload import (
     pack_units,
     to_script,
 )
+from lightning_dissect.report.html.pictures import Picture, load_pictures
 from lightning_dissect.report.html.players import Players, load_players
 from lightning_dissect.report.html.summary import Summary, list_whole_layers, summarise
 from lightning_dissect.report.run_folder import find_score_files
@@ -73,7 +74,8 @@ def write_report(
     path = Path(path) if path is not None else folder / "report.html"
     with _replaced(path) as file:
         history = read_history(run, q, progress)
-        file.write(_render(history, load_players(folder, history)))
+        pictures = load_pictures(folder, [layer.name for layer in history.layers])
+        file.write(_render(history, load_players(folder, history), pictures))
     return path
 
 
@@ -101,7 +103,7 @@ def _replaced(path: Path) -> Iterator[IO[str]]:
         partial.unlink(missing_ok=True)
 
 
-def _render(history: History, players: Players) -> str:
+def _render(history: History, players: Players, pictures: Mapping[str, Sequence[Picture]]) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -124,6 +126,7 @@ def _render(history: History, players: Players) -> str:
         citation=_citation(history),
         whole_layers=list_whole_layers(history),
         audio=players.audio,
+        pictures=pictures,
         payloads=payloads,
         meta=Markup(to_script(data)),
         css=Markup((own / "report.css").read_text("utf-8")),

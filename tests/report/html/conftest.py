@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from lightning_dissect import Scores
 from lightning_dissect.audio import save_playlists
 from lightning_dissect.playlist import Excerpt, Played
+from lightning_dissect.report.run_folder import PICTURES
 
 EVIL = "conv<script>alert(1)</script>&\"'"
 RATE = 8_000
@@ -50,6 +52,10 @@ def write_run(folder: Path, epochs: int = 3) -> Path:
         scores = Scores(make_table(epoch, {EVIL: 14, "embedding": 40}), SETTINGS)
         scores.save(folder / "dissect" / f"epoch={epoch:04d}-step={10 * (epoch + 1):08d}.parquet")
     write_playlist(folder / "dissect")
+    for layer in (EVIL, "embedding"):
+        picture = folder / "dissect" / PICTURES / layer / "clips.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 4), "red").save(picture)
     return folder
 
 

@@ -1,11 +1,15 @@
+import base64
 import re
+import shutil
 import sys
 from collections.abc import Callable
 from html import unescape
+from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from lightning_dissect import Scores
 from lightning_dissect.report.html import page, write_report
@@ -84,3 +88,15 @@ def test_a_missing_package_is_named(package: str, run: Path, tmp_path: Path, mon
     with pytest.raises(ModuleNotFoundError, match=rf"{package}.*lightning-dissect\[report\]"):
         write_report(run, tmp_path / "report.html")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_pictures_of_each_layer_are_in_the_page(html: str, run: Path, tmp_path: Path) -> None:
+    drawn = re.findall(r'<img loading="lazy" alt="([^"]*)" src="data:image/png;base64,([^"]*)">', html)
+    assert [alt.rpartition(": ")[2] for alt, _ in drawn] == [
+        "The unit that follows each feature best, one dot a clip"
+    ] * 2
+    assert all(Image.open(BytesIO(base64.b64decode(data))).size == (8, 4) for _, data in drawn)
+    alone = next((run / "dissect").glob("epoch=0002*.parquet"))
+    (tmp_path / "alone").mkdir()
+    shutil.copy(alone, tmp_path / "alone")
+    assert "<img" not in write_report(tmp_path / "alone").read_text()

@@ -1,0 +1,39 @@
+"""The pictures of the report that were drawn while the run was under way."""
+
+import base64
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from lightning_dissect.report.run_folder import PICTURES
+
+_WORDS = {
+    "chance": "Scores of the units, and what chance would give",
+    "clips": "The unit that follows each feature best, one dot a clip",
+    "sift": "Key points that match between an activation map and a feature",
+}
+
+
+class Picture(NamedTuple):
+    """A picture of a layer.
+
+    Attributes:
+        words: what it shows.
+        data: PNG in base64.
+    """
+
+    words: str
+    data: str
+
+
+def load_pictures(folder: Path, layers: Iterable[str]) -> dict[str, list[Picture]]:
+    """Read the pictures that lie in ``pictures/<layer>/`` beside the scores; layers without any are left out."""
+    found = {
+        layer: [
+            Picture(words, base64.b64encode(file.read_bytes()).decode())
+            for name, words in _WORDS.items()
+            if (file := folder / PICTURES / layer / f"{name}.png").is_file()
+        ]
+        for layer in layers
+    }
+    return {layer: pictures for layer, pictures in found.items() if pictures}
