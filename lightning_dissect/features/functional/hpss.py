@@ -62,15 +62,10 @@ def hpss(
         >>> harmonic[20, 3].item(), percussive[3, 40].item()
         (1.0, 1.0)
     """
-    if S.dim() < 2:
-        raise ValueError(f"S must have shape (..., frequency, frames), found {tuple(S.shape)}.")
     kernels = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
     margins = margin if isinstance(margin, tuple) else (margin, margin)
-    if min(margins) < 1:
-        raise ValueError(f"margin must be at least 1 for both parts, found {margin}.")
+    _check(S, margins, frames)
     first, last = frames or (0, S.shape[-1])
-    if not 0 <= first <= last <= S.shape[-1]:
-        raise ValueError(f"frames must be first and last + 1 of the {S.shape[-1]} frames of S, found {frames}.")
     magnitude = S.abs() if S.is_complex() else S
     items = magnitude.reshape(-1, *S.shape[-2:])
     lengths = None if lengths is None else lengths.reshape(-1)
@@ -84,6 +79,15 @@ def hpss(
             parts = tuple(part * m if S.is_complex() else m.mul_(part) for m in parts)
     harmonic, percussive = (x.view(*S.shape[:-1], last - first) for x in parts)
     return harmonic, percussive
+
+
+def _check(S: Tensor, margins: tuple[float, float], frames: tuple[int, int] | None) -> None:
+    if S.dim() < 2:
+        raise ValueError(f"S must have shape (..., frequency, frames), found {tuple(S.shape)}.")
+    if min(margins) < 1:
+        raise ValueError(f"margin must be at least 1 for both parts, found {margins}.")
+    if frames is not None and not 0 <= frames[0] <= frames[1] <= S.shape[-1]:
+        raise ValueError(f"frames must be first and last + 1 of the {S.shape[-1]} frames of S, found {frames}.")
 
 
 def _plain_parts(
