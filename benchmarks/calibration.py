@@ -1,6 +1,6 @@
 """How often metrics call chance a finding, and how many clips they need to find what is there.
 
-    python benchmarks/calibration.py [--seeds 50] [--metrics pearson/clip sift/map] [--skip-alarms] [--skip-power]
+    python benchmarks/calibration.py [--seeds 50] [--units 8] [--metrics pearson/clip sift/map] [--skip-alarms] [--skip-power]
 
 False alarms: random convolutions of random scenes (tones that fade) against the features of other scenes of the same
 kind. Power: units that are the feature plus white noise. Prints two tables in Markdown.
@@ -23,7 +23,7 @@ from lightning_dissect.metrics import METRICS, SimilarityMetric
 
 Build = Callable[[], SimilarityMetric]
 
-UNITS, ROWS, FRAMES = 8, 48, 64
+ROWS, FRAMES = 48, 64
 CONDITIONS = ("128 clips", "16 clips", "slow envelopes", "padded")
 CLIPS = (8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
 NOISE = (10, 0, -10)
@@ -51,12 +51,12 @@ def scenes(n: int, generator: torch.Generator, slow: bool) -> Tensor:
     return profile.mT @ level + 0.02 * torch.rand(n, ROWS, FRAMES, generator=generator)
 
 
-def chance(seed: int, condition: str, n: int) -> Data:
+def chance(seed: int, units: int, condition: str, n: int) -> Data:
     """A random network's maps of some scenes, and a feature of others."""
     g = torch.Generator().manual_seed(seed)
     slow = condition == "slow envelopes"
     heard, feature = scenes(n, g, slow), avg_pool2d(scenes(n, g, slow).unsqueeze(1), (1, 9), 1, (0, 4))[:, 0]
-    filters = torch.randn(UNITS, 1, 5, 5, generator=g)
+    filters = torch.randn(units, 1, 5, 5, generator=g)
     maps = max_pool2d(conv2d(heard.unsqueeze(1), filters, padding=2).relu(), 2)
     # Each unit hears the scenes in an order of its own, so that units are as many trials.
     maps = torch.stack([unit[torch.randperm(n, generator=g)] for unit in maps.unbind(1)], 1)
@@ -67,21 +67,21 @@ def chance(seed: int, condition: str, n: int) -> Data:
     return Data(maps, feature, mask)
 
 
-def planted(seed: int, noise: int, n: int, level: str) -> Data:
+def planted(seed: int, units: int, noise: int, n: int, level: str) -> Data:
     """Units that are the feature plus noise so many dB below its variance at the level of the comparison."""
     g = torch.Generator().manual_seed(seed)
     feature = scenes(n, g, slow=False)
     ratio = 10 ** (-noise / 20)
     if level == "map":
-        wide = torch.randn(n, UNITS, ROWS, FRAMES, generator=g) * ratio * feature.std((1, 2)).view(-1, 1, 1, 1)
-        units = feature.unsqueeze(1) + wide
+        wide = torch.randn(n, units, ROWS, FRAMES, generator=g) * ratio * feature.std((1, 2)).view(-1, 1, 1, 1)
+        maps = feature.unsqueeze(1) + wide
     else:
         rows = feature.mean(1, keepdim=True)
-        added = torch.randn(n, UNITS, FRAMES, generator=g) * rows.std(-1, keepdim=True)
+        added = torch.randn(n, units, FRAMES, generator=g) * rows.std(-1, keepdim=True)
         if level == "clip":
-            added = torch.randn(n, UNITS, 1, generator=g).expand(-1, -1, FRAMES) * rows.mean(-1, keepdim=True).std(0)
-        units = (rows + ratio * added).unsqueeze(2).expand(-1, -1, ROWS, -1)
-    return Data(units, feature, torch.ones(n, units.shape[-1], dtype=torch.bool))
+            added = torch.randn(n, units, 1, generator=g).expand(-1, -1, FRAMES) * rows.mean(-1, keepdim=True).std(0)
+        maps = (rows + ratio * added).unsqueeze(2).expand(-1, -1, ROWS, -1)
+    return Data(maps, feature, torch.ones(n, maps.shape[-1], dtype=torch.bool))
 
 
 def p_values(metric: SimilarityMetric, data: Data, prepared: dict[Any, Any] | None = None) -> np.ndarray:
@@ -107,13 +107,13 @@ def p_values(metric: SimilarityMetric, data: Data, prepared: dict[Any, Any] | No
     return metric.compute().p_value.numpy().ravel()
 
 
-def false_alarms(builds: Sequence[Build], seeds: int) -> list[list[str]]:
+def false_alarms(builds: Sequence[Build], seeds: int, units: int) -> list[list[str]]:
     """Share of p < 0.05 and of q < 0.05, for each metric in each condition; all metrics see the same data."""
     cells: list[list[str]] = [[] for _ in builds]
     for condition in CONDITIONS:
         runs: list[list[np.ndarray]] = [[] for _ in builds]
         for seed in range(seeds):
-            data = chance(seed, condition, 16 if condition == "16 clips" else 128)
+            data = chance(seed, units, condition, 16 if condition == "16 clips" else 128)
             prepared: dict[Any, Any] = {}
             for of_metric, build in zip(runs, builds, strict=True):
                 of_metric.append(p_values(build(), data, prepared))
@@ -125,15 +125,15 @@ def false_alarms(builds: Sequence[Build], seeds: int) -> list[list[str]]:
     return cells
 
 
-def clips_needed(builds: Sequence[Build], seeds: int) -> list[list[str]]:
+def clips_needed(builds: Sequence[Build], seeds: int, units: int) -> list[list[str]]:
     """Fewest clips at which 90 % of planted units have p < 0.001, for each metric at each noise."""
-    return [[fewest_clips(build, noise, seeds) for noise in NOISE] for build in builds]
+    return [[fewest_clips(build, noise, seeds, units) for noise in NOISE] for build in builds]
 
 
-def fewest_clips(build: Build, noise: int, seeds: int) -> str:
+def fewest_clips(build: Build, noise: int, seeds: int, units: int) -> str:
     """Fewest clips at which 90 % of planted units have p < 0.001."""
     for n in CLIPS:
-        runs = [p_values(build(), planted(seed, noise, n, build().level)) for seed in range(seeds)]
+        runs = [p_values(build(), planted(seed, units, noise, n, build().level)) for seed in range(seeds)]
         if np.mean(np.concatenate(runs) < 0.001) >= 0.9:
             return str(n)
     return f"> {CLIPS[-1]}"
@@ -143,6 +143,7 @@ def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--units", type=int, default=8, help="units of each network")
     parser.add_argument("--metrics", nargs="+", help="name/level, such as pearson/frame; all by default")
     parser.add_argument("--skip-alarms", action="store_true")
     parser.add_argument("--skip-power", action="store_true")
@@ -155,18 +156,18 @@ def main() -> None:
         kinds[f"{name}/map, tolerance"] = METRICS[name], {"tolerance": 3.0}
     chosen = arguments.metrics or list(kinds)
     torch.set_grad_enabled(False)
-    tables: list[tuple[str, Sequence[str], Callable[[Sequence[Build], int], list[list[str]]], int, Sequence[str]]] = []
+    tables: list[tuple[str, Sequence[str], Callable[[Sequence[Build], int, int], list[list[str]]], int, Sequence[str]]] = []
     if not arguments.skip_alarms:
         title = "share of p < 0.05 / of labels with q < 0.05"
         tables.append((title, CONDITIONS, false_alarms, arguments.seeds, chosen))
     if not arguments.skip_power:
         head = [f"clips needed at {noise} dB" for noise in NOISE]
-        units = [key for key in chosen if kinds[key][0].per_unit]
-        tables.append(("planted units", head, clips_needed, max(2, arguments.seeds // 10), units))
+        per_unit = [key for key in chosen if kinds[key][0].per_unit]
+        tables.append(("planted units", head, clips_needed, max(2, arguments.seeds // 10), per_unit))
     for title, columns, measure, seeds, keys in tables:
         print(f"\n| {title} | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
         builds = [partial(kinds[key][0], **kinds[key][1]) for key in keys]
-        for key, cells in zip(keys, measure(builds, seeds), strict=True):
+        for key, cells in zip(keys, measure(builds, seeds, arguments.units), strict=True):
             print(f"| {key} | {' | '.join(cells)} |", flush=True)
 
 
