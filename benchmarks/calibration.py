@@ -1,6 +1,7 @@
 """How often metrics call chance a finding, and how many clips they need to find what is there.
 
-    python benchmarks/calibration.py [--seeds 50] [--units 8] [--metrics pearson/clip sift/map] [--skip-alarms] [--skip-power]
+    python benchmarks/calibration.py [--seeds 50] [--units 8] [--metrics pearson/clip sift/map] [--skip-alarms]
+        [--skip-power]
 
 False alarms: random convolutions of random scenes (tones that fade) against the features of other scenes of the same
 kind. Power: units that are the feature plus white noise. Prints two tables in Markdown.
@@ -22,6 +23,7 @@ from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
 from lightning_dissect.metrics import METRICS, SimilarityMetric
 
 Build = Callable[[], SimilarityMetric]
+Measure = Callable[[Sequence[Build], int, int], list[list[str]]]
 
 ROWS, FRAMES = 48, 64
 CONDITIONS = ("128 clips", "16 clips", "slow envelopes", "padded")
@@ -156,7 +158,7 @@ def main() -> None:
         kinds[f"{name}/map, tolerance"] = METRICS[name], {"tolerance": 3.0}
     chosen = arguments.metrics or list(kinds)
     torch.set_grad_enabled(False)
-    tables: list[tuple[str, Sequence[str], Callable[[Sequence[Build], int, int], list[list[str]]], int, Sequence[str]]] = []
+    tables: list[tuple[str, Sequence[str], Measure, int, Sequence[str]]] = []
     if not arguments.skip_alarms:
         title = "share of p < 0.05 / of labels with q < 0.05"
         tables.append((title, CONDITIONS, false_alarms, arguments.seeds, chosen))
