@@ -19,7 +19,7 @@ from lightning_dissect.loggers.folder import run_folder
 from lightning_dissect.loggers.watch import check_layers, check_units
 from lightning_dissect.metrics import SimilarityMetric
 from lightning_dissect.playlist import Playlist
-from lightning_dissect.processes import gather
+from lightning_dissect.processes import check_clips_of_their_own, gather
 from lightning_dissect.publish import publish
 from lightning_dissect.scores import Scores
 from lightning_dissect.waveform import Where, check_sample_rate, find_lengths, find_waveform
@@ -143,7 +143,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         self._switched_off, self._failure = False, None
 
     def on_fit_start(self, trainer: Any, pl_module: nn.Module) -> None:
-        """Check the layer names before the first training step."""
+        """Check the processes and the layer names before the first training step."""
+        self._guard(trainer, check_clips_of_their_own, trainer)
         check_layers(self.watch, list(find_layers(self._network(pl_module), self.layers)))
 
     def on_validation_start(self, trainer: Any, pl_module: nn.Module) -> None:
@@ -194,6 +195,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             self._guard(trainer, self._open, trainer, pl_module, batches)
 
     def _open(self, trainer: Any, pl_module: nn.Module, batches: Sequence[int | float]) -> None:
+        check_clips_of_their_own(trainer)
         # A sanity check only shows that everything fits together: one pair of maps is enough for that.
         sift_clips = min(self.sift_clips, 2) if trainer.sanity_checking else self.sift_clips
         network = self._network(pl_module)

@@ -150,9 +150,14 @@ def first_tensor(output: Any) -> Tensor:
     Tensors of integers, such as codes, are passed over; of complex numbers the magnitude is taken.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is none, or it is shared out among processes.
     """
     for leaf in _leaves(output):
+        if hasattr(leaf, "placements"):
+            raise ValueError(
+                f"its output is a DTensor of shape {tuple(leaf.shape)}, shared out among processes. Watch a layer that "
+                "puts out whole tensors, or use lightning_dissect.dissect on a checkpoint, in one process."
+            )
         if leaf.is_complex():
             return leaf.abs()
         if leaf.is_floating_point():

@@ -17,3 +17,26 @@ def gather(value: Any) -> list[Any]:
     values = [None] * distributed.get_world_size()
     distributed.all_gather_object(values, value)
     return values
+
+
+def check_clips_of_their_own(trainer: Any) -> None:
+    """Refuse processes that go through the same clips, as those of tensor parallelism do.
+
+    Their scores would be merged as if each had clips of its own, so each clip would count several times; and a layer's
+    output may be a part of its units, another one in each process.
+
+    Args:
+        trainer: its strategy says, for the samplers, among how many processes clips are shared out.
+
+    Raises:
+        ValueError: if these are fewer than there are processes.
+    """
+    processes = trainer.world_size
+    groups = (trainer.distributed_sampler_kwargs or {}).get("num_replicas", processes)
+    if groups < processes:
+        raise ValueError(
+            f"strategy: {type(trainer.strategy).__name__} gives {processes // groups} of {processes} processes the "
+            "same clips, as tensor parallelism does: they would be counted as often, and a layer may put out only a "
+            "part of its units in each. Use data parallelism in validation (DDP, FSDP, or ModelParallelStrategy with "
+            "tensor_parallel_size=1), or lightning_dissect.dissect on a checkpoint, in one process."
+        )

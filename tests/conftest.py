@@ -1,7 +1,11 @@
 """Audio and networks that many tests share."""
 
 import math
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -32,3 +36,22 @@ def make_clips(count: int, seconds: float = 2.0, sample_rate: int = 16_000, seed
 @pytest.fixture(scope="session")
 def clips() -> Callable[..., Tensor]:
     return make_clips
+
+
+@pytest.fixture
+def run_processes() -> Callable[..., list[int]]:
+    """Runs a script in two processes, ``script rank port *arguments``, and returns their exit statuses."""
+
+    def run(script: str, *arguments: Any) -> list[int]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        commands = [[sys.executable, script, str(rank), port, *map(str, arguments)] for rank in range(2)]
+        processes = [subprocess.Popen(command) for command in commands]
+        try:
+            return [process.wait(200) for process in processes]
+        finally:
+            for process in processes:
+                process.kill()
+
+    return run

@@ -1,10 +1,9 @@
 """Several processes: one without a batch, and one in which something goes wrong."""
 
-import socket
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -18,7 +17,7 @@ from lightning_dissect import DissectCallback, Scores
 from lightning_dissect.comparison import find_metrics
 from lightning_dissect.dissection import Dissection
 from lightning_dissect.features.bank import FeatureBank
-from lightning_dissect.processes import gather
+from lightning_dissect.processes import check_clips_of_their_own, gather
 
 RATE = 8_000
 
@@ -52,19 +51,12 @@ def work(rank: int, port: str, folder: Path) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_a_process_without_a_batch_has_the_scores_of_all(clips: Callable[..., Tensor], tmp_path: Path) -> None:
+def test_a_process_without_a_batch_has_the_scores_of_all(
+    clips: Callable[..., Tensor], run_processes: Callable[..., list[int]], tmp_path: Path
+) -> None:
     waveform = clips(16, seconds=1.0, sample_rate=RATE)
     torch.save(waveform, tmp_path / "clips.pt")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    commands = [[sys.executable, __file__, str(rank), port, str(tmp_path)] for rank in range(2)]
-    processes = [subprocess.Popen(command) for command in commands]
-    try:
-        assert [process.wait(120) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
+    assert run_processes(__file__, tmp_path) == [0, 0]
     alone = scores_of(waveform, ["0", "2"]).table
     assert alone["score"].notna().any()
     for rank in range(2):
@@ -131,6 +123,19 @@ def test_what_goes_wrong_in_one_process_switches_all_off(clips: Callable[..., Te
 
 def test_a_process_alone_gathers_its_own_value() -> None:
     assert gather({"a": 1}) == [{"a": 1}]
+
+
+@pytest.mark.parametrize("shared_out", [None, {"num_replicas": 4, "rank": 1}])
+def test_processes_with_clips_of_their_own_are_let_pass(shared_out: dict[str, int] | None) -> None:
+    check_clips_of_their_own(SimpleNamespace(distributed_sampler_kwargs=shared_out, world_size=4, strategy=None))
+
+
+def test_processes_that_go_through_the_same_clips_are_refused() -> None:
+    trainer = SimpleNamespace(
+        distributed_sampler_kwargs={"num_replicas": 2, "rank": 1}, world_size=8, strategy=pl.strategies.DDPStrategy()
+    )
+    with pytest.raises(ValueError, match=r"strategy: DDPStrategy gives 4 of 8 processes the same clips.*dissect"):
+        check_clips_of_their_own(trainer)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning.plugins.layer_sync import TorchSyncBatchNorm
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
+from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 
 from lightning_dissect.capture import Capture, find_layers
 from lightning_dissect.comparison import find_metrics
@@ -144,6 +145,26 @@ def test_layers_inside_fsdp_have_the_names_that_they_have_without() -> None:
     with Capture(find_layers(network, ["**"]), lambda name, _layer, output: seen.update({name: output.shape})):
         network(torch.randn(2, 4))
     assert seen == {"0": (2, 4), "1.0": (2, 3), "1": (2, 3)}
+
+
+@pytest.mark.usefixtures("one_process")
+def test_an_output_that_is_shared_out_among_processes_is_refused(
+    data: Callable[[], Any], module: Any, callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
+) -> None:
+    """The second check: this strategy of one process gives no clip twice."""
+
+    class Parallel(module):  # type: ignore[misc]
+        def configure_model(self) -> None:
+            if self.device_mesh is not None:
+                plan = {"head": ColwiseParallel(use_local_output=False)}
+                parallelize_module(self.network, self.device_mesh["tensor_parallel"], plan)
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.network(batch[0])
+
+    strategy = pl.strategies.ModelParallelStrategy(data_parallel_size=1, tensor_parallel_size=1)
+    with pytest.raises(ValueError, match=r"layer 'network.head': its output is a DTensor of shape \(6, 2\)"):
+        trainer(callback(layers=LAYERS), strategy=strategy).validate(Parallel(), data(), verbose=False)
 
 
 @pytest.mark.usefixtures("one_process")
