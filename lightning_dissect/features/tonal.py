@@ -63,7 +63,8 @@ class Chroma(Feature):
         """Return the chromagram, shape ``(clips, 12, frames)``, rows C to B."""
         filters = self.filters
         if self.tuning is None:
-            filters = filters[tuning_index(clips.power, sr=clips.sample_rate, n_fft=clips.n_fft)]
+            index = tuning_index(clips.magnitude, sr=clips.sample_rate, n_fft=clips.n_fft, exponent=2)
+            filters = filters[index]
         return normalize(filters @ clips.power, norm=self.norm, dim=-2)
 
 

@@ -6,7 +6,13 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from lightning_dissect.features.functional.spectrum import Framing, check_rate, spectrogram
+from lightning_dissect.features.functional.spectrum import (
+    Framing,
+    check_rate,
+    chunk_size,
+    frame_mask,
+    spectrogram,
+)
 
 __all__ = ["estimate_tuning"]
 
@@ -83,53 +89,81 @@ def tuning_index(
     *,
     sr: float,
     n_fft: int,
+    exponent: int = 1,
     resolution: float = 0.01,
     bins_per_octave: int = 12,
     fmin: float = 150.0,
     fmax: float = 4000.0,
     threshold: float = 0.1,
 ) -> Tensor:
-    """Return the index into `tuning_values` of each item of ``S`` ``(..., frequency, frames)``, shape ``(...)``."""
+    """Return the index into `tuning_values` of each item of ``S`` ``(..., frequency, frames)``, shape ``(...)``.
+
+    Peaks are those of ``S`` to the power ``exponent``, which is not kept: magnitudes do where powers are meant.
+    """
     check_rate(sr)
     # Local maxima need a neighbour on both sides, which the first and the last bin lack.
-    first = max(math.ceil(fmin * n_fft / sr), 1)
-    last = min(math.ceil(fmax * n_fft / sr) - 1, S.shape[-2] - 2)
+    bins = range(max(math.ceil(fmin * n_fft / sr), 1), min(math.ceil(fmax * n_fft / sr), S.shape[-2] - 1))
     edges = tuning_values(resolution).to(S)
-    if last < first:
+    if not bins:
         return torch.full(S.shape[:-2], edges.numel() // 2, device=S.device)
     # Nothing below is differentiable, so that it may be done in place.
-    position, height, peak = (
-        x.flatten(-2) for x in _spectral_peaks(S.detach().mT, first=first, last=last, threshold=threshold)
-    )
+    items = S.detach().reshape(-1, *S.shape[-2:]).mT
+    at_once = max(chunk_size(S.device) // max(len(items) * len(bins), 1), 1)
+    pieces = [_spectral_peaks(few, bins, threshold, exponent) for few in items.split(at_once, dim=1)]
+    position, height, peak = (torch.cat(piece, dim=-1) for piece in zip(*pieces, strict=True))
     # numpy's median averages the middle two, and "at least that" is then "at least the upper one".
     median = -height.neg().masked_fill_(~peak, torch.nan).nanmedian(dim=-1, keepdim=True).values
     votes = peak.logical_and_(height >= median)
     frequency = position.mul_(sr / n_fft).masked_fill_(~votes, 440.0)
-    residual = frequency.div_(440 / 16).log2_().mul_(bins_per_octave).remainder_(1.0)
+    residual = frequency.div_(440 / 16).log2_().mul_(bins_per_octave)
+    residual.sub_(residual.floor())
     residual = torch.where(residual >= 0.5, residual - 1, residual)
-    bins = torch.bucketize(residual, edges, right=True).sub_(1).clamp_(min=0)
-    counts = torch.zeros(*bins.shape[:-1], edges.numel(), dtype=torch.int32, device=S.device)
-    counts.scatter_add_(-1, bins, votes.to(torch.int32))
+    choice = torch.bucketize(residual, edges, right=True).sub_(1).clamp_(min=0)
+    counts = torch.zeros(*choice.shape[:-1], edges.numel(), dtype=torch.int32, device=S.device)
+    counts.scatter_add_(-1, choice, votes.to(torch.int32))
     # argmax of a tie may be any of them; the first wins, as in numpy. Without any vote, the bin of zero has one.
     zero = (edges == 0).to(torch.int32) * (counts.sum(-1, keepdim=True) == 0)
     order = torch.arange(edges.numel(), 0, -1, device=S.device)
-    return ((counts + zero).to(torch.int64) * edges.numel() + order).argmax(dim=-1)
+    return ((counts + zero).to(torch.int64) * edges.numel() + order).argmax(dim=-1).view(S.shape[:-2])
 
 
-def _spectral_peaks(S: Tensor, *, first: int, last: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return each bin's refined position, height and whether it is a peak, as `librosa.piptrack`.
+def _spectral_peaks(S: Tensor, bins: range, threshold: float, exponent: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return positions and heights of spectral peaks, refined as in `librosa.piptrack`, and which of them are peaks.
 
     Args:
-        S: Spectrograms, shape ``(..., frames, frequency)``.
-        first: The first bin to look at.
-        last: The last one.
-        threshold: Smallest peak, over the frame's largest magnitude.
+        S: Spectrograms, shape ``(items, frames, frequency)``.
+        bins: The bins to look at.
+        threshold: Smallest peak, over the frame's largest value.
+        exponent: Power to take ``S`` to.
+
+    Returns:
+        Bin, height and whether it is a peak, each of shape ``(items, candidates)``.
     """
-    left, centre, right = (S[..., first + i : last + 1 + i] for i in (-1, 0, 1))
+    loudest = S.amax(dim=-1, keepdim=True) ** exponent
+    near = S[..., bins.start - 1 : bins.stop + 1] ** exponent
+    left, centre, right = (near[..., i : i + len(bins)] for i in range(3))
+    peak = (centre > left).logical_and_(centre >= right).logical_and_(centre > threshold * loudest).flatten(1)
+    # One bin in a hundred is a peak, and a CPU can be asked which without waiting for it.
+    place, peak = _in_front(peak) if S.device.type == "cpu" else _all_places(peak)
+    frame = place // len(bins)
+    left, centre, right = (near.flatten(1).gather(1, place + 2 * frame + i) for i in range(3))
     slope = (right - left).mul_(0.5)
     curvature = (left + right).sub_(centre, alpha=2)
     flat = slope.abs() >= curvature.abs()
     shift = slope / curvature.neg_().masked_fill_(flat, torch.inf)
     height = slope.mul_(0.5).mul_(shift).add_(centre)
-    present = (centre > left) & (centre >= right) & (centre > threshold * S.amax(dim=-1, keepdim=True))
-    return shift.add_(torch.arange(first, last + 1, device=S.device)), height, present
+    return shift.add_(place - frame * len(bins) + bins.start), height, peak
+
+
+def _in_front(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the places where each row is True, in front, and which of these are filled; at least one column."""
+    row, place = mask.nonzero(as_tuple=True)
+    counts = mask.sum(dim=1)
+    column = torch.arange(len(row)) - (counts.cumsum(0) - counts)[row]
+    filled = frame_mask(counts, max(int(counts.amax()), 1))
+    return torch.zeros(filled.shape, dtype=torch.int64).index_put_((row, column), place), filled
+
+
+def _all_places(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return every place of each row, and which of these are filled: `_in_front` where the device is not asked."""
+    return torch.arange(mask.shape[1], device=mask.device).expand(mask.shape), mask
