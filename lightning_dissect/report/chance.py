@@ -1,25 +1,36 @@
 """The picture of a layer's scores against chance (Slizovskaia 2019, figures 3 and 4)."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import t
+from scipy.special import stdtrit
 
-from lightning_dissect.report.heat_map import rows_of
-from lightning_dissect.report.style import CHANCE, OBSERVED, clear_spines, new_figure, styled
-from lightning_dissect.report.words import describe_comparison
+from lightning_dissect.report.matrices import Matrices, matrices_of
+from lightning_dissect.report.panel import Panel
+from lightning_dissect.report.sheet import FOOTING, HEADING, MARGIN, SMALL, WIDTH, Sheet, measure, shorten
+from lightning_dissect.report.style import CHANCE, FAINT, OBSERVED, styled
 
 _BINS = 24
+_FULL = 0.92
+"""Of a row's height, the part that its longest bar takes."""
+_ACROSS = 5
+_ROW, _LOWEST_ROW = 0.42, 0.22
+_TALLEST = 8.0
+"""Of a grid of rows, in inches, as long as its rows can be read."""
+_WORDS, _TICKS, _GAP = 0.42, 0.3, 0.34
+_SMALLEST = 6.0
 
 
 @styled
 def against_chance(table: pd.DataFrame, layer: str, q: float = 0.05) -> Figure:
     """Draw how the scores of a layer's units are distributed, and how they would be by chance.
 
-    One panel for each feature (across) and each metric and level (down), in which every unit counts once: with its best
-    supported row, where a feature has several (``chroma[A]``, …). The outline is ``null``; for Pearson's correlation
-    over clips, whose null is 0 in the mean, it is the distribution of correlations of so many unrelated clips.
+    A row for each feature, a column for each metric and level; every unit counts once in each, with its best supported
+    row, where a feature has several (``chroma[A]``, …). A cell is as high as its longest bar. The outline is ``null``;
+    for Pearson's correlation over clips, whose null is 0 in the mean, it is the distribution of correlations of so many
+    unrelated clips.
 
     Args:
         table: the rows of one run, like ``Scores.last()``.
@@ -32,54 +43,100 @@ def against_chance(table: pd.DataFrame, layer: str, q: float = 0.05) -> Figure:
     Raises:
         ValueError: if the table has no row of that layer with a unit.
     """
-    rows = rows_of(table, layer)
-    features = list(dict.fromkeys(rows["feature"]))
-    groups = list(rows.groupby(["metric", "level"], observed=True, sort=False))
-    figure = new_figure(
-        0.9 + 1.25 * len(groups),
+    matrices = matrices_of(table, layer, ("score", "null", "q_value", "n_clips"))
+    features = list(dict.fromkeys(feature for part in matrices for feature in part.features))
+    across = min(_ACROSS, len(matrices))
+    bands = [matrices[first : first + across] for first in range(0, len(matrices), across)]
+    row = max(_LOWEST_ROW, min(_ROW, _TALLEST / len(features)))
+    band_height = _WORDS + row * len(features) + _TICKS
+    sheet = Sheet(
+        HEADING + band_height * len(bands) + FOOTING,
         f"{layer}: scores against chance",
         f"blue: units by score · orange line: by chance · number: units with q < {q:g}",
-        fixed=True,
     )
-    grid = figure.subplots(len(groups), len(features), squeeze=False, sharex="row", sharey="row")
-    for panels, ((metric, level), group) in zip(grid, groups, strict=True):
-        edges = _edges(group)
-        for panel, feature in zip(panels, features, strict=True):
-            _draw_panel(panel, group[group["feature"] == feature], edges, q)
-        panels[0].set_ylabel("units")
-        panels[len(features) // 2].set_xlabel(describe_comparison(str(metric), str(level)), fontsize=8.5)
-    for panel, feature in zip(grid[0], features, strict=True):
-        panel.set_title(feature)
-    clear_spines(grid.flat)
-    return figure
+    left = MARGIN + min(1.8, max(map(measure, features))) + 0.1
+    width = (WIDTH - left) / across - _GAP
+    for down, band in enumerate(bands):
+        top = sheet.height - HEADING - band_height * down - _WORDS
+        _write_features(sheet, features, left, top, row)
+        for place, part in enumerate(band):
+            start = left + place * (width + _GAP)
+            _draw_column(sheet, part, features, (start, top - row * len(features), start + width, top), q)
+    return sheet.finish()
 
 
-def _draw_panel(panel: Axes, rows: pd.DataFrame, edges: list[float], q: float) -> None:
-    panel.locator_params(nbins=3)
-    panel.tick_params(labelsize=7)
-    if rows.empty:
-        panel.text(0.5, 0.5, "not compared", transform=panel.transAxes, ha="center", va="center", color="0.5")
-        return
-    # One artist each: bars by the hundred take a second to draw.
-    panel.stairs(np.histogram(rows["score"].dropna(), edges)[0], edges, fill=True, color=OBSERVED, alpha=0.75)
-    panel.stairs(np.histogram(_by_chance(rows), edges)[0], edges, color=CHANCE, lw=1.5)
-    panel.text(0.97, 0.93, str((rows["q_value"] < q).sum()), transform=panel.transAxes, ha="right", va="top")
+def _write_features(sheet: Sheet, features: list[str], left: float, top: float, row: float) -> None:
+    for down, feature in enumerate(features):
+        words = shorten(feature, left - MARGIN - 0.1)
+        sheet.write(left - 0.1, top - (down + 0.5) * row, words, align=1.0)
 
 
-def _by_chance(rows: pd.DataFrame) -> np.ndarray:
-    """A score by chance for each unit that has one."""
-    known = rows.dropna(subset=["score", "null"])
-    null: np.ndarray = known["null"].to_numpy()
-    if null.size and not null.any():
-        quantiles = t.ppf((np.arange(len(known)) + 0.5) / len(known), known["n_clips"].to_numpy() - 2)
-        null = quantiles / np.sqrt(known["n_clips"].to_numpy() - 2 + quantiles**2)
-    finite: np.ndarray = null[np.isfinite(null)]
-    return finite
+def _draw_column(
+    sheet: Sheet, part: Matrices, features: list[str], box: tuple[float, float, float, float], q: float
+) -> None:
+    left, _, right, top = box
+    for line, words in enumerate(part.words.split(", ", 1)):
+        room = right - left + _GAP - 0.12
+        size = max(_SMALLEST, min(SMALL, SMALL * room / measure(words)))
+        colour = "black" if line == 0 else "0.3"
+        sheet.write(left, top + 0.28 - 0.16 * line, shorten(words, room, size), size=size, colour=colour)
+    chance = by_chance(part.values)
+    edges = _edges(part.values["score"], chance)
+    panel = Panel(sheet, box, (edges[0], edges[-1]), (len(features), 0.0))
+    panel.frame(across=4)
+    bars, outlines = [], []
+    for down, feature in enumerate(features):
+        middle = panel.place([(edges[0], down + 0.5)])[0, 1]
+        counts = _count(part, chance, feature, edges)
+        if counts is None:
+            words = "undefined" if feature in part.features else "not compared"
+            sheet.write((left + right) / 2, middle, words, size=7.5, align=0.5, colour="0.5")
+            continue
+        if edges[0] < 0 < edges[-1]:
+            sheet.line(panel.place([(0, down), (0, down + 1)]), FAINT)
+        observed, expected = (_outline(down + 1 - _FULL * count / counts.max(), down + 1, edges) for count in counts)
+        bars.append(observed)
+        outlines.append(expected)
+        supported = int((part.values["q_value"][part.features.index(feature)] < q).sum())
+        sheet.write(right + 0.05, middle, str(supported), size=8.0)
+    panel.fill(bars, facecolors=OBSERVED, alpha=0.75, linewidths=0, label="score")
+    panel.fill(outlines, facecolors="none", edgecolors=CHANCE, linewidths=1.2, closed=False, label="chance")
 
 
-def _edges(rows: pd.DataFrame) -> list[float]:
-    values = np.concatenate([rows["score"].dropna(), _by_chance(rows)])
+def _count(part: Matrices, chance: np.ndarray, feature: str, edges: np.ndarray) -> np.ndarray | None:
+    """How many units have a score between two edges, and would have by chance, (2, bins); None if none has a score."""
+    if feature not in part.features:
+        return None
+    place = part.features.index(feature)
+    sides = (side[place][np.isfinite(side[place])] for side in (part.values["score"], chance))
+    counts = np.stack([np.histogram(side, edges)[0] for side in sides])
+    return counts if counts.any() else None
+
+
+def by_chance(values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """A score by chance for each unit that has one, (features, units); NaN for others.
+
+    Where the null is 0 throughout, as Pearson's over clips is in the mean, these are quantiles of the correlations of
+    so many pairs of unrelated normal values: r = t / √(n - 2 + t²), with Student's t of n - 2 degrees of freedom.
+    """
+    null: np.ndarray = np.where(np.isnan(values["score"]), np.nan, values["null"])
+    varies = np.nan_to_num(null).any(axis=1, keepdims=True)
+    known = ~np.isnan(null)
+    share = (known.cumsum(axis=1) - 0.5) / np.maximum(known.sum(axis=1, keepdims=True), 1)
+    degrees = values["n_clips"] - 2
+    t = stdtrit(degrees, np.where(known, share, np.nan))
+    return np.where(varies, null, t / np.sqrt(degrees + t**2))
+
+
+def _edges(scores: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    values = np.concatenate([side[np.isfinite(side)] for side in (scores, chance)])
     low, high = (values.min(), values.max()) if values.size else (0.0, 1.0)
     margin = max(0.02 * (high - low), 1e-6)
-    edges: list[float] = np.linspace(low - margin, high + margin, _BINS + 1).tolist()
-    return edges
+    return np.linspace(low - margin, high + margin, _BINS + 1)
+
+
+def _outline(heights: np.ndarray, base: float, edges: np.ndarray) -> np.ndarray:
+    """The steps of a histogram as a polygon, (2 · bins + 2, 2)."""
+    x = np.repeat(edges, 2)
+    y = np.concatenate([[base], np.repeat(heights, 2), [base]])
+    return np.stack([x, y], axis=1)

@@ -2,17 +2,21 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
+from matplotlib import colormaps
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
-from lightning_dissect.report.style import DIVERGING, UNDEFINED, new_figure, styled
-from lightning_dissect.report.words import describe_comparison
-from lightning_dissect.scores import base_feature, best_first
+from lightning_dissect.report.matrices import Matrices, matrices_of
+from lightning_dissect.report.panel import TICK_SIZE, Panel, ticks
+from lightning_dissect.report.sheet import FOOTING, HEADING, MARGIN, WIDTH, Sheet, measure, shorten
+from lightning_dissect.report.style import DIVERGING, FAINT, UNDEFINED, styled
 
 _MOST_DOTTED_UNITS = 160
 _MOST_COLUMNS = 512
 """Of narrower columns, some would fall between the picture's pixels."""
+_ROW, _WORDS, _GAP, _TICKS = 0.19, 0.24, 0.06, 0.4
+_MAP = colormaps[DIVERGING].with_extremes(bad=UNDEFINED)
+_COLOURS = np.linspace(-1, 1, 128)[None]
 
 
 @styled
@@ -34,61 +38,56 @@ def heat_map(table: pd.DataFrame, layer: str, q: float = 0.05) -> Figure:
     Raises:
         ValueError: if the table has no row of that layer with a unit.
     """
-    rows = rows_of(table, layer)
-    groups = list(rows.groupby(["metric", "level"], observed=True, sort=False))
-    heights = [group["feature"].nunique() + 1 for _, group in groups]
-    per_column = -(-(int(rows["unit"].max()) + 1) // _MOST_COLUMNS)
-    legend = [f"dot: q < {q:g}"] if rows["unit"].nunique() <= _MOST_DOTTED_UNITS else []
+    matrices = matrices_of(table, layer, ("effect", "q_value"))
+    units = matrices[0].values["effect"].shape[1]
+    per_column = -(-units // _MOST_COLUMNS)
+    legend = [f"dot: q < {q:g}"] if units <= _MOST_DOTTED_UNITS else []
     legend += [f"a column is the strongest of {per_column} units"] if per_column > 1 else []
-    figure = new_figure(
-        1.0 + 0.19 * sum(heights) + 0.3 * len(groups),
+    rows = sum(len(part.features) for part in matrices)
+    sheet = Sheet(
+        HEADING + _ROW * rows + (_WORDS + _GAP) * len(matrices) + _TICKS + FOOTING,
         f"{layer}: what its units resemble",
         " · ".join(["colour: score minus chance", *legend, "grey: undefined"]),
     )
-    panels = figure.subplots(len(groups), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
-    for panel, ((metric, level), group) in zip(panels, groups, strict=True):
-        _draw_panel(figure, panel, group, q, per_column)
-        panel.set_title(describe_comparison(str(metric), str(level)), loc="left")
-    panels[-1].set_xlabel(f"unit of {layer}")
-    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
-    return figure
+    drawn = -(-units // per_column) * per_column
+    left = MARGIN + min(1.8, max(measure(feature) for part in matrices for feature in part.features)) + 0.1
+    top = sheet.height - HEADING
+    for part in matrices:
+        bottom = top - _WORDS - _ROW * len(part.features)
+        box = (left, bottom, WIDTH - MARGIN, top - _WORDS)
+        panel = Panel(sheet, box, (-0.5, drawn - 0.5), (len(part.features) - 0.5, -0.5))
+        _draw_panel(panel, part, per_column, q)
+        top = bottom - _GAP
+    panel.mark_x(*ticks((0, units - 1), 8, whole=True))
+    sheet.write((left + WIDTH - MARGIN) / 2, panel.bottom - 0.3, f"unit of {layer}", align=0.5)
+    return sheet.finish()
 
 
-def rows_of(table: pd.DataFrame, layer: str) -> pd.DataFrame:
-    """The rows of a layer's units, one for each feature, metric and level: the best of ``chroma[A]``, … is ``chroma``.
-
-    Raises:
-        ValueError: if there are none.
-    """
-    rows = table[table["layer"] == layer].dropna(subset="unit")
-    if rows.empty:
-        raise ValueError(
-            f"layer={layer!r} has no units in the table, whose layers are {list(table['layer'].unique())}."
-        )
-    best = best_first(rows.assign(feature=base_feature(rows["feature"])))
-    return best.drop_duplicates(["metric", "level", "feature", "unit"]).sort_index()
-
-
-def _draw_panel(figure: Figure, panel: Axes, group: pd.DataFrame, q: float, per_column: int) -> None:
-    features = list(dict.fromkeys(group["feature"]))
-    effect, q_value = (
-        group.pivot(index="feature", columns="unit", values=column).loc[features].to_numpy(float, na_value=np.nan)
-        for column in ("effect", "q_value")
-    )
+def _draw_panel(panel: Panel, part: Matrices, per_column: int, q: float) -> None:
+    sheet = panel.sheet
+    effect = part.values["effect"]
     units = effect.shape[1]
     values = np.ma.masked_invalid(_strongest(effect, per_column))
     limit = max(float(np.abs(values).max()) if values.count() else 0.0, 1e-3)
-    extent = (-0.5, values.shape[1] * per_column - 0.5, len(features) - 0.5, -0.5)
-    image = panel.imshow(
-        values, aspect="auto", cmap=DIVERGING, vmin=-limit, vmax=limit, interpolation="nearest", extent=extent
-    )
-    panel.set_xlim(-0.5, units - 0.5)
-    panel.set_facecolor(UNDEFINED)
-    panel.set_yticks(range(len(features)), features)
+    panel.show(values, cmap=_MAP, norm=Normalize(-limit, limit), interpolation="nearest", label=part.words)
+    sheet.line(panel.corners(), FAINT)
+    for place, feature in enumerate(part.features):
+        y = panel.place([(0, place)])[0, 1]
+        sheet.write(panel.left - 0.07, y, shorten(feature, panel.left - MARGIN - 0.1), align=1.0)
     if units <= _MOST_DOTTED_UNITS:
-        down, across = np.nonzero(q_value < q)
-        panel.scatter(across, down, s=5, c="black", linewidths=0)
-    figure.colorbar(image, ax=panel, pad=0.01, aspect=8).ax.tick_params(labelsize=7)
+        down, across = np.nonzero(part.values["q_value"] < q)
+        panel.draw(across, down, ls="none", marker="o", ms=2.2, color="black", mew=0, label=part.words)
+    sheet.write(panel.left, panel.top + 0.1, part.words)
+    _draw_key(panel, limit)
+
+
+def _draw_key(panel: Panel, limit: float) -> None:
+    """What the colours mean, at the upper right."""
+    right, middle = panel.right - 0.45, panel.top + 0.1
+    key = Panel(panel.sheet, (right - 0.9, middle - 0.05, right, middle + 0.05))
+    key.show(_COLOURS, cmap=_MAP, norm=Normalize(-1, 1), interpolation="nearest")
+    panel.sheet.write(key.left - 0.05, middle, f"−{limit:.2g}", size=TICK_SIZE, align=1.0)
+    panel.sheet.write(right + 0.05, middle, f"{limit:.2g}", size=TICK_SIZE)
 
 
 def _strongest(effect: np.ndarray, per_column: int) -> np.ndarray:

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.patches import ConnectionPatch
 from torch import Tensor
 
 from lightning_dissect.dissection import Example
 from lightning_dissect.metrics import SIFTSimilarity, SimilarityMetric
 from lightning_dissect.metrics.functional.sift import sift_matches
-from lightning_dissect.report.style import COLOURS, MAP, new_figure, styled
+from lightning_dissect.report.panel import Panel, ticks
+from lightning_dissect.report.sheet import Sheet, shorten
+from lightning_dissect.report.style import COLOURS, MAP, styled
 from lightning_dissect.scores import best_first
 
 
@@ -36,20 +37,35 @@ def draw_matches(
     Returns:
         A figure that belongs to no pyplot window.
     """
-    figure = new_figure(3.3, *caption)
-    panels = figure.subplots(1, 2)
-    for panel, image, title in zip(panels, (activation, feature), titles, strict=True):
-        panel.imshow(image.detach().cpu().float().numpy(), aspect="auto", origin="lower", cmap=MAP)
-        panel.set(title=title, xlabel="time (frames)")
-    panels[0].set_ylabel("frequency (bins)")
-    left, right = (np.asarray(side.detach().cpu().float().numpy()) for side in points)
-    for index, (start, end) in enumerate(zip(left, right, strict=True)):
-        colour = COLOURS[index % len(COLOURS)]
-        line = ConnectionPatch(start, end, "data", "data", axesA=panels[0], axesB=panels[1], color=colour, lw=1.0)
-        figure.add_artist(line)
-        for panel, point in zip(panels, (start, end), strict=True):
-            panel.plot(*point, "o", ms=5, mfc="none", mec=colour, mew=1.2)
-    return figure
+    sheet = Sheet(3.3, *caption)
+    panels = []
+    for start, image, title in zip((0.5, 4.0), (activation, feature), titles, strict=True):
+        values = image.detach().cpu().float().numpy()
+        height, width = values.shape
+        box = (start, 0.8, start + 2.9, 2.6)
+        panel = Panel(sheet, box, (-0.5, width - 0.5), (-0.5, height - 0.5))
+        panel.show(values, origin="lower", cmap=MAP)
+        panel.mark_x(*ticks((0, width - 1), 4, whole=True))
+        panel.mark_y(*ticks((0, height - 1), 4, whole=True))
+        sheet.write(start + 1.45, 2.74, shorten(title, 2.9), align=0.5)
+        sheet.write(start + 1.45, 0.48, "time (frames)", align=0.5)
+        panels.append(panel)
+    sheet.write(0.12, 1.7, "frequency (bins)", align=0.5, turn=90)
+    _connect(panels, points)
+    return sheet.finish()
+
+
+def _connect(panels: Sequence[Panel], points: tuple[Tensor, Tensor]) -> None:
+    """Draw a line from panel to panel for each pair of points, and a ring at its ends."""
+    sides = [np.asarray(side.detach().cpu().float().numpy()) for side in points]
+    lines = np.stack([panel.place(side) for panel, side in zip(panels, sides, strict=True)], axis=1)
+    for place, ends in enumerate(lines):
+        panels[0].sheet.line(ends, COLOURS[place % len(COLOURS)], 1.0)
+    for place, colour in enumerate(COLOURS):
+        for panel, side in zip(panels, sides, strict=True):
+            rings = side[place :: len(COLOURS)]
+            if len(rings):
+                panel.draw(*rings.T, ls="none", marker="o", ms=5, mfc="none", mec=colour, mew=1.2)
 
 
 def best_matches(

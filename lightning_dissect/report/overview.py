@@ -1,11 +1,22 @@
 """The picture of a network: its layers × the features that their units are labelled with."""
 
+import math
+
 import numpy as np
 import pandas as pd
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from lightning_dissect.report.style import SHARE, new_figure, styled
+from lightning_dissect.report.panel import TICK_SIZE, Panel
+from lightning_dissect.report.sheet import FOOTING, HEADING, MARGIN, SMALL, WIDTH, Sheet, measure, shorten
+from lightning_dissect.report.style import SHARE, styled
 from lightning_dissect.scores import count_labels
+
+_ROW = 0.3
+_LONGEST = 1.6
+"""Width that the name of a feature may take."""
+_KEY = 0.75
+"""Width that the colours' key takes at the right."""
 
 
 @styled
@@ -23,18 +34,45 @@ def overview(labels: pd.DataFrame, features: list[str]) -> Figure:
     counts = count_labels(labels, features)
     layers = list(counts.index)
     sizes = labels["layer"].astype(str).value_counts().reindex(layers)
-    figure = new_figure(
-        1.6 + 0.34 * len(layers),
+    rows = [f"{layer} ({sizes[layer]} units)" for layer in layers]
+    names = [shorten(feature, _LONGEST) for feature in features]
+    left = MARGIN + min(2.6, max(map(measure, rows), default=0)) + 0.1
+    room = (WIDTH - left - _KEY) / max(len(features), 1)
+    widest = max(map(measure, names), default=0)
+    turn = 30 if widest > room - 0.1 else 0
+    below = 0.25 + widest * math.sin(math.radians(turn))
+    sheet = Sheet(
+        HEADING + _ROW * len(layers) + below + FOOTING,
         "Which feature the units follow best",
         "number of labelled units of each layer (at most 5 % of them false) · colour: share of the layer",
     )
-    panel = figure.subplots()
+    top = sheet.height - HEADING
+    box = (left, top - _ROW * len(layers), WIDTH - _KEY, top)
+    panel = Panel(sheet, box, (-0.5, len(features) - 0.5), (len(layers) - 0.5, -0.5))
     share = counts.div(sizes, axis=0).to_numpy(dtype=float)
-    image = panel.imshow(share, aspect="auto", cmap=SHARE, vmin=0, vmax=1)
-    panel.set_xticks(range(len(features)), features, rotation=30, ha="right")
-    panel.set_yticks(range(len(layers)), [f"{layer} ({sizes[layer]} units)" for layer in layers])
+    panel.show(share, cmap=SHARE, norm=Normalize(0, 1), interpolation="nearest")
+    _write_counts(panel, counts.to_numpy(), share, room)
+    for down, row in enumerate(rows):
+        y = panel.place([(0, down)])[0, 1]
+        sheet.write(left - 0.07, y, shorten(row, left - MARGIN - 0.07), align=1.0)
+    for across, name in enumerate(names):
+        x = panel.place([(across, 0)])[0, 0]
+        sheet.write(x, panel.bottom - 0.12, name, align=1.0 if turn else 0.5, turn=turn)
+    _draw_key(panel)
+    return sheet.finish()
+
+
+def _write_counts(panel: Panel, counts: np.ndarray, share: np.ndarray, room: float) -> None:
+    size = min(SMALL, SMALL * (room - 0.03) / measure(str(counts.max(initial=0))))
     for row, column in np.ndindex(share.shape):
+        x, y = panel.place([(column, row)])[0]
         colour = "white" if share[row, column] > 0.6 else "black"
-        panel.text(column, row, str(counts.iat[row, column]), ha="center", va="center", color=colour)
-    figure.colorbar(image, ax=panel, label="share", pad=0.02)
-    return figure
+        panel.sheet.write(x, y, str(counts[row, column]), size=size, align=0.5, colour=colour)
+
+
+def _draw_key(panel: Panel) -> None:
+    """What the colours mean, at the right."""
+    key = Panel(panel.sheet, (panel.right + 0.15, panel.bottom, panel.right + 0.27, panel.top))
+    key.show(np.linspace(1, 0, 64)[:, None], cmap=SHARE, norm=Normalize(0, 1), interpolation="nearest")
+    for share, y in ((0, key.bottom + 0.06), (100, key.top - 0.06)):
+        panel.sheet.write(key.right + 0.05, y, f"{share} %", size=TICK_SIZE)

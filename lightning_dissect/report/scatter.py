@@ -5,14 +5,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lightning_dissect.clip_values import ClipValues
-from lightning_dissect.report.style import OBSERVED, clear_spines, new_figure, styled
+from lightning_dissect.report.panel import Panel, around
+from lightning_dissect.report.sheet import FOOTING, HEADING, WIDTH, Sheet, shorten
+from lightning_dissect.report.style import OBSERVED, styled
 from lightning_dissect.scores import base_feature, best_first
 
 _ACROSS = 3
+_CELL, _WORDS, _LABELS = 2.1, 0.25, 0.5
+_LEFT, _RIGHT = 0.6, 0.1
 
 
 @styled
@@ -47,27 +50,32 @@ def scatter(
     best = best_first(rows).drop_duplicates("base").sort_index()
     down = -(-len(best) // _ACROSS)
     activations = values.units(layer).numpy()
-    figure = new_figure(
-        0.9 + 2.15 * down,
+    sheet = Sheet(
+        HEADING + _CELL * down + FOOTING,
         f"{layer}: the unit that follows each feature best",
         f"{len(activations)} of {best['n_clips'].max()} clips, one dot each · grey: no support (q ≥ {q:g})",
     )
-    panels = figure.subplots(down, _ACROSS, squeeze=False).flatten()
-    for panel, row in zip(panels, best.to_dict("records"), strict=False):
-        _draw_panel(panel, features[row["base"]].numpy()[:, row["place"]], activations[:, row["unit"]], row, q)
+    for place, row in enumerate(best.to_dict("records")):
+        left, top = place % _ACROSS * WIDTH / _ACROSS, sheet.height - HEADING - place // _ACROSS * _CELL
+        box = (left + _LEFT, top - _CELL + _LABELS, left + WIDTH / _ACROSS - _RIGHT, top - _WORDS)
+        clips = features[row["base"]].numpy()[:, row["place"]], activations[:, row["unit"]]
+        panel = Panel(sheet, box, around(clips[0]), around(clips[1]))
         unit = (units or {}).get(row["base"], "")
-        panel.set_xlabel(f"{row['feature']} ({unit})" if unit else row["feature"])
-    for panel in panels[len(best) :]:
-        panel.set_axis_off()
-    clear_spines(panels)
-    return figure
+        _draw_panel(panel, clips, row, f"{row['feature']} ({unit})" if unit else row["feature"], q)
+        if place % _ACROSS == 0:
+            sheet.write(left + 0.12, (panel.top + panel.bottom) / 2, "activation", align=0.5, turn=90)
+    return sheet.finish()
 
 
-def _draw_panel(panel: Axes, feature: np.ndarray, unit: np.ndarray, row: Mapping[Any, Any], q: float) -> None:
+def _draw_panel(
+    panel: Panel, clips: tuple[np.ndarray, np.ndarray], row: Mapping[Any, Any], words: str, q: float
+) -> None:
     supported = row["q_value"] < q
-    panel.plot(feature, unit, "o", ms=4, mfc=OBSERVED if supported else "0.6", mec="white", mew=0.4, alpha=0.85)
+    panel.frame(across=4, up=5)
+    look = {"mfc": OBSERVED if supported else "0.6", "mec": "white", "mew": 0.4, "alpha": 0.85}
+    panel.draw(*clips, ls="none", marker="o", ms=4, label=row["base"], **look)
     name = "r" if row["metric"] == "pearson" else row["metric"]
-    panel.set_title(f"unit {row['unit']}: {name} = {row['score']:.2f}", color="black" if supported else "0.4")
-    panel.locator_params(nbins=4)
-    if panel.get_subplotspec().is_first_col():  # type: ignore[union-attr]
-        panel.set_ylabel("activation")
+    title = f"unit {row['unit']}: {name} = {row['score']:.2f}"
+    middle, room = (panel.left + panel.right) / 2, panel.right - panel.left + 0.3
+    panel.sheet.write(middle, panel.top + 0.12, shorten(title, room), align=0.5, colour="black" if supported else "0.4")
+    panel.sheet.write(middle, panel.bottom - 0.32, shorten(words, room), align=0.5)

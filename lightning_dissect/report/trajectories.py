@@ -1,16 +1,21 @@
 """The picture of units over epochs: when does a neuron become a loudness detector?"""
 
-import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from lightning_dissect.report.style import COLOURS, MARKERS, clear_spines, new_figure, styled
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from lightning_dissect.report.panel import Panel, around
+from lightning_dissect.report.sheet import FOOTING, HEADING, SMALL, WIDTH, Sheet, measure, shorten
+from lightning_dissect.report.style import COLOURS, FAINT, MARKERS, styled
 from lightning_dissect.report.words import describe_comparison
 from lightning_dissect.scores import Scores, base_feature
 
 _ACROSS = 2
 _UNITS = 3
+_CELL, _WORDS, _LEGEND = 2.4, 0.25, 0.8
 _KEY = ["layer", "unit", "feature", "metric", "level"]
 
 
@@ -59,35 +64,50 @@ def trajectories(history: Scores, followed: pd.DataFrame, q: float = 0.05) -> Fi
     table = table.sort_values("step").drop_duplicates(["epoch", *_KEY], keep="last")
     features = list(dict.fromkeys(followed["base"]))
     down = -(-len(features) // _ACROSS)
-    figure = new_figure(
-        0.9 + 2.2 * down,
+    sheet = Sheet(
+        HEADING + _CELL * down + FOOTING,
         "When units came to follow a feature",
         f"score minus chance of the best units of now · filled: q < {q:g} in that epoch",
     )
-    panels = figure.subplots(down, _ACROSS, squeeze=False, sharex=True).flatten()
-    for panel, feature in zip(panels, features, strict=False):
+    epochs = around(table["epoch"].to_numpy(dtype=float))
+    for place, feature in enumerate(features):
         units = followed[followed["base"] == feature]
-        _draw_panel(panel, units, table, q)
-        panel.set_title(f"{feature} ({describe_comparison(*units[['metric', 'level']].iloc[0])})", fontsize=9)
-    for panel in panels[len(features) :]:
-        panel.set_axis_off()
-    for panel in panels[max(0, len(features) - _ACROSS) : len(features)]:
-        panel.set_xlabel("epoch", loc="right")
-        panel.tick_params(labelbottom=True)
-    clear_spines(panels)
-    return figure
+        ways = [_way(table, unit) for unit in units[_KEY].to_dict("records")]
+        left, top = place % _ACROSS * WIDTH / _ACROSS, sheet.height - HEADING - place // _ACROSS * _CELL
+        box = (left + 0.55, top - _CELL + _LEGEND, left + WIDTH / _ACROSS - 0.15, top - _WORDS)
+        panel = Panel(sheet, box, epochs, around(np.zeros(1), *(way["effect"].to_numpy() for way in ways)))
+        words = f"{feature} ({describe_comparison(*units[['metric', 'level']].iloc[0])})"
+        room = panel.right - left - 0.1
+        sheet.write(left + 0.1, panel.top + 0.14, words, size=min(SMALL, SMALL * room / measure(words)))
+        _draw_panel(panel, ways, q)
+    return sheet.finish()
 
 
-def _draw_panel(panel: Axes, units: pd.DataFrame, table: pd.DataFrame, q: float) -> None:
-    panel.axhline(0, color="0.6", lw=0.8)
-    for place, unit in enumerate(units[_KEY].to_dict("records")):
-        way = table
-        for name, value in unit.items():
-            way = way[way[name] == value]
+def _way(table: pd.DataFrame, unit: Mapping[Any, Any]) -> pd.DataFrame:
+    """The rows of one unit, one an epoch."""
+    for name, value in unit.items():
+        table = table[table[name] == value]
+    return table.sort_values("epoch")
+
+
+def _draw_panel(panel: Panel, ways: Sequence[pd.DataFrame], q: float) -> None:
+    sheet = panel.sheet
+    panel.frame(across=6, up=5, whole=True)
+    sheet.line(panel.place([(panel.x[0], 0), (panel.x[1], 0)]), FAINT)
+    sheet.write(panel.right, panel.bottom - 0.3, "epoch", align=1.0)
+    for place, way in enumerate(ways):
         colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-        panel.plot(way["epoch"], way["effect"], color=colour, lw=1.2, label=f"{unit['layer']}, {unit['unit']}")
+        words = f"{way['layer'].iloc[0]}, {way['unit'].iloc[0]}"
+        panel.draw(way["epoch"], way["effect"], color=colour, lw=1.2, label=words)
         for supported, fill in ((True, colour), (False, "white")):
             part = way[(way["q_value"] < q) == supported]
-            panel.plot(part["epoch"], part["effect"], marker, ms=5, color=colour, mfc=fill)
-    panel.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panel.legend(loc="upper left", bbox_to_anchor=(0, -0.14), ncols=1, borderpad=0, handlelength=1.2)
+            look = {"ls": "none", "marker": marker, "ms": 5, "mec": colour, "mfc": fill}
+            panel.draw(part["epoch"], part["effect"], label=f"{words}, {'' if supported else 'not '}supported", **look)
+        _draw_key(panel, panel.bottom - 0.3 - 0.15 * place, words, colour, marker)
+
+
+def _draw_key(panel: Panel, y: float, words: str, colour: str, marker: str) -> None:
+    sheet = panel.sheet
+    sheet.line([(panel.left, y), (panel.left + 0.2, y)], colour, 1.2)
+    sheet.mark(panel.left + 0.1, y, ls="none", marker=marker, ms=5, color=colour)
+    sheet.write(panel.left + 0.28, y, shorten(words, panel.right - panel.left - 0.75))

@@ -1,0 +1,127 @@
+"""A panel of a sheet: a frame with ticks, in which data have their place."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+from matplotlib.collections import PolyCollection
+from matplotlib.image import BboxImage
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import Bbox, BboxTransform, TransformedBbox
+
+from lightning_dissect.report.sheet import Sheet
+
+_TICK = 0.04
+"""The length of a tick in inches."""
+TICK_SIZE = 7.5
+"""Of the numbers at ticks, in points."""
+
+
+class Panel:
+    """A part of a sheet with axes of its own.
+
+    Args:
+        sheet: the picture.
+        box: left, bottom, right and top, in inches.
+        x: the values at the left and at the right.
+        y: the values at the bottom and at the top.
+    """
+
+    def __init__(
+        self,
+        sheet: Sheet,
+        box: tuple[float, float, float, float],
+        x: tuple[float, float] = (0.0, 1.0),
+        y: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        self.sheet, self.x, self.y = sheet, x, y
+        self.left, self.bottom, self.right, self.top = box
+        self._to_inches = BboxTransform(Bbox.from_extents(x[0], y[0], x[1], y[1]), Bbox.from_extents(*box))
+
+    def place(self, points: Any) -> np.ndarray:
+        """Points, (n, 2), in inches of the sheet."""
+        placed: np.ndarray = self._to_inches.transform(np.asarray(points, dtype=float))
+        return placed
+
+    def corners(self) -> list[tuple[float, float]]:
+        """The way around the panel in inches."""
+        left, bottom, right, top = self.left, self.bottom, self.right, self.top
+        return [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
+
+    def draw(self, x: Any, y: Any, **look: Any) -> None:
+        """Draw a line or markers; ``look`` is that of matplotlib's ``Line2D``."""
+        self.sheet.add(Line2D(x, y, transform=self._to_inches + self.sheet.figure.dpi_scale_trans, **look))
+
+    def fill(self, outlines: Sequence[np.ndarray], **look: Any) -> None:
+        """Draw areas or their outlines, (n, 2) each; ``look`` is that of matplotlib's ``PolyCollection``."""
+        transform = self._to_inches + self.sheet.figure.dpi_scale_trans
+        self.sheet.add(PolyCollection(outlines, transform=transform, **look))
+
+    def show(self, values: np.ndarray, *, origin: Literal["upper", "lower"] = "upper", **look: Any) -> None:
+        """Show a matrix in the whole panel; ``look`` is that of matplotlib's ``BboxImage``."""
+        box = Bbox.from_extents(self.left, self.bottom, self.right, self.top)
+        image = BboxImage(TransformedBbox(box, self.sheet.figure.dpi_scale_trans), origin=origin, **look)
+        image.set_data(values)
+        self.sheet.add(image)
+
+    def frame(self, *, across: int = 0, up: int = 0, whole: bool = False) -> None:
+        """Draw the axes, with some ticks at round numbers.
+
+        Args:
+            across: the most ticks of the x axis.
+            up: the most ticks of the y axis.
+            whole: whether numbers are counts.
+        """
+        self.sheet.line([(self.left, self.top), (self.left, self.bottom), (self.right, self.bottom)])
+        self.mark_x(*ticks(self.x, across, whole=whole))
+        self.mark_y(*ticks(self.y, up))
+
+    def mark_x(self, values: Sequence[float], words: Sequence[str]) -> None:
+        """Draw ticks below, with words."""
+        for value, word in zip(values, words, strict=True):
+            x = self.place([(value, self.y[0])])[0, 0]
+            self.sheet.line([(x, self.bottom), (x, self.bottom - _TICK)])
+            self.sheet.write(x, self.bottom - _TICK - 0.08, word, size=TICK_SIZE, align=0.5)
+
+    def mark_y(self, values: Sequence[float], words: Sequence[str]) -> None:
+        """Draw ticks at the left, with words."""
+        for value, word in zip(values, words, strict=True):
+            y = self.place([(self.x[0], value)])[0, 1]
+            self.sheet.line([(self.left - _TICK, y), (self.left, y)])
+            self.sheet.write(self.left - _TICK - 0.03, y, word, size=TICK_SIZE, align=1.0)
+
+
+def ticks(limits: tuple[float, float], most: int, *, whole: bool = False) -> tuple[list[float], list[str]]:
+    """Round numbers between two limits, and how they are written.
+
+    Args:
+        limits: the lower and the upper.
+        most: how many; none for 0.
+        whole: whether they are counts.
+
+    Example:
+        >>> ticks((-0.42, 0.9), 3)
+        ([0.0, 0.5], ['0.0', '0.5'])
+    """
+    low, high = limits
+    if most < 1 or not np.isfinite([low, high]).all():
+        return [], []
+    found = MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10], integer=whole).tick_values(low, high)
+    values = [float(value) for value in found if low <= value <= high]
+    return values, [_write(value, found[1] - found[0]) for value in values]
+
+
+def around(*values: np.ndarray) -> tuple[float, float]:
+    """Limits a little wider than the finite ones of some values."""
+    known = np.concatenate([side[np.isfinite(side)] for side in values])
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 0.5
+    return low - margin, high + margin
+
+
+def _write(value: float, step: float) -> str:
+    """Write a number with as many digits as tell it from its neighbours."""
+    digits = max(0, -int(np.floor(np.log10(step) + 1e-9)))
+    written = f"{value:.{digits}f}" if digits < 5 and abs(value) < 1e5 else f"{value:.3g}"
+    return written.replace("-", "−")

@@ -1,0 +1,150 @@
+"""The sheet that pictures are drawn on, where everything has its place in inches.
+
+A run ends with dozens of panels. matplotlib's ``Axes`` finds the place of each label anew, which takes 10 ms and more a
+panel; here margins follow from the words, which are drawn as outlines, each made once.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.collections import LineCollection, PathCollection
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.path import Path
+from matplotlib.textpath import text_to_path
+from matplotlib.transforms import Affine2D
+
+WIDTH = 7.0
+"""Of every picture, in inches; with the type below it, titles can be read in a thumbnail of 300 pixels."""
+MARGIN = 0.1
+HEADING = 0.42
+"""Height that the title takes, in inches."""
+FOOTING = 0.3
+"""Height that the line below takes, in inches."""
+SMALL, PLAIN, LARGE = 8.5, 10.0, 13.0
+_CAPITALS = 0.73
+"""Height of a capital in a line of one em."""
+
+
+class Words(PathCollection):
+    """Words as outlines: all those of a picture are one artist, which takes a tenth of the time of as many texts.
+
+    Attributes:
+        strings: the words, in the order in which they were written: first the title, then the line below.
+    """
+
+    def __init__(self, strings: Sequence[str], paths: Sequence[Path], colours: Sequence[str], **arguments: Any) -> None:
+        super().__init__(paths, facecolors=colours, linewidths=0, **arguments)
+        self.strings = list(strings)
+
+
+class Sheet:
+    """A picture under way: a title, a line below, and what is put between them.
+
+    Args:
+        height: in inches.
+        title: over the picture.
+        subtitle: the line below it, which explains the signs.
+
+    Attributes:
+        figure: belongs to no pyplot window; whole once :meth:`finish` has been called.
+        height: in inches.
+    """
+
+    def __init__(self, height: float, title: str, subtitle: str) -> None:
+        self.height = height
+        self.figure = Figure(figsize=(WIDTH, height))
+        self._words: list[tuple[str, Path, str]] = []
+        self._lines: list[tuple[np.ndarray, str, float]] = []
+        room = WIDTH - 2 * MARGIN
+        size = min(LARGE, LARGE * room / measure(title, LARGE, bold=True))
+        self.write(MARGIN, height - 0.18, title, size=size, bold=True)
+        size = min(SMALL, SMALL * room / measure(subtitle, SMALL))
+        self.write(MARGIN, 0.12, subtitle, size=size, colour="0.3")
+
+    def write(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        *,
+        size: float = SMALL,
+        align: float = 0.0,
+        colour: str = "black",
+        turn: float = 0.0,
+        bold: bool = False,
+    ) -> None:
+        """Write words whose capitals have their middle at a height.
+
+        Args:
+            x: in inches.
+            y: in inches, of the middle of the capitals.
+            words: one line.
+            size: in points.
+            align: which part of the words is at ``x``: 0 their begin, 0.5 the middle, 1 the end.
+            colour: as matplotlib names it.
+            turn: degrees, counterclockwise about that place.
+            bold: for titles.
+        """
+        outline = _outline(words, bold)
+        place = Affine2D().translate(-align * _ems(words, bold), -_CAPITALS / 2)
+        place.scale(size / 72).rotate_deg(turn).translate(x, y)
+        self._words.append((words, place.transform_path(outline), colour))
+
+    def line(self, points: Any, colour: str = "black", width: float = 0.8) -> None:
+        """Draw a line through points, (n, 2) in inches."""
+        self._lines.append((np.asarray(points, dtype=float), colour, width))
+
+    def mark(self, x: float, y: float, **look: Any) -> None:
+        """Draw a marker at a place in inches; ``look`` is that of matplotlib's ``Line2D``."""
+        self.add(Line2D([x], [y], transform=self.figure.dpi_scale_trans, **look))
+
+    def add(self, artist: Artist) -> None:
+        """Put an artist on the sheet, which brings its transform."""
+        self.figure.add_artist(artist)
+
+    def finish(self) -> Figure:
+        """Put the words and the lines on the sheet."""
+        inches = self.figure.dpi_scale_trans
+        if self._lines:
+            points, colours, widths = zip(*self._lines, strict=True)
+            self.add(LineCollection(points, colors=colours, linewidths=widths, transform=inches, capstyle="projecting"))
+        if self._words:
+            self.add(Words(*zip(*self._words, strict=True), transform=inches))
+        return self.figure
+
+
+def measure(words: str, size: float = SMALL, *, bold: bool = False) -> float:
+    """The width of words in inches."""
+    return _ems(words, bold) * size / 72
+
+
+def shorten(words: str, room: float, size: float = SMALL) -> str:
+    """Words that fit into a room in inches, their middle left out if need be."""
+    kept = len(words)
+    while kept > 2 and measure(words, size) > room:
+        kept -= 1
+        words = f"{words[: (kept + 1) // 2]}…{words[-(kept // 2) :]}" if len(words) > 3 else words[:1]
+    return words
+
+
+def _font(bold: bool) -> FontProperties:
+    return FontProperties(size=1.0, weight="bold" if bold else "normal")
+
+
+@lru_cache(maxsize=4096)
+def _ems(words: str, bold: bool) -> float:
+    """The width of words in units of the font's size."""
+    width: float = text_to_path.get_text_width_height_descent(words, _font(bold), ismath=False)[0]
+    return width
+
+
+@lru_cache(maxsize=1024)
+def _outline(words: str, bold: bool) -> Path:
+    """The outline of words, from the begin of their baseline, in units of the font's size."""
+    points, codes = text_to_path.get_text_path(_font(bold), words, ismath=False)
+    return Path(np.asarray(points).reshape(-1, 2) / text_to_path.FONT_SCALE, codes)
