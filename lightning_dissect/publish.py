@@ -1,14 +1,15 @@
 """What a run leaves behind: files in the run's folder, and what the loggers are given."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
+from lightning_utilities.core.rank_zero import rank_zero_warn
 from matplotlib.figure import Figure
-from PIL import Image
 
 from lightning_dissect import loggers
 from lightning_dissect.audio import save_playlists
@@ -27,12 +28,13 @@ from lightning_dissect.report import (
     scatter,
     trajectories,
 )
+from lightning_dissect.report.png import encode_png
 from lightning_dissect.report.run_folder import PICTURES
-from lightning_dissect.scores import Scores, base_feature
+from lightning_dissect.scores import Scores, base_feature, read_table
 
 _MOST_EPOCHS_DRAWN = 60
 _MOST_LAYERS_DRAWN = 8
-"""A layer's pictures take about a second; of more layers, these are spread over the network's depth."""
+"""Of more layers, these are spread over the network's depth."""
 
 
 def publish(
@@ -65,47 +67,69 @@ def publish(
         playlists = save_playlists(played, folder, run.bank.analysis.sample_rate, epoch=epoch, step=step)
         players = list(_players(labels, playlists, folder))
         files.append(folder / "playlist.parquet")
-    figures = _figures(scores, labels, run, values) | _history(folder, labels)
-    pictures = {f"{name}{tag}": render(figure) for tag, figure in figures.items()}
-    _save_pictures({tag.removeprefix(name)[1:]: picture for tag, picture in pictures.items()}, folder / PICTURES)
+    figures = chain(_figures(scores, labels, run, values), _history(folder, labels))
+    pictures = {tag: _as_picture(figure) for tag, figure in figures if figure is not None}
+    _save_pictures(pictures, folder / PICTURES)
+    shown = {f"{name}{tag}": picture for tag, picture in pictures.items()}
     scalars = summarise(scores, labels, name) | followed(scores, watch, name)
-    loggers.write(trainer_loggers, loggers.Contents(name, step, scores, labels, scalars, pictures, players, files))
+    loggers.write(trainer_loggers, loggers.Contents(name, step, scores, labels, scalars, shown, players, files))
 
 
-def _figures(scores: Scores, labels: pd.DataFrame, run: Dissection, values: ClipValues) -> dict[str, Figure]:
+def _figures(
+    scores: Scores, labels: pd.DataFrame, run: Dissection, values: ClipValues
+) -> Iterator[tuple[str, Figure | None]]:
     table, layers = scores.last(), list(dict.fromkeys(labels["layer"].astype(str)))
     layers = layers[:: max(1, -(-len(layers) // _MOST_LAYERS_DRAWN))]
     units = {name: str(getattr(feature, "unit", "")) for name, feature in run.bank.features.items()}
-    figures: dict[str, Figure | None] = {"/overview": overview(labels, list(run.bank.names))}
+    yield "/overview", overview(labels, list(run.bank.names))
     for layer in layers:
-        figures[f".{layer}/units"] = heat_map(table, layer)
-        figures[f".{layer}/chance"] = against_chance(table, layer)
-        figures[f".{layer}/clips"] = scatter(table, layer, values, units)
-    for layer, figure in best_matches(table[table["layer"].isin(layers)], run.examples, run.metrics).items():
-        figures[f".{layer}/sift"] = figure
-    return {tag: figure for tag, figure in figures.items() if figure is not None}
+        rows = table[table["layer"] == layer]
+        yield f".{layer}/units", heat_map(rows, layer)
+        yield f".{layer}/chance", against_chance(rows, layer)
+        yield f".{layer}/clips", scatter(rows, layer, values, units)
+        for _, figure in best_matches(rows, run.examples, run.metrics).items():
+            yield f".{layer}/sift", figure
 
 
-def _history(folder: Path, labels: pd.DataFrame) -> dict[str, Figure]:
+def _as_picture(figure: Figure) -> loggers.Picture:
+    pixels = render(figure)
+    return loggers.Picture(pixels, encode_png(pixels))
+
+
+def _history(folder: Path, labels: pd.DataFrame) -> Iterator[tuple[str, Figure | None]]:
     """The picture of the best units over the epochs so far, read back from their files."""
     units = choose_followed(labels)
     files = sorted(folder.glob("epoch=*.parquet"))
     if units.empty or len(files) < 2:
-        return {}
+        return
     every = -(-len(files) // _MOST_EPOCHS_DRAWN)
-    filters = [("unit", "in", units["unit"].astype(int).unique().tolist())]
-    parts = [pq.read_table(file, filters=filters).to_pandas() for file in files[::-every][::-1]]
-    figure = trajectories(Scores(pd.concat(parts, ignore_index=True)), units)
-    return {} if figure is None else {"/epochs": figure}
+    chosen = tuple(units["unit"].astype(int).unique().tolist())
+    parts = [_read_units(file, chosen) for file in files[::-every][::-1]]
+    yield "/epochs", trajectories(Scores(pd.concat(parts, ignore_index=True)), units)
 
 
-def _save_pictures(pictures: dict[str, np.ndarray], folder: Path) -> None:
+def _read_units(file: Path, units: Sequence[int]) -> pd.DataFrame:
+    """Some units' scores of one epoch; none, and a warning, if its file cannot be read."""
+    try:
+        return Scores(read_table(file, units)[0]).table
+    except ValueError as error:
+        _warn_of(file, str(error))
+        return Scores.from_similarities([]).table
+
+
+@cache
+def _warn_of(file: Path, error: str) -> None:
+    """Say it once, not in every epoch that follows."""
+    rank_zero_warn(f"lightning_dissect leaves {file} out of the picture of all epochs: {error}")
+
+
+def _save_pictures(pictures: Mapping[str, loggers.Picture], folder: Path) -> None:
     """Write each picture as ``<layer>/<picture>.png``, over that of the run before."""
     for tag, picture in pictures.items():
-        path = folder / f"{tag}.png"
+        path = folder / f"{tag[1:]}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(".partial")
-        Image.fromarray(picture).save(partial, format="png")
+        partial.write_bytes(picture.png)
         partial.replace(path)
 
 

@@ -349,7 +349,7 @@ class Scores:
         files = [file for file in files if not file.name.startswith(".") and file.name != "playlist.parquet"]
         if not files or not all(file.exists() for file in files):
             raise FileNotFoundError(f"{path}: no scores here. A run writes them as .parquet files into its log folder.")
-        parts = [_read(file) for file in files]
+        parts = [read_table(file) for file in files]
         tables, settings = zip(*parts, strict=True)
         joined: pd.DataFrame = pd.concat(tables, ignore_index=True).sort_values(_RUN, kind="stable")
         return cls(joined, settings[-1])
@@ -378,7 +378,9 @@ def best_first(rows: pd.DataFrame) -> pd.DataFrame:
 
 def base_feature(features: pd.Series) -> pd.Series:
     """The feature that a row belongs to: ``chroma`` for ``chroma[A]``."""
-    return features.astype(str).str.replace(r"\[.*\]$", "", regex=True)
+    codes, names = pd.factorize(features, use_na_sentinel=False)  # a few names, on many rows
+    bases = pd.Series(names).astype(str).str.replace(r"\[.*\]$", "", regex=True)
+    return pd.Series(bases.array.take(codes), index=features.index, name=features.name)
 
 
 def _matches(names: pd.Series, glob: str) -> pd.Series:
@@ -418,9 +420,18 @@ def _block(constant: Mapping[str, Any], rows: Sequence[str], similarity: Similar
     return block | {name: getattr(similarity, field).cpu().numpy().reshape(-1) for name, field in names.items()}
 
 
-def _read(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read_table(path: Path, units: Sequence[int] | None = None) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Read the table and the settings of a file that :meth:`Scores.save` wrote.
+
+    Args:
+        path: the file.
+        units: keep the rows of the units with these indices, of any layer, which takes less time than to read all.
+
+    Raises:
+        ValueError: if the file cannot be read, or was not written by :meth:`Scores.save`.
+    """
     try:
-        arrow = pq.read_table(path)
+        arrow = pq.read_table(path, filters=None if units is None else [("unit", "in", list(units))])
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} cannot be read as scores: {error}") from error
     metadata = arrow.schema.metadata or {}

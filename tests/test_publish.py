@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import pytorch_lightning as pl
 import soundfile
@@ -18,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_dissect import DissectCallback, Scores
+from lightning_dissect import DissectCallback, Scores, publish
 from lightning_dissect.audio import load_playlists
 from lightning_dissect.loggers.folder import run_folder
 
@@ -112,6 +113,34 @@ def test_pictures_lie_beside_the_scores_of_all_epochs(waveform: Tensor, tmp_path
     ]  # fmt: skip
     assert all(Image.open(folder / path).width == 980 for path in found)
     assert Scores.load(logger.log_dir).table["epoch"].unique().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("kind", ["cut off", "foreign", "without effect", "without unit"])
+def test_an_epoch_that_cannot_be_read_is_left_out_of_the_picture_of_epochs(
+    kind: str, waveform: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of three epochs before, the second; what comes after them is published all the same."""
+    logger = TensorBoardLogger(tmp_path)
+    before = fit(waveform, CSVLogger(tmp_path), tmp_path, epochs=1).scores
+    assert before is not None
+    files = []
+    for epoch in (-1, -2, -3):
+        scores = Scores(before.table.assign(epoch=epoch, step=epoch))
+        files.append(scores.save(Path(logger.log_dir) / "dissect" / f"epoch={epoch}.parquet"))
+    broken = files[1]
+    table = pq.read_table(broken)
+    if kind == "cut off":
+        broken.write_bytes(broken.read_bytes()[:-100])
+    elif kind == "foreign":
+        pq.write_table(table.replace_schema_metadata(None), broken)
+    else:
+        pq.write_table(table.drop_columns([kind.removeprefix("without ")]), broken)
+    drawn: list[Scores] = []
+    monkeypatch.setattr(publish, "trajectories", lambda history, units: drawn.append(history))
+    with pytest.warns(UserWarning, match="out of the picture of all epochs") as caught:
+        fit(waveform, logger, tmp_path)
+    assert len([warning for warning in caught if f"leaves {broken} out" in str(warning.message)]) == 1
+    assert [history.table["epoch"].unique().tolist() for history in drawn] == [[-1, -3, 0], [-1, -3, 0, 1]]
 
 
 def test_no_playlist_is_kept_without_one(waveform: Tensor, tmp_path: Path) -> None:

@@ -12,6 +12,19 @@ from lightning_dissect.scores import Scores
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture, in the two forms that loggers take.
+
+    Attributes:
+        pixels: (height, width, 3) uint8.
+        png: the same as a file.
+    """
+
+    pixels: np.ndarray
+    png: bytes
+
+
+@dataclass(frozen=True)
 class Player:
     """An excerpt to listen to.
 
@@ -36,7 +49,7 @@ class Contents:
         scores: the scores of the run.
         labels: of the units, like ``Scores.labels()``.
         scalars: numbers by tag; the same tags in every run of a training.
-        pictures: (height, width, 3) uint8 by tag.
+        pictures: by tag.
         players: excerpts of the units that follow each feature best.
         files: the score file, and the table of playlists where there is one.
     """
@@ -46,7 +59,7 @@ class Contents:
     scores: Scores
     labels: pd.DataFrame
     scalars: Mapping[str, float]
-    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
     players: Sequence[Player] = ()
     files: Sequence[Path] = ()
 

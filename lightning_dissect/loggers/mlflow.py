@@ -22,7 +22,9 @@ def write(logger: Any, contents: Contents) -> None:
     experiment, run = logger.experiment, logger.run_id
     logger.log_metrics({_allowed(tag): value for tag, value in finite(contents.scalars).items()}, step=contents.step)
     for tag, picture in contents.pictures.items():
-        experiment.log_image(run, picture, key=_allowed(prefixed(logger, tag)), step=contents.step, synchronous=True)
+        experiment.log_image(
+            run, picture.pixels, key=_allowed(prefixed(logger, tag)), step=contents.step, synchronous=True
+        )
     for file in contents.files:
         experiment.log_artifact(run, str(file), contents.name)
     for player in contents.players:

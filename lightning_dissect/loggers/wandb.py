@@ -25,7 +25,7 @@ def write(logger: Any, contents: Contents) -> None:
     # A histogram and the scalars below its tag are told apart by this ending.
     for tag, values in table.groupby(tags(table, contents.name), sort=False)["score"]:
         row[f"{tag}/units"] = wandb.Histogram(values.tolist())
-    row |= {tag: wandb.Image(picture) for tag, picture in contents.pictures.items()}
+    row |= {tag: wandb.Image(picture.pixels) for tag, picture in contents.pictures.items()}
     row |= {player.tag: wandb.Audio(str(player.file), caption=player.caption) for player in contents.players}
     labels = contents.labels.astype(object).where(contents.labels.notna(), None)
     row[f"{contents.name}/labels"] = wandb.Table(dataframe=labels)
