@@ -1,7 +1,7 @@
 """What every feature starts from: checked waveforms, the short-time Fourier transform, frames and levels."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypedDict, Unpack
 
 import torch
@@ -151,7 +151,7 @@ def stft(
     check_framing(n_fft, hop_length)
     result = torch.promote_types(y.dtype, torch.complex64)
     framing = Framing(win_length=win_length, window=window, center=center, pad_mode=pad_mode)
-    return _joined((part.to(result) for part in _transform(y, n_fft, hop_length, lengths, framing)), y)
+    return _transform(y, n_fft, hop_length, lengths, framing, lambda spectra: spectra, result)
 
 
 def magnitude(
@@ -169,24 +169,28 @@ def magnitude(
     Returns:
         Magnitudes, shape ``(..., 1 + n_fft // 2, frames)``, zero past each clip's frames.
     """
-    return _joined((_absolute(part).to(y.dtype) for part in _transform(y, n_fft, hop_length, lengths, framing)), y)
-
-
-def _joined(parts: Iterator[Tensor], y: Tensor) -> Tensor:
-    """Join parts ``(clips, frames, bins)`` in the order ``(..., bins, frames)``, with the leading axes of ``y``."""
-    joined = torch.cat(list(parts), dim=1).transpose(-1, -2)
-    return joined.reshape(*y.shape[:-1], *joined.shape[1:])
+    return _transform(y, n_fft, hop_length, lengths, framing, _absolute, y.dtype)
 
 
 def _absolute(spectra: Tensor) -> Tensor:
-    """Return magnitudes; the squares of what float32 holds fit float64, where this is faster than a safe hypotenuse."""
+    """Return magnitudes; squares of what float32 holds fit float64, and are faster than a safe hypotenuse."""
     if spectra.dtype != torch.complex128 or (spectra.requires_grad and torch.is_grad_enabled()):
         return spectra.abs()
-    return spectra.real.square().addcmul_(spectra.imag, spectra.imag).sqrt_()
+    values = torch.view_as_real(spectra)
+    real, imaginary = values.mul_(values).unbind(-1)
+    return (real + imaginary).sqrt_()
 
 
-def _transform(y: Tensor, n_fft: int, hop_length: int, lengths: Tensor | None, framing: Framing) -> Iterator[Tensor]:
-    """Yield the spectra ``(clips, frames, bins)`` of waveforms, a few frames at a time.
+def _transform(
+    y: Tensor,
+    n_fft: int,
+    hop_length: int,
+    lengths: Tensor | None,
+    framing: Framing,
+    of_spectra: Callable[[Tensor], Tensor],
+    dtype: torch.dtype,
+) -> Tensor:
+    """Return what a function makes of spectra ``(clips, frames, bins)``, as ``(..., bins, frames)`` of a type.
 
     They are computed in float64 where the device has it. In float32, a transform adds noise at -140 dB. That is all
     there is between the partials of a pure sound, and what measures valleys (flatness, contrast, onsets in dB) would
@@ -198,16 +202,31 @@ def _transform(y: Tensor, n_fft: int, hop_length: int, lengths: Tensor | None, f
     center, pad_mode = framing.get("center", True), framing.get("pad_mode", "constant")
     taps = _window(framing.get("window", "hann"), win_length)
     taps = nnf.pad(taps, ((n_fft - win_length) // 2, -((win_length - n_fft) // 2))).to(y.device, precise(y))
-    frames = frame(trim(y, lengths), n_fft, hop_length, center=center, pad_mode=pad_mode, lengths=lengths)
-    frames = frames.reshape(-1, *frames.shape[-2:])
     ends = None if lengths is None else valid_frames(lengths, n_fft, hop_length, center=center).reshape(-1, 1, 1)
-    at_once = max(chunk_size(y.device) // 2 // (frames.shape[0] * n_fft), 1)
-    for first in range(0, frames.shape[1], at_once):
-        spectra = torch.fft.rfft(frames[:, first : first + at_once] * taps)
+    padded, reach = _padded(trim(y, lengths), n_fft, center, pad_mode, lengths)
+    padded = padded.reshape(-1, padded.shape[-1])
+
+    def some(first: int, last: int) -> Tensor:
+        """Return the results of a few frames, which stay in the cache."""
+        start, stop = first * hop_length - reach, (last - 1) * hop_length - reach + n_fft
+        samples = padded[:, max(start, 0) : stop].to(taps.dtype)
+        samples = nnf.pad(samples, (max(-start, 0), max(stop - padded.shape[-1], 0)))
+        spectra = torch.fft.rfft(samples.unfold(-1, n_fft, hop_length) * taps)
         if ends is not None:
-            position = torch.arange(first, first + spectra.shape[1], device=y.device)[:, None]
+            position = torch.arange(first, last, device=y.device)[:, None]
             spectra = torch.where(position < ends, spectra, 0.0)
-        yield spectra
+        return of_spectra(spectra)
+
+    n_frames = 1 + (padded.shape[-1] + 2 * reach - n_fft) // hop_length
+    at_once = max(chunk_size(y.device) // 2 // (len(padded) * n_fft), 1)
+    spans = [(first, min(first + at_once, n_frames)) for first in range(0, n_frames, at_once)]
+    if padded.requires_grad and torch.is_grad_enabled():
+        joined = torch.cat([some(*span).to(dtype) for span in spans], dim=1)
+    else:
+        joined = torch.empty(len(padded), n_frames, n_fft // 2 + 1, dtype=dtype, device=y.device)
+        for first, last in spans:
+            joined[:, first:last] = some(first, last)
+    return joined.mT.reshape(*y.shape[:-1], n_fft // 2 + 1, n_frames)
 
 
 def precise(x: Tensor) -> torch.dtype:
@@ -314,24 +333,26 @@ def frame(
                 [2., 3.],
                 [3., 0.]])
     """
+    padded, reach = _padded(y, frame_length, center, pad_mode, lengths)
+    return nnf.pad(padded, (reach, reach)).unfold(-1, frame_length, hop_length)
+
+
+def _padded(y: Tensor, frame_length: int, center: bool, pad_mode: str, lengths: Tensor | None) -> tuple[Tensor, int]:
+    """Return waveforms padded for frames, and how many zeros are missing still on both sides."""
     if pad_mode not in ("constant", "edge", "reflect"):
         raise ValueError(f"pad_mode must be constant, edge or reflect, found {pad_mode!r}.")
     if not center and y.shape[-1] < frame_length:
         raise ValueError(
             f"y must have at least the {frame_length} samples of a frame where center is False, found {y.shape[-1]}."
         )
-    half = frame_length // 2
-    if not center:
-        padded = y
-    elif pad_mode == "constant":
-        padded = nnf.pad(y, (half, half))
-    else:
-        position = torch.arange(-half, y.shape[-1] + half, device=y.device)
-        last = torch.tensor(y.shape[-1] - 1, device=y.device) if lengths is None else lengths[..., None] - 1
-        if pad_mode == "reflect":
-            position = last - (position.remainder((2 * last).clamp(min=1)) - last).abs()
-        padded = y.gather(-1, torch.minimum(position, last).clamp(min=0).expand(*y.shape[:-1], -1))
-    return padded.unfold(-1, frame_length, hop_length)
+    half = frame_length // 2 if center else 0
+    if pad_mode == "constant" or not half:
+        return y, half
+    position = torch.arange(-half, y.shape[-1] + half, device=y.device)
+    last = torch.tensor(y.shape[-1] - 1, device=y.device) if lengths is None else lengths[..., None] - 1
+    if pad_mode == "reflect":
+        position = last - (position.remainder((2 * last).clamp(min=1)) - last).abs()
+    return y.gather(-1, torch.minimum(position, last).clamp(min=0).expand(*y.shape[:-1], -1)), 0
 
 
 def valid_frames(lengths: Tensor, frame_length: int, hop_length: int, *, center: bool = True) -> Tensor:
