@@ -15,6 +15,7 @@ from lightning_dissect.dissection import Dissection, Keeper
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.features.feature import Feature
 from lightning_dissect.features.frequency import FrequencyAxis
+from lightning_dissect.features.spectrograms import SpectrogramBank, check_values
 from lightning_dissect.loggers.folder import run_folder
 from lightning_dissect.loggers.watch import check_layers, check_units
 from lightning_dissect.metrics import SimilarityMetric
@@ -22,7 +23,7 @@ from lightning_dissect.playlist import Playlist
 from lightning_dissect.processes import check_clips_of_their_own, gather
 from lightning_dissect.publish import publish
 from lightning_dissect.scores import Scores
-from lightning_dissect.waveform import Where, check_sample_rate, find_lengths, find_waveform
+from lightning_dissect.waveform import Where, check_sample_rate, find_lengths, find_spectrogram, find_waveform
 
 DEFAULT_FEATURES = ("harmonic", "percussive", "chroma", "loudness", "onset_rate")
 DEFAULT_METRICS = ("pearson", "euclidean", "sift")
@@ -56,7 +57,14 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         metrics: names, or metrics made by yourself. The default is that of Slizovskaia 2019.
         waveform: where a batch holds the audio: a key, an index or a function of the batch; ``None`` recognises
             (B, samples) and (B, channels, samples) in tensors, tuples, mappings and dataclasses.
-        lengths: where a padded batch holds the clips' lengths in samples, or a mask: a key, an index or a function.
+        spectrogram: for batches that hold spectrograms and no audio, what their values are: ``"magnitude"``,
+            ``"power"`` or ``"db"`` (10 log10 of a power). Features are then computed from these, and ``waveform``
+            says where they are: (B, bins, frames) or (B, 1, bins, frames). Their axes are those of ``frequency``,
+            ``n_fft`` and ``hop_length``. What was done to the values (standardising, another logarithm) has to be
+            undone by a function. ``harmonic``, ``percussive`` and ``mel`` can be had on any axis; the features of the
+            spectrum on one with all its bins; those of the audio are refused. There is no playlist without audio.
+        lengths: where a padded batch holds the clips' lengths in samples (in frames, of spectrograms), or a mask: a
+            key, an index or a function.
         every_n_epochs: run in every n-th epoch of a fit, counted like ``ModelCheckpoint`` does: the n-th is the first.
         frequency: the frequency axis of the network's input, on which maps are compared; ``None`` takes 128 mel bands
             up to half the sample rate.
@@ -96,6 +104,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         features: Sequence[str | Feature] = DEFAULT_FEATURES,
         metrics: Sequence[str | SimilarityMetric] = DEFAULT_METRICS,
         waveform: Where | None = None,
+        spectrogram: Literal["magnitude", "power", "db"] | None = None,
         lengths: Where | None = None,
         every_n_epochs: int = 1,
         frequency: FrequencyAxis | None = None,
@@ -129,10 +138,12 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         self.on_error = on_error
         self.scores: Scores | None = None
         self._frequency = frequency or FrequencyAxis()
-        self._bank = FeatureBank(features, sample_rate, n_fft, hop_length, self._frequency)
+        analysis = (features, sample_rate, n_fft, hop_length, self._frequency)
+        self._bank = FeatureBank(*analysis) if spectrogram is None else SpectrogramBank(spectrogram, *analysis)
         self._metrics = find_metrics(metrics)
         self._check_levels()
-        self._waveform, self._lengths, self._axes = waveform, lengths, dict(axes or {})
+        self._waveform, self._spectrogram, self._lengths = waveform, spectrogram, lengths
+        self._axes = dict(axes or {})
         self._run: Dissection | None = None
         self._due = self._switched_off = False
         self._failure: str | None = None
@@ -204,7 +215,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         fewest = min(batches, default=0)
         known = int(fewest) if 0 < fewest < float("inf") else None
         check_layers(self.watch, list(layers))
-        playlists = [Playlist(self.sample_rate, self.playlist)] if self.playlist else []
+        heard = self.playlist and self._spectrogram is None
+        playlists = [Playlist(self.sample_rate, self.playlist)] if heard else []
         keepers: list[Keeper] = [ClipValues(batches=known), *playlists] if self._publishes(trainer) else []
         self._run = Dissection(
             layers,
@@ -223,8 +235,13 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         if self._run is not None:
             # Looking at a number on an accelerator waits for it, so only the first batch may.
             check_sample_rate(batch, self.sample_rate, wait=batch_idx == 0)
-            waveform = find_waveform(batch, self.sample_rate, self._waveform)
-            self._run.begin(waveform, find_lengths(batch, waveform.shape[-1], self._lengths), dataloader)
+            if self._spectrogram is None:
+                heard = find_waveform(batch, self.sample_rate, self._waveform)
+            else:
+                heard = find_spectrogram(batch, self._frequency.n_bins, self._waveform)
+                if batch_idx == 0:
+                    check_values(heard, self._spectrogram)
+            self._run.begin(heard, find_lengths(batch, heard.shape[-1], self._lengths), dataloader)
 
     def _end(self) -> None:
         if self._run is not None:
@@ -273,6 +290,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             "frequency": self._frequency.settings,
             "n_fft": self._bank.analysis.n_fft,
             "hop_length": self._bank.analysis.hop_length,
+            "spectrogram": self._spectrogram,
             "layers": list(run.layers),
             "axes": {layer: str(axes) for layer, axes in run.axes.items()},
             "features": list(self._bank.names),

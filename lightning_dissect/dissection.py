@@ -135,11 +135,11 @@ class Dissection:
         """Compute the features of a batch; the network's forward of the same batch comes next.
 
         Args:
-            waveform: (B, samples).
-            lengths: (B,) samples of each clip that are not padding.
+            waveform: (B, samples); with a bank for spectrograms, these, (B, bins, frames).
+            lengths: (B,) samples, or frames, of each clip that are not padding.
             dataloader: index of the data loader, whose scores are kept apart.
         """
-        clips, samples = waveform.shape
+        clips, samples = waveform.shape[0], waveform.shape[-1]
         first = self._seen.get(dataloader, 0)
         self._seen[dataloader] = first + clips
         taken = self._clips.take(clips, dataloader)

@@ -28,7 +28,8 @@ def dissect(
             waveform (B, samples) of each batch. It is left in the mode it was in.
         dataloader: gives batches with audio, like a validation data loader.
         sample_rate: of the audio, in Hz.
-        forward: runs the network on a batch that is already on the device, instead of the above.
+        forward: runs the network on a batch that is already on the device, instead of the above. Of a plain module
+            that takes spectrograms, it is needed.
         accelerator: Lightning's: ``"auto"``, ``"cpu"``, ``"gpu"``, …
         progress: show a progress bar.
         arguments: those of :class:`~lightning_dissect.DissectCallback`, such as ``layers``, ``features``, ``metrics``,
@@ -52,7 +53,13 @@ def dissect(
     lightning = _lightning_of(model)
     callback = _NetworkCallback(sample_rate, on_error="raise", **arguments)
     module = model
-    if forward is not None or not isinstance(model, lightning.LightningModule):
+    is_plain = not isinstance(model, lightning.LightningModule)
+    if is_plain and forward is None and arguments.get("spectrogram") is not None:
+        raise ValueError(
+            f"forward: how {type(model).__name__} takes spectrograms is not known. Give a function that runs it on a "
+            "batch, such as forward=lambda batch: model(batch[0])."
+        )
+    if forward is not None or is_plain:
         run = forward or (lambda batch: model(find_waveform(batch, sample_rate, arguments.get("waveform"))))
         module = _wrap(model, run, lightning)
     trainer = lightning.Trainer(

@@ -1,4 +1,4 @@
-"""The audio inside a batch."""
+"""The audio inside a batch, or the spectrograms where there is none."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
@@ -58,12 +58,49 @@ def find_waveform(batch: Any, sample_rate: int, where: Where | None = None) -> T
     return _as_mono(found)
 
 
+def find_spectrogram(batch: Any, n_bins: int, where: Where | None = None) -> Tensor:
+    """Find the spectrograms in a batch that holds no audio, and bring them to ``(B, n_bins, frames)`` in float32.
+
+    Args:
+        batch: what the data loader gave, as for :func:`find_waveform`.
+        n_bins: bins of their frequency axis.
+        where: a key, an index, or a function of the batch, which can also transpose, choose a channel and undo what
+            was done to the values; ``None`` looks for the one tensor (B, n_bins, frames) or (B, 1, n_bins, frames).
+
+    Raises:
+        ValueError: if there is none, or there are several. The message says what the batch holds.
+
+    Example:
+        >>> find_spectrogram((torch.zeros(4, 1, 64, 100), torch.zeros(4)), n_bins=64).shape
+        torch.Size([4, 64, 100])
+    """
+    shapes = f"(B, {n_bins}, frames) or (B, 1, {n_bins}, frames)"
+    if where is None:
+        found = [leaf for _, leaf in _named_leaves(batch) if _has_spectrogram_shape(leaf, n_bins)]
+        if len(found) != 1:
+            problem = "several tensors could be" if found else "no tensor has the shape of"
+            raise ValueError(
+                f"waveform=None: {problem} the spectrograms, {shapes} in floating point, in the batch, which holds "
+                f"{_contents(batch)}. The number of bins is that of the argument `frequency`. Give `waveform` the key, "
+                "the index, or a function that takes the batch and returns them, transposed if need be."
+            )
+        spectrogram: Tensor = found[0]
+    else:
+        spectrogram = _look_up(batch, where, "waveform")
+        if not _has_spectrogram_shape(spectrogram, n_bins):
+            raise ValueError(
+                f"waveform={where!r} gave {_describe(spectrogram)}: spectrograms are {shapes}, in floating point; the "
+                "number of bins is that of the argument `frequency`."
+            )
+    return (spectrogram.squeeze(1) if spectrogram.ndim == 4 else spectrogram).float()
+
+
 def find_lengths(batch: Any, samples: int, where: Where | None) -> Tensor | None:
     """Find how many samples of each clip are audio and not padding.
 
     Args:
         batch: what the data loader gave.
-        samples: the length of the padded waveform.
+        samples: the length of the padded waveform; of spectrograms, their frames.
         where: a key, an index or a function, as for :func:`find_waveform`; ``None`` if batches are not padded. It gives
             integers (B,) or a boolean mask (B, samples).
 
@@ -134,7 +171,7 @@ def _recognise(batch: Any, sample_rate: int) -> Tensor:
         f"waveform=None: {problem} in the batch, which holds {_contents(batch)}. Audio is (B, samples) or "
         "(B, channels, samples): give `waveform` the key, the index, or a function that takes the batch and returns "
         "it. Batches of spectrograms alone need such a function, which loads or rebuilds the audio, or a data set that "
-        "gives the audio, too."
+        "gives the audio, too; or say with `spectrogram` what they are, and their own features are compared."
     )
 
 
@@ -143,6 +180,12 @@ def _has_audio_shape(value: Any, shortest: int) -> bool:
         return False
     channels = value.shape[1] if value.ndim == 3 else 1
     return value.ndim in (2, 3) and channels <= _MOST_CHANNELS and value.shape[-1] >= shortest
+
+
+def _has_spectrogram_shape(value: Any, n_bins: int) -> bool:
+    if not isinstance(value, Tensor) or not value.is_floating_point() or value.ndim not in (3, 4):
+        return False
+    return value.shape[-2] == n_bins and (value.ndim == 3 or value.shape[1] == 1)
 
 
 def _as_mono(waveform: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from lightning_dissect.features.figure import plot
 from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.nnaudio import Gammatonegram, NNAudioCQT, NNAudioVQT
 from lightning_dissect.features.rhythm import OnsetRate, OnsetStrength, Tempo
+from lightning_dissect.features.spectrograms import SpectrogramBank
 from lightning_dissect.features.timbre import (
     MFCC,
     Bandwidth,
@@ -50,6 +51,7 @@ __all__ = [
     "OnsetStrength",
     "PercussiveSpectrogram",
     "Rolloff",
+    "SpectrogramBank",
     "Tempo",
     "Tonnetz",
     "VariableQ",

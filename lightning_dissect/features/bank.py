@@ -126,6 +126,10 @@ class FeatureBank(nn.Module):
         mask = None
         if lengths is not None:
             mask = frame_mask(1 + lengths // self.analysis.hop_length, self.frames(waveform.shape[1]))
+        return self._described(values, mask)
+
+    def _described(self, values: dict[str, Tensor], mask: Tensor | None) -> dict[str, FeatureValues]:
+        """Say of each feature's values what they are."""
         return {
             feature.name: FeatureValues(
                 values[feature.name], feature.level, feature.rows, None if feature.level == "clip" else mask
@@ -155,6 +159,10 @@ class FeatureBank(nn.Module):
         clips = Clips(waveform, self.analysis, lengths, self.projection)
         finite = clips.waveform.isfinite().all(dim=1)
         clips.waveform = torch.where(finite[:, None], clips.waveform, 0.0)
+        return self._compute(clips, finite)
+
+    def _compute(self, clips: Clips, finite: Tensor) -> dict[str, Tensor]:
+        """Compute the features of clips that are analysed already; those that are not finite get NaN."""
         return {feature.name: _values(feature, clips, finite) for feature in self._features()}
 
     def _features(self) -> list[Feature]:
@@ -165,7 +173,7 @@ def _values(feature: Feature, clips: Clips, finite: Tensor) -> Tensor:
     """Compute one feature of some clips, and bring it to the shape that all share."""
     values = feature(clips).float()
     n_rows = max(len(feature.row_names), 1)
-    n_clips = clips.waveform.shape[0]
+    n_clips = finite.shape[0]
     shape = {"clip": (n_clips, n_rows), "frame": (n_clips, n_rows, clips.n_frames)}.get(feature.level)
     if shape is not None and n_rows == 1 and values.dim() == len(shape) - 1:
         values = values.unsqueeze(1)

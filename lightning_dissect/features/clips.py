@@ -112,6 +112,11 @@ class Clips:
         return self.magnitude.square()
 
     @property
+    def spectrogram(self) -> Tensor:
+        """Power on the frequency axis, shape ``(clips, n_bins, frames)``. Not kept."""
+        return self.projection @ self.power
+
+    @property
     def hpss(self) -> tuple[Tensor, Tensor]:
         """Harmonic and percussive magnitudes, each of shape ``(clips, 1 + n_fft // 2, frames)``. Not kept."""
         return hpss(self.magnitude, lengths=self.valid_frames)

@@ -53,4 +53,4 @@ class MelSpectrogram(_Spectrogram):
 
     def forward(self, clips: Clips) -> Tensor:
         """Return the spectrogram, shape ``(clips, n_bins, frames)``, in dB."""
-        return power_to_db(clips.projection @ clips.power)
+        return power_to_db(clips.spectrogram)

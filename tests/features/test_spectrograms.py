@@ -1,0 +1,151 @@
+"""Features of spectrograms against those of the audio that they were made of, and against librosa."""
+
+from collections.abc import Callable
+from typing import Any
+
+import librosa
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lightning_dissect.features import FeatureBank, FrequencyAxis, SpectrogramBank, feature_names
+from lightning_dissect.features.functional.spectrum import magnitude
+from lightning_dissect.features.spectrograms import Scale, check_values
+
+RATE, N_FFT, HOP = 22_050, 512, 256
+WHOLE = FrequencyAxis("linear", n_bins=1 + N_FFT // 2)
+MEL = FrequencyAxis("mel", n_bins=64)
+OF_MAP = ["harmonic", "mel", "percussive"]
+OF_SPECTRUM = [
+    "bandwidth", "centroid", "chroma", "contrast", "flatness", "hpcp", "mfcc", "onset_strength", "rolloff", "tempo",
+]  # fmt: skip
+OF_AUDIO = [name for name in feature_names() if name not in OF_MAP + OF_SPECTRUM]
+
+
+@pytest.fixture(scope="module")
+def audio(phrases: Callable[..., np.ndarray]) -> Tensor:
+    """Six clips of 1.5 s: four phrases at different levels, silence, and a constant."""
+    clips = torch.from_numpy(phrases(6, 1.5))
+    clips[1] *= 1e-2
+    clips[4], clips[5] = 0, 0.5
+    return clips
+
+
+@pytest.fixture(scope="module")
+def spectra(audio: Tensor) -> Tensor:
+    return magnitude(audio, n_fft=N_FFT, hop_length=HOP)
+
+
+def scaled(S: Tensor, scale: Scale) -> Tensor:
+    return {"magnitude": S, "power": S.square(), "db": 20 * S.log10()}[scale]
+
+
+@pytest.mark.parametrize("scale", ["magnitude", "power", "db"])
+def test_whole_spectra_give_the_features_of_the_audio(scale: Scale, audio: Tensor, spectra: Tensor) -> None:
+    names = OF_MAP + OF_SPECTRUM
+    expected = FeatureBank(names, RATE, N_FFT, HOP, WHOLE)(audio)
+    found = SpectrogramBank(scale, names, RATE, N_FFT, HOP, WHOLE)(scaled(spectra, scale))
+    for name in names:
+        assert found[name].rows == expected[name].rows
+        assert found[name].mask is None
+        # Roots and logarithms in float32 move a magnitude by some 1e-6 of it, and powers by twice that; a peak of
+        # hpcp, or a bin at the edge of rolloff's 85 %, may fall on the other side: of one frame in a hundred.
+        values, reference = found[name].values, expected[name].values
+        close = torch.isclose(values, reference, rtol=1e-4, atol=1e-4 * float(reference.abs().max()), equal_nan=True)
+        assert float(close.float().mean()) >= (1.0 if scale == "magnitude" else 0.99), name
+
+
+def test_parts_on_a_mel_axis_are_those_of_librosa(spectra: Tensor) -> None:
+    filters = librosa.filters.mel(sr=RATE, n_fft=N_FFT, n_mels=64)
+    mel = filters @ spectra.square().numpy()
+    bank = SpectrogramBank("power", OF_MAP, RATE, N_FFT, HOP, MEL)
+    found = bank(torch.from_numpy(mel))
+    for clip, S in enumerate(mel):
+        parts = librosa.decompose.hpss(np.sqrt(S))
+        expected = dict(zip(["harmonic", "percussive"], (part**2 for part in parts), strict=True)) | {"mel": S}
+        for name, power in expected.items():
+            # float32 roots, and their squares in dB: 1e-5 dB
+            values = found[name].values[clip].numpy()
+            np.testing.assert_allclose(values, librosa.power_to_db(power), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("axis", [WHOLE, MEL], ids=["whole", "mel"])
+def test_batch_equals_its_clips_whatever_lies_behind_their_ends(axis: FrequencyAxis, spectra: Tensor) -> None:
+    names = OF_MAP + (OF_SPECTRUM if axis is WHOLE else [])
+    bank = SpectrogramBank("magnitude", names, RATE, N_FFT, HOP, axis)
+    spectra = axis.projection(RATE, N_FFT) @ spectra
+    lengths = torch.tensor([spectra.shape[2], 70, 41, 9, spectra.shape[2], 1])
+    spoilt = spectra.clone()
+    for S, length in zip(spoilt, lengths, strict=True):
+        S[:, length:] = torch.nan
+    spoilt[0, 3, 5] = -1.0  # no magnitude
+    batch = bank(spoilt, lengths)
+    for name, values in batch.items():
+        assert values.values[0].isnan().all()
+        for clip in range(1, 6):
+            alone = bank(spectra[clip : clip + 1, :, : lengths[clip]])[name].values[0]
+            same = values.values[clip] if values.level == "clip" else values.values[clip][:, : alone.shape[1]]
+            torch.testing.assert_close(same, alone, rtol=1e-5, atol=1e-5, equal_nan=True, msg=name)
+        if values.level != "clip":
+            assert values.mask is not None
+            assert values.mask.sum(1).tolist() == lengths.tolist()
+
+
+@pytest.mark.parametrize("name", OF_AUDIO)
+@pytest.mark.parametrize("axis", [WHOLE, MEL], ids=["whole", "mel"])
+def test_features_of_audio_are_refused(name: str, axis: FrequencyAxis) -> None:
+    with pytest.raises(ValueError, match=f"features: {name} cannot be computed from spectrograms, only from audio"):
+        SpectrogramBank("power", ["harmonic", name], RATE, N_FFT, HOP, axis)
+
+
+@pytest.mark.parametrize("name", OF_SPECTRUM)
+def test_features_of_the_spectrum_are_refused_on_another_axis(name: str) -> None:
+    message = rf"features: {name} needs the whole spectrum, .*n_bins=257\)\. These spectrograms give harmonic, mel, per"
+    with pytest.raises(ValueError, match=message):
+        SpectrogramBank("power", [name, "mel"], RATE, N_FFT, HOP, MEL)
+
+
+def test_arguments_that_cannot_work_are_refused() -> None:
+    with pytest.raises(ValueError, match="spectrogram='log' is none of 'magnitude', 'power', 'db'"):
+        SpectrogramBank("log", ["mel"], RATE)  # type: ignore[arg-type]
+    bank = SpectrogramBank("db", ["mel"], RATE, N_FFT, HOP, MEL)
+    for wrong in (torch.zeros(2, 100, 64), torch.zeros(2, 1, 64, 100), torch.zeros(2, 64, 100).int()):
+        with pytest.raises(ValueError, match=r"must have shape \(clips, 64, frames\), found"):
+            bank(wrong)
+
+
+def test_values_that_do_not_fit_their_scale_are_told(spectra: Tensor) -> None:
+    decibels = scaled(spectra, "db")
+    check_values(decibels, "db")
+    check_values(spectra, "magnitude")
+    check_values(torch.full((1, 2, 3), torch.nan), "power")
+    with pytest.raises(ValueError, match=r"values down to .*, which are no powers"):
+        check_values(decibels, "power")
+    finite = decibels.clamp(-80, 80)
+    with pytest.warns(UserWarning, match="where spectrograms were standardised"):
+        check_values((finite - finite.mean()) / finite.std(), "db")
+
+
+class Waits(TorchDispatchMode):
+    """Notes what would wait for an accelerator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, op: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if op.overloadpacket.__name__ in ("_local_scalar_dense", "nonzero", "masked_select", "is_nonzero"):
+            self.seen.append(str(op))
+        return op(*args, **(kwargs or {}))
+
+
+def test_nothing_waits_for_the_device(spectra: Tensor) -> None:
+    bank = SpectrogramBank("magnitude", OF_MAP, RATE, N_FFT, HOP, WHOLE)
+    with Waits() as waits:
+        bank(spectra)
+    assert not waits.seen
+    with waits:
+        check_values(spectra, "magnitude")
+    assert waits.seen
