@@ -179,6 +179,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
     def on_validation_end(self, trainer: Any, pl_module: nn.Module) -> None:
         """Compute the scores and give them to the loggers."""
         if self._due:
+            self._guard(trainer, self._settle)
             self._guard(trainer, self._finish, trainer)
         self._close()
 
@@ -249,6 +250,11 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             if self._run.units and not self._announced:
                 self._announced = True
                 rank_zero_info(f"lightning_dissect {self._run.describe()}.")
+
+    def _settle(self) -> None:
+        # Before processes tell each other whether one has failed.
+        if self._run is not None:
+            self._run.settle()
 
     def _finish(self, trainer: Any) -> None:
         failures = [failure for failure in gather(self._failure) if failure is not None]

@@ -2,25 +2,23 @@
 
 import copy
 import warnings
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from lightning_dissect.batch import Batch
 from lightning_dissect.metrics import METRICS, Level, SimilarityMetric
 from lightning_dissect.metrics.similarity import Similarity
 from lightning_dissect.pairing import Extent, Side, to_frames, to_one_map
+from lightning_dissect.pending import LARGE, Pending, n_bytes
 
 Metrics = Sequence[str | SimilarityMetric]
 
-
-class _Group(NamedTuple):
-    """Features that go into one metric, their rows one after the other."""
-
-    names: tuple[str, ...]
-    values: Tensor
+_BELOW_MAPS: tuple[Level, ...] = ("clip", "frame")
+_MAPS: tuple[Level, ...] = ("map",)
 
 
 class Key(NamedTuple):
@@ -30,40 +28,6 @@ class Key(NamedTuple):
     layer: str
     features: tuple[str, ...]
     metric: int
-
-
-class Batch:
-    """The features of one batch at each level, and what metrics have made of them.
-
-    Args:
-        extent: how far its clips reach.
-        features: each feature, brought to its levels.
-        dataloader: index of the data loader that it came from.
-    """
-
-    def __init__(self, extent: Extent, features: Mapping[str, Side], dataloader: int = 0) -> None:
-        self.extent = extent
-        self.features = dict(features)
-        self.dataloader = dataloader
-        self._groups: dict[tuple[Level, bool], list[_Group]] = {}
-        self._prepared: dict[Any, Any] = {}
-
-    def groups(self, level: Level, joined: bool) -> list[_Group]:
-        """The features that have a level: one by one, or those of one grid together."""
-        if (level, joined) not in self._groups:
-            found = {name: getattr(side, level) for name, side in self.features.items()}
-            values = {name: value for name, value in found.items() if value is not None}
-            self._groups[level, joined] = (
-                _join(values, level) if joined else [_Group((n,), v) for n, v in values.items()]
-            )
-        return self._groups[level, joined]
-
-    def prepare(self, metric: SimilarityMetric, preparation: Hashable, group: _Group, grid: Any) -> Any:
-        """What a metric needs of a group on a grid, once for all layers and for the metrics that need the same."""
-        key = (preparation, group.names, grid)
-        if key not in self._prepared:
-            self._prepared[key] = metric.prepare_features(group.values, grid)
-        return self._prepared[key]
 
 
 class Comparison:
@@ -95,10 +59,12 @@ class Comparison:
         self.layers = tuple(layers)
         self.rows = dict(rows)
         self._metrics: dict[Key, SimilarityMetric] = {}
+        self._begun: set[tuple[int, str]] = set()
+        self._pending = Pending()
 
     @property
     def keys(self) -> list[Key]:
-        """What has been compared."""
+        """What has been compared, without what is still waiting."""
         return list(self._metrics)
 
     @property
@@ -113,7 +79,7 @@ class Comparison:
             self._metric(key, device)
 
     def update(self, layer: str, side: Side, batch: Batch) -> None:
-        """Compare a layer with the features of a batch.
+        """Compare a layer with the features of a batch; small ones below map level wait for others, after the first.
 
         Args:
             layer: its name.
@@ -121,9 +87,26 @@ class Comparison:
                 as soon as this returns.
             batch: the features of the same clips.
         """
+        begun = (batch.dataloader, layer) in self._begun
+        waits = begun and n_bytes(side) < LARGE
+        if not self._pending.fits(layer, side, batch) if waits else layer in self._pending:
+            self.settle()
+        if waits:
+            self._pending.put(layer, side, batch)
+        else:
+            self._begun.add((batch.dataloader, layer))
+            self._compare(layer, side, batch, _BELOW_MAPS)
+        self._compare(layer, side, batch, _MAPS)
+
+    def settle(self) -> None:
+        """Compare what is waiting."""
+        for layer, side, batch in self._pending.take():
+            self._compare(layer, side, batch, _BELOW_MAPS)
+
+    def _compare(self, layer: str, side: Side, batch: Batch, levels: Collection[Level]) -> None:
         prepared: dict[Any, Any] = {}
         for index, prototype in enumerate(self.prototypes):
-            activations = getattr(side, prototype.level)
+            activations = getattr(side, prototype.level) if prototype.level in levels else None
             if activations is None or (
                 prototype.level == "map" and min(activations.shape[-2:]) < prototype.smallest_map
             ):
@@ -152,6 +135,7 @@ class Comparison:
             metric`` (and ``unit`` as None for a metric of the whole layer), the names of the feature's rows, and the
             result.
         """
+        self.settle()
         layers, features = ({name: i for i, name in enumerate(names)} for names in (self.layers, self.rows))
         found = {}
         # In one order in every process, since computing is a collective.
@@ -229,15 +213,6 @@ def find_metrics(metrics: Metrics) -> list[SimilarityMetric]:
                 f"metrics: {metric!r} is unknown. Known are {', '.join(METRICS)}, and any SimilarityMetric."
             )
     return found
-
-
-def _join(values: Mapping[str, Tensor], level: Level) -> list[_Group]:
-    """Put the rows of features on one grid, of shape (B, rows, …), one after the other; a map is one row."""
-    on_grid: dict[tuple[int, ...], dict[str, Tensor]] = {}
-    for name, value in values.items():
-        grid = value.shape[1:] if level == "map" else value.shape[2:]
-        on_grid.setdefault(tuple(grid), {})[name] = value.unsqueeze(1) if level == "map" else value
-    return [_Group(tuple(group), torch.cat(list(group.values()), 1)) for group in on_grid.values()]
 
 
 def _on_one_grid(

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_dissect.axes import Axes, name_axes
+from lightning_dissect.batch import Batch
 from lightning_dissect.capture import Capture
-from lightning_dissect.comparison import Batch, Comparison
+from lightning_dissect.comparison import Comparison
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.metrics import SimilarityMetric
 from lightning_dissect.pairing import Extent, Side, pool_activation, pool_feature
@@ -171,10 +172,15 @@ class Dissection:
             for keeper in self.keepers:
                 keeper.end()
 
+    def settle(self) -> None:
+        """Compare what still waits: activations of small batches, which are compared some batches at a time."""
+        with torch.no_grad(), _float32(self._device()):
+            self._comparison.settle()
+
     def share(self) -> None:
         """Let every process know what the others have seen, so that one without a batch can take part in `scores`."""
-        parameters = (parameter for layer in self.layers.values() for parameter in layer.parameters())
-        device = next((parameter.device for parameter in parameters), torch.device("cpu"))
+        self.settle()
+        device = self._device()
         for keys, units, left_out in gather((self._comparison.keys, self.units, self.left_out)):
             self._comparison.expect(keys, device)
             self.units |= units
@@ -218,6 +224,10 @@ class Dissection:
         return Scores.from_similarities(
             ((when | where, rows, values) for where, rows, values in similarities), settings
         )
+
+    def _device(self) -> torch.device:
+        parameters = (parameter for layer in self.layers.values() for parameter in layer.parameters())
+        return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
     @torch.no_grad()
     def _receive(self, name: str, layer: nn.Module, output: Tensor) -> None:
