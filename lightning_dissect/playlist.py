@@ -84,7 +84,7 @@ class _Windows(NamedTuple):
     """The batch's audio in windows that overlap by half: where each clip begins and ends, and its references.
 
     Attributes:
-        audio: (B, windows, samples), a view.
+        audio: (B, windows, samples), a view in half precision.
         keys: (B, windows) int64, the reference of each window.
         seconds: (B,) length of each clip without its padding.
         padded: length of the batch in seconds.
@@ -141,7 +141,8 @@ class Playlist:
         """Take the audio (B, samples) of a batch."""
         clips, samples = waveform.shape
         windows = max(1, -(-samples // self._hop) - 1)
-        audio = pad(waveform, (0, (windows + 1) * self._hop - samples)).unfold(1, 2 * self._hop, self._hop)
+        heard = waveform.nan_to_num(0.0).clamp_(-_LARGEST, _LARGEST).half()
+        audio = pad(heard, (0, (windows + 1) * self._hop - samples)).unfold(1, 2 * self._hop, self._hop)
         serial = dataloader * _CLIPS_A_LOADER + torch.arange(first, first + clips, device=waveform.device)
         keys = serial[:, None] * _WINDOWS_A_CLIP + torch.arange(windows, device=waveform.device)
         whole = waveform.new_ones(clips) if extent.fraction is None else extent.fraction
@@ -168,7 +169,7 @@ class Playlist:
             return
         fresh = windows.keys.flatten()
         if self._pool is None:
-            silence = windows.audio.new_zeros((self.excerpts, windows.audio.shape[-1]), dtype=torch.float16)
+            silence = windows.audio.new_zeros((self.excerpts, windows.audio.shape[-1]))
             self._pool = fresh.new_full((self.excerpts,), _EMPTY), silence
         keys, audio = self._pool
         wanted = torch.cat([top.key.flatten() for top in self._top.values()])
@@ -177,10 +178,11 @@ class Playlist:
         most, newcomers = uses[self.excerpts :].topk(size)
         least, places = uses[: self.excerpts].topk(size, largest=False)
         replace = most > least
+        if replace.device.type == "cpu":  # where a look waits for nothing: few are replaced in later batches
+            newcomers, places, replace = newcomers[replace], places[replace], replace[replace]
         row, column = newcomers // windows.keys.shape[1], newcomers % windows.keys.shape[1]
-        heard = windows.audio[row, column].nan_to_num(0.0).clamp(-_LARGEST, _LARGEST).half()
         keys[places] = torch.where(replace, fresh[newcomers], keys[places])
-        audio[places] = torch.where(replace[:, None], heard, audio[places])
+        audio[places] = torch.where(replace[:, None], windows.audio[row, column], audio[places])
 
     @property
     def n_bytes(self) -> int:
