@@ -78,7 +78,7 @@ def publish(
 def _figures(
     scores: Scores, labels: pd.DataFrame, run: Dissection, values: ClipValues
 ) -> Iterator[tuple[str, Figure | None]]:
-    table, layers = scores.last(), list(dict.fromkeys(labels["layer"].astype(str)))
+    table, layers = scores.last(), labels["layer"].astype(str).unique().tolist()
     layers = layers[:: max(1, -(-len(layers) // _MOST_LAYERS_DRAWN))]
     units = {name: str(getattr(feature, "unit", "")) for name, feature in run.bank.features.items()}
     yield "/overview", overview(labels, list(run.bank.names))

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from scipy.spatial import cKDTree
 from scipy.stats import false_discovery_control
 
+from lightning_dissect.blocks import Block, join
 from lightning_dissect.metrics.similarity import Similarity
 
 COLUMNS = {
@@ -89,11 +90,10 @@ class Scores:
                 each field of shape (units, rows).
             settings: see the class.
         """
-        blocks = [_block(constant, rows, similarity) for constant, rows, similarity in similarities]
+        blocks = [Block(constant, rows, similarity) for constant, rows, similarity in similarities]
         if not blocks:
             return cls(pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in COLUMNS.items()}), settings)
-        columns = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
-        return cls(pd.DataFrame(columns), settings)
+        return cls(pd.DataFrame(join(blocks)), settings)
 
     def last(self) -> pd.DataFrame:
         """The rows of the last run, the latest step of the latest epoch."""
@@ -148,8 +148,9 @@ class Scores:
             p-value), ``mean`` (of the scores) and ``supported`` (the number of units with ``q_value < q``).
         """
         last = self.last()
-        last = best_first(last.assign(feature=base_feature(last["feature"])))
         keys = ["dataloader", "layer", "feature", "metric", "level"]
+        last = last[[*keys, "unit", "score", "effect", "p_value", "q_value"]]
+        last = best_first(last.assign(feature=base_feature(last["feature"])))
         supported = last[last["q_value"] < q].groupby(keys, observed=True)["unit"].nunique()
         groups = last.groupby(keys, observed=True)["score"]
         summary = pd.DataFrame({"best": groups.first(), "mean": groups.mean()})
@@ -364,7 +365,7 @@ class Scores:
 
 def count_labels(labels: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
     """Count the units of each layer (row) that are labelled with each feature (column), in the orders given."""
-    layers = list(dict.fromkeys(labels["layer"].astype(str)))
+    layers = labels["layer"].astype(str).unique().tolist()
     named = labels.dropna(subset="feature")
     counts = pd.crosstab(named["layer"].astype(str), base_feature(named["feature"]))
     return counts.reindex(index=layers, columns=list(features), fill_value=0)
@@ -372,8 +373,7 @@ def count_labels(labels: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
 
 def best_first(rows: pd.DataFrame) -> pd.DataFrame:
     """Sort rows of a table by their p-value, and by the size of their effect where p-values are equal."""
-    by_effect = rows.iloc[np.argsort(-rows["effect"].abs().to_numpy(), kind="stable")]
-    return by_effect.sort_values("p_value", kind="stable")
+    return rows.iloc[np.lexsort((-rows["effect"].abs().to_numpy(), rows["p_value"].to_numpy()))]
 
 
 def base_feature(features: pd.Series) -> pd.Series:
@@ -406,18 +406,6 @@ def adjust_p_values(p_values: pd.Series) -> pd.Series:
     if tested.any():
         adjusted[tested] = false_discovery_control(p_values[tested].clip(0.0, 1.0), method="bh")
     return adjusted
-
-
-def _block(constant: Mapping[str, Any], rows: Sequence[str], similarity: Similarity) -> dict[str, np.ndarray]:
-    units, features = similarity.score.shape
-    if len(rows) != features:
-        raise ValueError(f"rows: {len(rows)} names {list(rows)} for {features} columns of scores.")
-    block = {name: np.full(units * features, value) for name, value in constant.items()}
-    block.setdefault("unit", np.repeat(np.arange(units), features))
-    block["feature"] = np.tile(np.asarray(rows, dtype=object), units)
-    names = {name: name for name in ("score", "null", "effect", "p_value", "n_clips")}
-    names |= {"effect_low": "low", "effect_high": "high"}
-    return block | {name: getattr(similarity, field).cpu().numpy().reshape(-1) for name, field in names.items()}
 
 
 def read_table(path: Path, units: Sequence[int] | None = None) -> tuple[pd.DataFrame, dict[str, Any]]:

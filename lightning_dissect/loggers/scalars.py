@@ -1,9 +1,10 @@
 """The few numbers of a run that every logger can take."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from lightning_dissect.loggers.contents import Contents
@@ -23,7 +24,7 @@ def summarise(scores: Scores, labels: pd.DataFrame, name: str = "dissect") -> di
         labels: of its units.
         name: what all tags begin with.
     """
-    features = list(dict.fromkeys(base_feature(scores.last()["feature"])))
+    features = base_feature(scores.last()["feature"]).unique().tolist()
     counts = count_labels(labels, features)
     found = {
         f"{name}/labelled_{feature}/{layer}": float(count)
@@ -40,6 +41,17 @@ def summarise(scores: Scores, labels: pd.DataFrame, name: str = "dissect") -> di
 def tags(rows: pd.DataFrame, name: str) -> pd.Series:
     """The tag of each row of a table of scores; the rows of one feature (``chroma[A]``, …) share it."""
     return _tags(rows, name + "." + rows["layer"].astype(str))
+
+
+def scores_by_tag(scores: Scores, name: str) -> Iterator[tuple[str, np.ndarray]]:
+    """The defined scores of the units under each tag, for histograms."""
+    rows = scores.last()
+    rows = rows[(rows["score"].notna() & rows["unit"].notna()).to_numpy()]
+    keys = rows[["dataloader", "layer", "metric", "level"]].assign(feature=base_feature(rows["feature"]))
+    tag = keys.groupby(list(keys), observed=True, sort=False).ngroup().to_numpy()
+    first = np.unique(tag, return_index=True)[1]
+    parts = np.split(rows["score"].to_numpy()[np.argsort(tag, kind="stable")], np.bincount(tag).cumsum()[:-1])
+    yield from zip(tags(rows.iloc[first], name), parts, strict=True)
 
 
 def unit_tags(rows: pd.DataFrame, name: str) -> pd.Series:

@@ -10,7 +10,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
 from lightning_dissect.loggers.contents import Contents, Picture, prefixed
-from lightning_dissect.loggers.scalars import finite, tags
+from lightning_dissect.loggers.scalars import finite, scores_by_tag
 
 _BINS = 60
 """Of a histogram; the page joins them to 30. The writer's own 3000 take a millisecond for each feature."""
@@ -34,9 +34,8 @@ def write(logger: Any, contents: Contents) -> None:
     experiment, step = logger.experiment, contents.step
     for tag, value in finite(contents.scalars).items():
         experiment.add_scalar(prefixed(logger, tag), value, step)
-    table = contents.scores.last().dropna(subset=["score", "unit"])
-    for tag, values in table.groupby(tags(table, contents.name), sort=False)["score"]:
-        experiment.add_histogram(prefixed(logger, str(tag)), values.to_numpy(), step, bins=_BINS)
+    for tag, values in scores_by_tag(contents.scores, contents.name):
+        experiment.add_histogram(prefixed(logger, tag), values, step, bins=_BINS)
     for tag, picture in contents.pictures.items():
         _add_picture(experiment, prefixed(logger, tag), picture, step)
     for player in contents.players:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from lightning_dissect.loggers.contents import Contents
-from lightning_dissect.loggers.scalars import finite, tags
+from lightning_dissect.loggers.scalars import finite, scores_by_tag
 
 
 def is_wandb(logger: Any) -> bool:
@@ -20,10 +20,9 @@ def write(logger: Any, contents: Contents) -> None:
     """
     import wandb  # the user's logger has brought it
 
-    table = contents.scores.last().dropna(subset=["score", "unit"])
     row: dict[str, Any] = finite(contents.scalars)
     # A histogram and the scalars below its tag are told apart by this ending.
-    for tag, values in table.groupby(tags(table, contents.name), sort=False)["score"]:
+    for tag, values in scores_by_tag(contents.scores, contents.name):
         row[f"{tag}/units"] = wandb.Histogram(values.tolist())
     row |= {tag: wandb.Image(picture.pixels) for tag, picture in contents.pictures.items()}
     row |= {player.tag: wandb.Audio(str(player.file), caption=player.caption) for player in contents.players}

@@ -37,17 +37,10 @@ def scatter(
     Returns:
         A figure that belongs to no pyplot window; ``None`` for a layer without scores over clips, or without values.
     """
-    rows = table[(table["layer"] == layer) & (table["level"] == "clip") & (table["dataloader"] == 0)]
-    rows = rows.assign(base=base_feature(rows["feature"])).dropna(subset="unit")
-    # The place of chroma[A] among the rows of chroma.
-    rows["place"] = rows.groupby(["unit", "metric", "base"], observed=True).cumcount()
-    rows = rows.dropna(subset="p_value")
-    if (rows["metric"] == "pearson").any():
-        rows = rows[rows["metric"] == "pearson"]
+    best = _best_rows(table, layer)
     features = values.features()
-    if rows.empty or layer not in values.layers or len(values.units(layer)) != len(next(iter(features.values()))):
+    if best.empty or layer not in values.layers or len(values.units(layer)) != len(next(iter(features.values()))):
         return None
-    best = best_first(rows).drop_duplicates("base").sort_index()
     down = -(-len(best) // _ACROSS)
     activations = values.units(layer).numpy()
     sheet = Sheet(
@@ -65,6 +58,19 @@ def scatter(
         if place % _ACROSS == 0:
             sheet.write(left + 0.12, (panel.top + panel.bottom) / 2, "activation", align=0.5, turn=90)
     return sheet.finish()
+
+
+def _best_rows(table: pd.DataFrame, layer: str) -> pd.DataFrame:
+    """The row over clips with the best support for each feature, with ``base`` and ``place`` (of ``chroma[A]``)."""
+    here = (table["layer"] == layer) & (table["level"] == "clip") & (table["dataloader"] == 0) & table["unit"].notna()
+    rows = table[here.to_numpy(dtype=bool)]
+    codes, names = pd.factorize(rows["feature"])
+    bases = base_feature(pd.Series(names))
+    rows = rows.assign(base=bases.to_numpy()[codes], place=bases.groupby(bases).cumcount().to_numpy()[codes])
+    rows = rows[rows["p_value"].notna().to_numpy()]
+    correlated = (rows["metric"] == "pearson").to_numpy()
+    rows = rows[correlated] if correlated.any() else rows
+    return best_first(rows).drop_duplicates("base").sort_index()
 
 
 def _draw_panel(

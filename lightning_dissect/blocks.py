@@ -1,0 +1,76 @@
+"""The blocks that a table of scores is made of: what one metric found at one level in one layer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from lightning_dissect.metrics.similarity import Similarity
+
+_FIELDS = {name: name for name in ("score", "null", "effect", "p_value", "n_clips")}
+_FIELDS |= {"effect_low": "low", "effect_high": "high"}
+"""For each column that a metric fills, its name in a similarity."""
+
+
+class Block(NamedTuple):
+    """Rows of a table, units × features, the features of a unit beside each other.
+
+    Attributes:
+        constant: the columns that are the same in all its rows; ``unit`` is ``None`` for a metric of the whole layer.
+        features: names of the feature rows.
+        similarity: each field of shape (units, features).
+    """
+
+    constant: Mapping[str, Any]
+    features: Sequence[str]
+    similarity: Similarity
+
+
+def join(blocks: Sequence[Block]) -> dict[str, Any]:
+    """Join blocks to columns. Words become categories at once: a table of a large network has a million rows.
+
+    Args:
+        blocks: one at least, with the same constant columns, ``unit`` aside.
+
+    Returns:
+        The columns by name.
+
+    Raises:
+        ValueError: if a block's names are not as many as its features.
+    """
+    for _, features, similarity in blocks:
+        if len(features) != similarity.score.shape[1]:
+            raise ValueError(
+                f"rows: {len(features)} names {list(features)} for {similarity.score.shape[1]} columns of scores."
+            )
+    sizes = [block.similarity.score.numel() for block in blocks]
+    columns: dict[str, Any] = {"unit": pd.concat(list(map(_units, blocks)), ignore_index=True)}
+    for name in blocks[0].constant:
+        if name != "unit":
+            columns[name] = _repeat([block.constant[name] for block in blocks], sizes)
+    columns["feature"] = _features(blocks)
+    for name, field in _FIELDS.items():
+        parts = [getattr(block.similarity, field).cpu().numpy().reshape(-1) for block in blocks]
+        columns[name] = np.concatenate(parts)
+    return columns
+
+
+def _units(block: Block) -> pd.Series:
+    units, features = block.similarity.score.shape
+    if "unit" in block.constant:
+        return pd.Series(block.constant["unit"], index=range(units * features), dtype="Int32")
+    return pd.Series(np.repeat(np.arange(units), features), dtype="Int32")
+
+
+def _repeat(values: Sequence[Any], sizes: Sequence[int]) -> Any:
+    if not isinstance(values[0], str):
+        return np.repeat(values, sizes)
+    known = pd.Index(sorted(set(values)))
+    return pd.Categorical.from_codes(np.repeat(known.get_indexer(list(values)), sizes), known)
+
+
+def _features(blocks: Sequence[Block]) -> Any:
+    known = pd.Index(sorted({name for block in blocks for name in block.features}))
+    codes = [np.tile(known.get_indexer(pd.Index(block.features)), len(block.similarity.score)) for block in blocks]
+    return pd.Categorical.from_codes(np.concatenate(codes), known)
