@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import torch
 
-from lightning_dissect.metrics import PearsonSimilarity
+from lightning_dissect.metrics import METRICS, PearsonSimilarity
 from lightning_dissect.metrics.functional import key_points, match_scores
 
 UNITS, ROWS = 4096, 30
@@ -115,14 +115,18 @@ def bench_sift() -> None:
 
 def bench_state() -> None:
     """Bytes that a metric keeps of 10 000 units and 50 feature rows, after few and after many clips."""
-    print("\n| state of 10 000 units × 50 rows | MB after 8 clips | after 64 |\n|---|---|---|")
-    for name, metric in (("pearson/clip", PearsonSimilarity()), ("pearson/frame", PearsonSimilarity(level="frame"))):
-        sizes = []
-        for clips in (8, 56):
-            frames = () if metric.level == "clip" else (4,)
-            metric.update(torch.randn(clips, 10_000, *frames), torch.randn(clips, 50, *frames))
-            sizes.append(sum(torch.as_tensor(state).nbytes for state in metric.metric_state.values()) / 1e6)
-        print(f"| {name} | {sizes[0]:.1f} | {sizes[1]:.1f} |")
+    print("\n| state of 10 000 units × 50 rows | MB after 4 clips | after 64 |\n|---|---|---|")
+    for name, kind in METRICS.items():
+        for level in ("clip", "frame"):
+            # Layers' states grow with the square of the units, and that of IoU takes 5 kB for each unit and row.
+            if level not in kind.levels or not kind.per_unit or name == "iou":
+                continue
+            metric, sizes = kind(level=level), []
+            for clips in [4] * 16:
+                frames = () if level == "clip" else (16,)
+                metric.update(torch.randn(clips, 10_000, *frames), torch.randn(clips, 50, *frames))
+                sizes.append(sum(torch.as_tensor(state).nbytes for state in metric.metric_state.values()) / 1e6)
+            print(f"| {name}/{level} | {sizes[0]:.1f} | {sizes[-1]:.1f} |")
 
 
 if __name__ == "__main__":

@@ -56,7 +56,7 @@ class MutualInformationSimilarity(RankedMetric):
     name: ClassVar[str] = "mutual_information"
     alternative: ClassVar[Literal["two-sided", "greater", "less"]] = "greater"
 
-    def __init__(self, bins: int = 4, max_clips: int = 512, level: Level | None = None, **kwargs: Any) -> None:
+    def __init__(self, bins: int = 4, max_clips: int = 480, level: Level | None = None, **kwargs: Any) -> None:
         super().__init__(max_clips=max_clips, level=level, **kwargs)
         if bins < 2:
             raise ValueError(f"bins={bins} should be at least 2")

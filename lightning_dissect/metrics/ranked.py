@@ -47,7 +47,7 @@ class RankedMetric(PairedMetric):
     x: Tensor
     f: Tensor
 
-    def __init__(self, max_clips: int = 512, level: Level | None = None, **kwargs: Any) -> None:
+    def __init__(self, max_clips: int = 480, level: Level | None = None, **kwargs: Any) -> None:
         super().__init__(level=level, **kwargs)
         if max_clips < 4:
             raise ValueError(f"max_clips={max_clips} should be at least 4")

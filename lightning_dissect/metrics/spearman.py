@@ -20,7 +20,7 @@ class SpearmanSimilarity(RankedMetric):
     As :class:`~lightning_dissect.metrics.PearsonSimilarity`, of ranks: for units that follow a feature, but not in a
     straight line, and for outliers. Exact within clips (levels frame and map), averaged over clips and tested against
     swapped features. At level clip it is exact for up to ``max_clips`` clips, and that of a random sample of so many
-    beyond that: with the default of 512 its standard error is at most .044. The p-value is that of the t-test as scipy
+    beyond that: with the default of 480 its standard error is at most .046. The p-value is that of the t-test as scipy
     has it, the interval Fisher's with a variance of ``(1 + r**2 / 2) / (n - 3)`` (Bonett and Wright 2000); both allow
     for clips of unequal length.
 

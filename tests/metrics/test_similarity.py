@@ -25,6 +25,27 @@ def test_every_metric_says_what_it_is(name):
     assert metric.grid((2, 3, 8, 8), (2, 8, 8)) is None or "sift" in name
 
 
+def levels_of_units():
+    """Metrics of units at the levels that ask for no maps; the state of IoU is a histogram for each unit and row."""
+    return [
+        (name, level)
+        for name, metric in METRICS.items()
+        for level in ("clip", "frame")
+        if level in metric.levels and metric.per_unit and name != "iou"
+    ]
+
+
+@pytest.mark.parametrize(("name", "level"), levels_of_units())
+def test_state_of_a_large_layer_is_small_and_does_not_grow(name, level):
+    metric = METRICS[name](level=level)
+    sizes = []
+    for _ in range(2):
+        frames = () if level == "clip" else (16,)
+        metric.update(torch.randn(1, 10_000, *frames), torch.randn(1, 50, *frames))
+        sizes.append(sum(state.nbytes for state in metric.metric_state.values()))
+    assert sizes[0] == sizes[1] <= 20e6
+
+
 def test_plot_draws_score_and_null():
     metric = PearsonSimilarity()
     f = torch.randn(20, 2)
