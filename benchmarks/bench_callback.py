@@ -29,10 +29,11 @@ from torch.utils.data import DataLoader, TensorDataset
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from lightning_dissect import DissectCallback
-from lightning_dissect.networks import CNNAT, POOLS_3_S
+from lightning_dissect.networks import CNNAT
 
 SECONDS = 10
 BATCH = 8
+POOLS_1_S = ((2, 2), (2, 2), (2, 2), (3, 2), (4, 2))
 POOLS_10_S = ((2, 4), (2, 4), (2, 3), (3, 3), (4, 3))
 LAYERS = [f"network.conv{n}" for n in range(1, 6)]
 OF_CNN: dict[str, Any] = {
@@ -293,14 +294,17 @@ def bench_memory() -> None:
         peaks.append(max(watch.peak))
     largest = BATCH * 64 * 96 * (1 + clips.shape[1] // CNNAT.hop_length) * 4 / 1e6
     print(f"peak memory of a batch of {BATCH}: {peaks[0]:.0f} MB, with the callback {peaks[1]:.0f} MB", end="; ")
-    print(f"the largest layer puts out {largest:.0f} MB")
+    print(f"the largest layer puts out {largest:.0f} MB", flush=True)
 
-    network = CNNAT(n_classes=50, pools=POOLS_3_S).eval()
-    short = clips[:, : 3 * CNNAT.sample_rate].repeat(63, 1)[:2008]
+    network = CNNAT(n_classes=50, pools=POOLS_1_S).eval()
+    short = clips[:, : CNNAT.sample_rate].repeat(63, 1)[:2008]
     watch = Memory([200 // BATCH, 2000 // BATCH])
     validate(network, short, [watch, DissectCallback(layers=LAYERS, **OF_CNN)])
     before, after = watch.resident
-    print(f"resident memory: {before:.0f} MB after 200 clips, {after:.0f} MB after 2000 ({after / before - 1:+.1%})")
+    print(
+        f"resident memory: {before:.0f} MB after 200 clips, {after:.0f} MB after 2000 ({after / before - 1:+.1%})",
+        flush=True,
+    )
 
 
 def memory(field: str) -> float:

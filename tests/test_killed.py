@@ -1,6 +1,7 @@
 """A training that is killed in the middle of a validation run, and resumed; and what a long run leaves in memory."""
 
 import gc
+import itertools
 import os
 import signal
 import subprocess
@@ -153,14 +154,48 @@ def test_a_batch_takes_less_than_a_layers_output_more(clips: Callable[..., Tenso
     assert peaks[1] - peaks[0] < output
 
 
+def tensor_peak(run: Callable[[], None]) -> float:
+    """The most memory in MB that tensors take at a time while something runs, temporary ones too."""
+    with torch.autograd.profiler.profile(profile_memory=True) as profile:
+        run()
+    assert profile.kineto_results is not None
+    found = [event for event in profile.kineto_results.events() if event.name() == "[memory]"]
+    found.sort(key=lambda event: event.start_ns())
+    return max(itertools.accumulate(event.nbytes() for event in found)) / 1e6
+
+
+LEVELS = {
+    "clips and frames": {"sift_clips": 0},
+    "maps by Pearson's correlation": {"metrics": ["pearson"]},
+    "maps by SIFT": {"metrics": ["sift"], "features": ["harmonic"]},
+    "maps by SIFT, without numba": {"metrics": ["sift"], "features": ["harmonic"], "sift_clips": 4},
+    "defaults": {},
+}
+
+
+@pytest.mark.parametrize("levels", [pytest.param(name, marks=pytest.mark.slow) for name in LEVELS])
+def test_tensors_take_less_than_a_layers_output_more(
+    levels: str, clips: Callable[..., Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every level, also where half of the clips of each batch are compared map by map, as they are here."""
+    if "without numba" in levels:
+        monkeypatch.setattr("lightning_dissect.metrics.functional.sift._compiled_code", lambda: None)
+    waveform = clips(32, seconds=1.0, sample_rate=RATE)
+    plain = tensor_peak(lambda: validate(waveform, 192, []))
+    watched = tensor_peak(lambda: validate(waveform, 192, [DissectCallback(RATE, ["wide"], **LEVELS[levels])]))
+    output = 8 * 64 * 192 * 192 * 4 / 1e6
+    assert plain > 0.9 * output
+    assert watched - plain < output
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not can_measure(), reason="the system does not tell a process's peak of memory")
 def test_memory_does_not_grow_with_the_clips(clips: Callable[..., Tensor]) -> None:
-    waveform = clips(40, seconds=1.0, sample_rate=RATE).repeat(26, 1)
-    watch = Memory((25, 125))
-    validate(waveform, 32, [watch, DissectCallback(RATE, ["wide"], metrics=["pearson", "euclidean"])])
-    after_200, after_1000 = watch.resident
-    assert after_1000 < 1.02 * after_200
+    waveform = clips(40, seconds=0.5, sample_rate=RATE).repeat(51, 1)
+    watch = Memory((25, 250))
+    validate(waveform, 32, [watch, DissectCallback(RATE, ["wide"])])
+    after_200, after_2000 = watch.resident
+    assert after_2000 < 1.02 * after_200
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ CONSTANT_RANGE = 1e-5
 CONTRAST = 1e-3
 """Weakest difference of Gaussians that is a key point, for maps of range 1."""
 
+_SCALED_AT_ONCE = 64
 _MAPS_AT_ONCE = 16
 _MAPS_AT_ONCE_ON_GPU = 512
 
@@ -79,9 +80,18 @@ def key_points(maps: Tensor, grid: tuple[int, int], num_features: int = 64) -> K
     Returns:
         The key points.
     """
+    # A few clips at a time: scaled maps take twice the memory of the maps.
+    limit = _SCALED_AT_ONCE if maps.device.type == "cpu" else _MAPS_AT_ONCE_ON_GPU
+    at_once = max(1, limit // max(maps.shape[1], 1))
+    parts = [_key_points(part, grid, num_features) for part in maps.split(at_once)]
+    return parts[0] if len(parts) == 1 else KeyPoints(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def _key_points(maps: Tensor, grid: tuple[int, int], slots: int) -> KeyPoints:
+    """The same of all maps at once."""
     clips, units = maps.shape[:2]
     flat, usable = unit_range(maps)
-    descriptors, centres, sigma, strength = _find(flat, grid, num_features)
+    descriptors, centres, sigma, strength = _find(flat, grid, slots)
     # A descriptor is 4 cells of 3 sigma wide.
     reach = (centres[..., 0] + CELLS * CELL_WIDTH / 2 * sigma + 0.5) / grid[1]
     found = descriptors, centres, sigma, reach, (strength > 0) & usable.view(-1, 1)
@@ -108,7 +118,8 @@ def _find(maps: Tensor, grid: tuple[int, int], slots: int) -> tuple[Tensor, Tens
         found: tuple[Tensor, Tensor, Tensor, Tensor] = compiled.find_key_points(maps, grid, slots, CONTRAST)
         return found
     steps = octaves((maps.shape[1], maps.shape[2]), grid, maps.device)
-    at_once = _MAPS_AT_ONCE if maps.device.type == "cpu" else _MAPS_AT_ONCE_ON_GPU
+    most, pixels = (_MAPS_AT_ONCE, 2**18) if maps.device.type == "cpu" else (_MAPS_AT_ONCE_ON_GPU, 2**23)
+    at_once = min(most, max(1, pixels // (grid[0] * grid[1])))  # blurred maps take 100 bytes a pixel and more
     parts = [_find_plainly(part, steps, slots) for part in maps.split(at_once)]
     descriptors, centres, sigma, strength = (torch.cat(part) for part in zip(*parts, strict=True))
     return descriptors, centres, sigma, strength
