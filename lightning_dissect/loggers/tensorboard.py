@@ -6,8 +6,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from tensorboard.compat.proto.summary_pb2 import Summary
-from torch.utils.tensorboard import SummaryWriter
 
 from lightning_dissect.loggers.contents import Contents, Picture, prefixed
 from lightning_dissect.loggers.scalars import finite, scores_by_tag
@@ -50,7 +48,10 @@ def write(logger: Any, contents: Contents) -> None:
 
 
 def _add_picture(experiment: Any, tag: str, picture: Picture, step: int) -> None:
-    """Write the file as it is, where the writer is torch's; others' encode the pixels again."""
+    """Write the file as it is, where the writer is torch's; others encode the pixels again."""
+    from tensorboard.compat.proto.summary_pb2 import Summary  # the user's logger has brought both
+    from torch.utils.tensorboard import SummaryWriter
+
     if not isinstance(experiment, SummaryWriter) or experiment.file_writer is None:
         experiment.add_image(tag, picture.pixels, step, dataformats="HWC")
         return
