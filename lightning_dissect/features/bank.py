@@ -1,7 +1,7 @@
 """Several features of a batch at once, from one analysis of its audio."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -144,40 +144,48 @@ class FeatureBank(nn.Module):
         """
         at_once = max(2 * chunk_size(waveform.device) // waveform.shape[1], 1)
         if len(waveform) <= at_once:
-            return self._some(waveform, lengths)
+            return dict(self._some(waveform, lengths))
         whole: dict[str, Tensor] = {}
         for first in range(0, len(waveform), at_once):
             clips = slice(first, first + at_once)
-            for name, some in self._some(waveform[clips], None if lengths is None else lengths[clips]).items():
+            for name, some in self._some(waveform[clips], None if lengths is None else lengths[clips]):
                 if name not in whole:
                     whole[name] = some.new_empty(len(waveform), *some.shape[1:])
                 whole[name][clips] = some
         return whole
 
-    def _some(self, waveform: Tensor, lengths: Tensor | None) -> dict[str, Tensor]:
+    def _some(self, waveform: Tensor, lengths: Tensor | None) -> Iterator[tuple[str, Tensor]]:
         """Compute the features of some clips."""
         clips = Clips(waveform, self.analysis, lengths, self.projection)
-        finite = clips.waveform.isfinite().all(dim=1)
-        clips.waveform = torch.where(finite[:, None], clips.waveform, 0.0)
+        finite = _finite(clips.waveform)
+        if finite is not None:
+            clips.waveform = torch.where(finite[:, None], clips.waveform, 0.0)
         return self._compute(clips, finite)
 
-    def _compute(self, clips: Clips, finite: Tensor) -> dict[str, Tensor]:
-        """Compute the features of clips that are analysed already; those that are not finite get NaN."""
-        return {feature.name: _values(feature, clips, finite) for feature in self._features()}
+    def _compute(self, clips: Clips, finite: Tensor | None) -> Iterator[tuple[str, Tensor]]:
+        """Compute the features of clips that are analysed already, one by one; those that are not finite get NaN."""
+        # Those of the audio alone come first: the spectrum is not there yet to take memory beside theirs.
+        for feature in sorted(self._features(), key=lambda feature: feature.needs_spectrum):
+            yield feature.name, _values(feature, clips, finite)
 
     def _features(self) -> list[Feature]:
         return [cast(Feature, feature) for feature in self.features.values()]
 
 
-def _values(feature: Feature, clips: Clips, finite: Tensor) -> Tensor:
+def _finite(waveform: Tensor) -> Tensor | None:
+    """Return which clips are finite, or None where all are and the device can be asked without waiting for it."""
+    finite: Tensor = torch.stack(waveform.aminmax(dim=1)).isfinite().all(dim=0)
+    return None if finite.device.type == "cpu" and finite.all() else finite
+
+
+def _values(feature: Feature, clips: Clips, finite: Tensor | None) -> Tensor:
     """Compute one feature of some clips, and bring it to the shape that all share."""
-    values = feature(clips).float()
+    values: Tensor = feature(clips).float()
     n_rows = max(len(feature.row_names), 1)
-    n_clips = finite.shape[0]
-    shape = {"clip": (n_clips, n_rows), "frame": (n_clips, n_rows, clips.n_frames)}.get(feature.level)
+    shape = {"clip": (clips.n_clips, n_rows), "frame": (clips.n_clips, n_rows, clips.n_frames)}.get(feature.level)
     if shape is not None and n_rows == 1 and values.dim() == len(shape) - 1:
         values = values.unsqueeze(1)
-    expected = shape or (n_clips, n_rows if feature.row_names else values.shape[1 % values.dim()], clips.n_frames)
+    expected = shape or (clips.n_clips, n_rows if feature.row_names else values.shape[1 % values.dim()], clips.n_frames)
     if values.shape != expected:
         raise ValueError(
             f"features: {feature.name!r} is declared as {feature.level}-level and must return shape {expected}, "
@@ -185,4 +193,6 @@ def _values(feature: Feature, clips: Clips, finite: Tensor) -> Tensor:
         )
     if clips.frame_mask is not None and feature.level == "frame":
         values = torch.where(clips.frame_mask[:, None], values, 0.0)
+    if finite is None:
+        return values
     return torch.where(finite.view(-1, *[1] * (values.dim() - 1)), values, torch.nan)

@@ -80,6 +80,11 @@ class Clips:
         return self.analysis.frequency
 
     @property
+    def n_clips(self) -> int:
+        """Clips of the batch."""
+        return self.waveform.shape[0]
+
+    @property
     def n_frames(self) -> int:
         """Frames of the padded batch."""
         return self.analysis.n_frames(self.waveform.shape[1])
@@ -106,15 +111,27 @@ class Clips:
         S = magnitude(self.waveform, n_fft=self.n_fft, hop_length=self.hop_length)
         return S if self.frame_mask is None else torch.where(self.frame_mask[:, None], S, 0.0)
 
-    @cached_property
+    @property
     def power(self) -> Tensor:
-        """Squared magnitudes, shape ``(clips, 1 + n_fft // 2, frames)``."""
+        """Squared magnitudes, shape ``(clips, 1 + n_fft // 2, frames)``. Not kept."""
         return self.magnitude.square()
+
+    def in_bands(self, filters: Tensor) -> Tensor:
+        """Return ``filters @ power``, of which only a few frames are there at a time.
+
+        Args:
+            filters: Weights of the spectrum's bins, shape ``(bands, 1 + n_fft // 2)``, or the same with clips first.
+
+        Returns:
+            Power in each band, shape ``(clips, bands, frames)``.
+        """
+        pieces = self.magnitude.split(self._frames_at_once(self.magnitude), dim=-1)
+        return torch.cat([filters @ piece.square() for piece in pieces], dim=-1)
 
     @property
     def spectrogram(self) -> Tensor:
         """Power on the frequency axis, shape ``(clips, n_bins, frames)``. Not kept."""
-        return self.projection @ self.power
+        return self.in_bands(self.projection)
 
     @property
     def hpss(self) -> tuple[Tensor, Tensor]:
@@ -124,14 +141,19 @@ class Clips:
     @cached_property
     def parts(self) -> tuple[Tensor, Tensor]:
         """Harmonic and percussive power on the frequency axis, each of shape ``(clips, n_bins, frames)``."""
-        S = self.magnitude
         # A few frames at a time: whole parts are eight times as large as what they are projected onto.
-        at_once = max(chunk_size(S.device) // (S.shape[0] * S.shape[1]), 16)
-        pieces = []
-        for first in range(0, self.n_frames, at_once):
-            frames = (first, min(first + at_once, self.n_frames))
-            pieces.append(
-                [self.projection @ part.square() for part in hpss(S, lengths=self.valid_frames, frames=frames)]
-            )
+        at_once = self._frames_at_once(self.magnitude)
+        pieces = [self._parts(first, first + at_once) for first in range(0, self.n_frames, at_once)]
         harmonic, percussive = (torch.cat(part, dim=-1) for part in zip(*pieces, strict=True))
         return harmonic, percussive
+
+    def _parts(self, first: int, last: int) -> list[Tensor]:
+        """Return both `parts` of some frames."""
+        frames = (first, min(last, self.n_frames))
+        parts = hpss(self.magnitude, lengths=self.valid_frames, frames=frames)
+        return [self.projection @ part.square_() for part in parts]
+
+    @staticmethod
+    def _frames_at_once(S: Tensor) -> int:
+        """Return how many frames of spectra ``(clips, bins, frames)`` to work on at a time."""
+        return max(chunk_size(S.device) // max(S[..., 0].numel(), 1), 16)

@@ -21,6 +21,7 @@ class Loudness(Feature):
 
     level: ClassVar[Level] = "frame"
     unit: ClassVar[str] = "energy^0.67"
+    needs_spectrum: ClassVar[bool] = False
 
     def forward(self, clips: Clips) -> Tensor:
         """Return the loudness, shape ``(clips, frames)``."""
@@ -33,6 +34,7 @@ class RMS(Feature):
 
     level: ClassVar[Level] = "frame"
     unit: ClassVar[str] = "amplitude"
+    needs_spectrum: ClassVar[bool] = False
 
     def forward(self, clips: Clips) -> Tensor:
         """Return the root mean square, shape ``(clips, frames)``."""
@@ -45,6 +47,7 @@ class LoudnessEBUR128(Feature):
 
     level: ClassVar[Level] = "frame"
     unit: ClassVar[str] = "LUFS"
+    needs_spectrum: ClassVar[bool] = False
 
     def forward(self, clips: Clips) -> Tensor:
         """Return the loudness, shape ``(clips, frames)``."""

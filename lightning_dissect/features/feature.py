@@ -29,6 +29,8 @@ class Feature(nn.Module, ABC):
         unit: Physical unit of the values, for axes; empty for ratios.
         row_names: Names of the rows; empty where there is one row, or where the rows are bins of the frequency axis.
         row_axis: What the rows of a map are, for axes.
+        needs_spectrum: False for what is computed from the audio alone. It then comes first, and takes no memory beside
+            the spectrum.
         shift_matters: False where a map moved by a row or two still means the same (bins of a spectrum), True where
             each row is a thing of its own (pitch classes).
     """
@@ -38,6 +40,7 @@ class Feature(nn.Module, ABC):
     unit: ClassVar[str] = ""
     row_names: tuple[str, ...] = ()
     row_axis: ClassVar[str] = "frequency"
+    needs_spectrum: ClassVar[bool] = True
     shift_matters: ClassVar[bool] = True
 
     def setup(self, analysis: Analysis) -> None:

@@ -25,6 +25,7 @@ class _NNAudioMap(Feature):
 
     level: ClassVar[Level] = "map"
     unit: ClassVar[str] = "dB"
+    needs_spectrum: ClassVar[bool] = False
     shift_matters: ClassVar[bool] = False
     module: nn.Module
 

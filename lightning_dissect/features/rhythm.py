@@ -23,6 +23,7 @@ class OnsetRate(Feature):
 
     level: ClassVar[Level] = "clip"
     unit: ClassVar[str] = "1/s"
+    needs_spectrum: ClassVar[bool] = False
 
     def forward(self, clips: Clips) -> Tensor:
         """Return the onset rate, shape ``(clips,)``."""
@@ -40,7 +41,7 @@ class _MelRise(Feature):
         self.register_buffer("filters", filters.to(torch.float32), persistent=False)
 
     def _onset_strength(self, clips: Clips) -> Tensor:
-        mel = power_to_db(self.filters @ clips.power)
+        mel = power_to_db(clips.in_bands(self.filters))
         return onset_strength(S=mel, n_fft=clips.n_fft, hop_length=clips.hop_length)
 
 

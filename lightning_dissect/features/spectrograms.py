@@ -62,6 +62,11 @@ class SpectrogramClips(Clips):
         raise NotInSpectrogramError("audio") if name in ("waveform", "lengths") else AttributeError(name)
 
     @property
+    def n_clips(self) -> int:
+        """Clips of the batch."""
+        return self._given.shape[0]
+
+    @property
     def n_frames(self) -> int:
         """Frames of the padded batch."""
         return self._frames
@@ -166,7 +171,7 @@ class SpectrogramBank(FeatureBank):
             S = _as_magnitude(waveform.float(), self.scale)
             finite = S.isfinite().flatten(1).all(dim=1)
             S = S.where(finite[:, None, None], 0.0)
-            values = self._compute(SpectrogramClips(S, self.analysis, self.whole, lengths), finite)
+            values = dict(self._compute(SpectrogramClips(S, self.analysis, self.whole, lengths), finite))
         return self._described(values, mask)
 
     def _check(self, features: Sequence[Feature]) -> None:

@@ -116,6 +116,7 @@ class ZeroCrossingRate(Feature):
     """Share of samples whose sign differs from the one before, as `librosa.feature.zero_crossing_rate`."""
 
     level: ClassVar[Level] = "frame"
+    needs_spectrum: ClassVar[bool] = False
 
     def forward(self, clips: Clips) -> Tensor:
         """Return the rate, shape ``(clips, frames)``."""
@@ -155,4 +156,4 @@ class MFCC(Feature):
 
     def forward(self, clips: Clips) -> Tensor:
         """Return the coefficients, shape ``(clips, n_mfcc, frames)``, in dB."""
-        return self.dct @ power_to_db(self.filters @ clips.power)
+        return self.dct @ power_to_db(clips.in_bands(self.filters))

@@ -65,7 +65,7 @@ class Chroma(Feature):
         if self.tuning is None:
             index = tuning_index(clips.magnitude, sr=clips.sample_rate, n_fft=clips.n_fft, exponent=2)
             filters = filters[index]
-        return normalize(filters @ clips.power, norm=self.norm, dim=-2)
+        return normalize(clips.in_bands(filters), norm=self.norm, dim=-2)
 
 
 @feature("hpcp")
@@ -95,6 +95,7 @@ class HPCP(Feature):
 class _ConstantQ(Feature):
     """Constant-Q magnitudes from C1 up, as many octaves (7 at most) as fit under half the sampling rate."""
 
+    needs_spectrum: ClassVar[bool] = False
     bins_per_octave = 12
     gamma = 0.0
 

@@ -114,6 +114,51 @@ def test_spectrum_and_decomposition_are_computed_once(audio: Tensor, monkeypatch
     assert split == list(range(bank.frames(audio.shape[1])))
 
 
+@pytest.mark.parametrize("name", feature_names())
+def test_only_what_needs_the_spectrum_computes_it(name: str, audio: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    bank = FeatureBank([name], 22_050)
+    monkeypatch.setattr("lightning_dissect.features.clips.magnitude", refuse)
+    monkeypatch.setattr("lightning_dissect.features.clips.stft", refuse)
+    if make_feature(name).needs_spectrum:
+        with pytest.raises(AssertionError, match="asked for a spectrum"):
+            bank(audio[:1])
+    else:
+        bank(audio[:1])
+
+
+def refuse(*arguments: Any, **options: Any) -> Tensor:
+    raise AssertionError("asked for a spectrum")
+
+
+def test_features_of_the_audio_alone_come_before_the_spectrum(audio: Tensor) -> None:
+    class Early(Feature):
+        name = "early"
+        level = "clip"
+        needs_spectrum = False
+
+        def forward(self, clips: Clips) -> Tensor:
+            return torch.full((clips.n_clips,), float("magnitude" in vars(clips)))
+
+    values = FeatureBank(["mel", Early()], 22_050)(audio)
+    assert list(values) == ["mel", "early"]
+    assert (values["early"].values == 0).all()
+
+
+def test_memory_stays_below_four_times_the_largest_output() -> None:
+    # Chords in noise: white noise alone has a peak in every fifth bin, and the tuning's votes take more.
+    pitches = 110 * 2 ** (torch.arange(8)[:, None, None] / 12 + torch.tensor([0, 4, 7])[:, None] / 12)
+    clips = torch.sin(2 * torch.pi * pitches * torch.arange(220_500) / 22_050).sum(dim=1)
+    clips += 0.003 * torch.randn(clips.shape, generator=torch.Generator().manual_seed(0))
+    bank = FeatureBank(["harmonic", "percussive", "chroma", "loudness"], 22_050)
+    bank(clips)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        results = bank(clips)
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    taken = np.cumsum([event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())])
+    assert sum(feature.values.nbytes for feature in results.values()) <= taken.max()
+    assert taken.max() <= 4 * max(feature.values.nbytes for feature in results.values())
+
+
 def test_a_large_batch_is_taken_a_few_clips_at_a_time(audio: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     bank = FeatureBank(EVERY, 22_050)
     lengths = torch.tensor([33_075, 9_999, 15_360, 700, 33_075, 1])

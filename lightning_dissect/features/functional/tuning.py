@@ -108,7 +108,7 @@ def tuning_index(
         return torch.full(S.shape[:-2], edges.numel() // 2, device=S.device)
     # Nothing below is differentiable, so that it may be done in place.
     items = S.detach().reshape(-1, *S.shape[-2:]).mT
-    at_once = max(chunk_size(S.device) // max(len(items) * len(bins), 1), 1)
+    at_once = max(chunk_size(S.device) // 2 // max(len(items) * len(bins), 1), 1)
     pieces = [_spectral_peaks(few, bins, threshold, exponent) for few in items.split(at_once, dim=1)]
     position, height, peak = (torch.cat(piece, dim=-1) for piece in zip(*pieces, strict=True))
     # numpy's median averages the middle two, and "at least that" is then "at least the upper one".
@@ -158,7 +158,7 @@ def _spectral_peaks(S: Tensor, bins: range, threshold: float, exponent: int) -> 
 def _in_front(mask: Tensor) -> tuple[Tensor, Tensor]:
     """Return the places where each row is True, in front, and which of these are filled; at least one column."""
     row, place = mask.nonzero(as_tuple=True)
-    counts = mask.sum(dim=1)
+    counts = row.bincount(minlength=len(mask))
     column = torch.arange(len(row)) - (counts.cumsum(0) - counts)[row]
     filled = frame_mask(counts, max(int(counts.amax()), 1))
     return torch.zeros(filled.shape, dtype=torch.int64).index_put_((row, column), place), filled
