@@ -59,7 +59,8 @@ def heat_map(table: pd.DataFrame, layer: str, q: float = 0.05) -> Figure:
         _draw_panel(panel, part, per_column, q)
         top = bottom - _GAP
     panel.mark_x(*ticks((0, units - 1), 8, whole=True))
-    sheet.write((left + WIDTH - MARGIN) / 2, panel.bottom - 0.3, f"unit of {layer}", align=0.5)
+    words = shorten(f"unit of {layer}", WIDTH - MARGIN - left)
+    sheet.write((left + WIDTH - MARGIN) / 2, panel.bottom - 0.3, words, align=0.5)
     return sheet.finish()
 
 

@@ -39,7 +39,8 @@ def overview(labels: pd.DataFrame, features: list[str]) -> Figure:
     left = MARGIN + min(2.6, max(map(measure, rows), default=0)) + 0.1
     room = (WIDTH - left - _KEY) / max(len(features), 1)
     widest = max(map(measure, names), default=0)
-    turn = 30 if widest > room - 0.1 else 0
+    turn = 0 if widest < room - 0.1 else 30 if room > 0.25 else 90
+    size = min(SMALL, 72 * room)
     below = 0.25 + widest * math.sin(math.radians(turn))
     sheet = Sheet(
         HEADING + _ROW * len(layers) + below + FOOTING,
@@ -57,7 +58,7 @@ def overview(labels: pd.DataFrame, features: list[str]) -> Figure:
         sheet.write(left - 0.07, y, shorten(row, left - MARGIN - 0.07), align=1.0)
     for across, name in enumerate(names):
         x = panel.place([(across, 0)])[0, 0]
-        sheet.write(x, panel.bottom - 0.12, name, align=1.0 if turn else 0.5, turn=turn)
+        sheet.write(x, panel.bottom - 0.12, name, size=size, align=1.0 if turn else 0.5, turn=turn)
     _draw_key(panel)
     return sheet.finish()
 

@@ -76,7 +76,7 @@ def trajectories(history: Scores, followed: pd.DataFrame, q: float = 0.05) -> Fi
         left, top = place % _ACROSS * WIDTH / _ACROSS, sheet.height - HEADING - place // _ACROSS * _CELL
         box = (left + 0.55, top - _CELL + _LEGEND, left + WIDTH / _ACROSS - 0.15, top - _WORDS)
         panel = Panel(sheet, box, epochs, around(np.zeros(1), *(way["effect"].to_numpy() for way in ways)))
-        words = f"{feature} ({describe_comparison(*units[['metric', 'level']].iloc[0])})"
+        words = f"{shorten(feature, 1.6)} ({describe_comparison(*units[['metric', 'level']].iloc[0])})"
         room = panel.right - left - 0.1
         sheet.write(left + 0.1, panel.top + 0.14, words, size=min(SMALL, SMALL * room / measure(words)))
         _draw_panel(panel, ways, q)
