@@ -1,9 +1,10 @@
 """A small training, and what it leaves behind."""
 
+import copy
 import gc
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import pytorch_lightning as pl
@@ -130,3 +131,61 @@ def assert_no_trace(captured: list[StorageWeakRef]) -> Callable[[nn.Module], Non
             assert torch._dynamo.eval_frame._stance.stance == "default"
 
     return check
+
+
+class Training(NamedTuple):
+    """What a training is made of, and what is asked of it: the fixtures of these names, and two functions."""
+
+    module: type[Module]
+    data: Callable[[], DataLoader[Any]]
+    callback: Callable[..., DissectCallback]
+    trainer: Callable[..., pl.Trainer]
+    assert_no_trace: Callable[[nn.Module], None]
+
+    def watched(self, model: Any, watch: DissectCallback, **arguments: Any) -> Any:
+        """Fit with the callback, assert that nothing of it stays, and return its labels."""
+        self.trainer(watch, **arguments).fit(model, self.data(), self.data())
+        self.assert_no_trace(model)
+        assert watch.scores is not None
+        return watch.scores.labels()
+
+    def assert_same(self, train: Callable[[list[Any]], tuple[Any, pl.Trainer]], watch: DissectCallback) -> None:
+        """Train from one seed without the callback and with it, and assert that both leave the same behind.
+
+        Args:
+            train: trains with some callbacks of ours, and returns the model and its trainer.
+            watch: our callback.
+        """
+        left = []
+        for own in ([], [watch]):
+            pl.seed_everything(7, verbose=False)
+            model, fit = train(own)
+            left.append(
+                {
+                    "epoch": fit.current_epoch,
+                    "weights": copy.deepcopy(model.state_dict()),
+                    "gradients": {name: parameter.grad for name, parameter in model.named_parameters()},
+                    "modes": {name: layer.training for name, layer in model.named_modules()},
+                    "random": torch.get_rng_state(),
+                    "logged": fit.callback_metrics,
+                }
+            )
+        assert_equal(*left)
+        self.assert_no_trace(model)
+
+
+def assert_equal(plain: dict[str, Any], watched: dict[str, Any]) -> None:
+    for what, before in plain.items():
+        after = watched[what]
+        if isinstance(before, dict):
+            assert before.keys() == after.keys(), what
+            pairs = [(before[key], after[key]) for key in before]
+        else:
+            pairs = [(before, after)]
+        for a, b in pairs:
+            assert torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a == b, what
+
+
+@pytest.fixture
+def training(module: Any, data: Any, callback: Any, trainer: Any, assert_no_trace: Any) -> Training:
+    return Training(module, data, callback, trainer, assert_no_trace)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision
 from pytorch_lightning.utilities import CombinedLoader
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -74,6 +75,21 @@ def frozen_in_part(module: Any) -> Any:
     return module
 
 
+def expecting(dtype: torch.dtype) -> Callable[[Any], Any]:
+    """Asserts that the network puts out numbers of a precision."""
+
+    def change(module: Any) -> Any:
+        def look(x: Tensor) -> Tensor:
+            output = forward(x)
+            assert output.dtype == dtype
+            return output
+
+        forward, module.network.forward = module.network.forward, look
+        return module
+
+    return change
+
+
 class Cycle(nn.Module):
     """The same layer twice in one forward, and under two names."""
 
@@ -114,8 +130,9 @@ class Average(pl.callbacks.EMAWeightAveraging):
 CONTEXTS = {
     "plain": Context(),
     "16-mixed": Context({"precision": "16-mixed"}),
+    "float16 autocast": Context({"plugins": [MixedPrecision("16-mixed", "cpu")]}, change=expecting(torch.float16)),
     "16-true": Context({"precision": "16-true"}),
-    "bf16-mixed": Context({"precision": "bf16-mixed"}),
+    "bf16-mixed": Context({"precision": "bf16-mixed"}, change=expecting(torch.bfloat16)),
     "bf16-true": Context({"precision": "bf16-true"}),
     "64-true": Context({"precision": "64-true"}),
     "validation within an epoch": Context({"val_check_interval": 0.5}),
@@ -156,47 +173,19 @@ SLOW = {
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in CONTEXTS]
 )
-def test_training_is_the_same_to_the_bit_and_the_planted_unit_is_found(
-    name: str,
-    module: Any,
-    data: Callable[[], Any],
-    callback: Callable[..., Any],
-    trainer: Callable[..., pl.Trainer],
-    assert_no_trace: Callable[[nn.Module], None],
-) -> None:
+def test_training_is_the_same_to_the_bit_and_the_planted_unit_is_found(name: str, training: Any) -> None:
     context = CONTEXTS[name]
-    watch = callback(**{"layers": LAYERS, **context.arguments})
-    left: list[dict[str, Any]] = []
-    for own in ([], [watch]):
-        pl.seed_everything(7, verbose=False)
-        model = context.change(module())
-        fit = trainer(*context.callbacks(), *own, **context.trainer)
-        fit.fit(model, *context.loaders(data))
-        left.append(
-            {
-                "weights": copy.deepcopy(model.state_dict()),
-                "gradients": {name: parameter.grad for name, parameter in model.named_parameters()},
-                "modes": {name: layer.training for name, layer in model.named_modules()},
-                "random": torch.get_rng_state(),
-                "logged": fit.callback_metrics,
-            }
-        )
-    assert_equal(*left)
-    assert_no_trace(model)
+    watch = training.callback(**{"layers": LAYERS, **context.arguments})
+
+    def train(own: list[Any]) -> tuple[Any, pl.Trainer]:
+        model = context.change(training.module())
+        fit = training.trainer(*context.callbacks(), *own, **copy.deepcopy(context.trainer))
+        fit.fit(model, *context.loaders(training.data))
+        return model, fit
+
+    training.assert_same(train, watch)
     assert watch.scores is not None
     labels = watch.scores.labels()
     planted = labels[labels["layer"].astype(str).str.endswith(".level")]
     assert planted["feature"].tolist() == ["rms"]
     assert not labels["layer"].astype(str).str.contains("_orig_mod").any()
-
-
-def assert_equal(plain: dict[str, Any], watched: dict[str, Any]) -> None:
-    for what, before in plain.items():
-        after = watched[what]
-        if isinstance(before, dict):
-            assert before.keys() == after.keys(), what
-            pairs = [(before[key], after[key]) for key in before]
-        else:
-            pairs = [(before, after)]
-        for a, b in pairs:
-            assert torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else a == b, what

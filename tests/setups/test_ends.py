@@ -5,8 +5,6 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
-import torch
-from torch import nn
 
 
 class Failing(pl.Callback):
@@ -38,74 +36,40 @@ ENDS: dict[str, tuple[Callable[[], list[pl.Callback]], bool]] = {
 }
 
 
-def modes(module: nn.Module) -> dict[str, bool]:
-    return {name: layer.training for name, layer in module.named_modules()}
-
-
 @pytest.mark.parametrize("last", [False, True], ids=["before ours", "after ours"])
 @pytest.mark.parametrize("end", ENDS)
-def test_nothing_stays(
-    end: str,
-    last: bool,
-    module: Any,
-    data: Callable[[], Any],
-    callback: Callable[..., Any],
-    trainer: Callable[..., pl.Trainer],
-    assert_no_trace: Callable[[nn.Module], None],
-) -> None:
+def test_nothing_stays(end: str, last: bool, training: Any) -> None:
     others, finishes = ENDS[end]
-    found: list[Any] = []
-    for own in ([], [callback(layers=["network.**"])]):
-        pl.seed_everything(7, verbose=False)
-        model = module()
+
+    def train(own: list[Any]) -> tuple[Any, pl.Trainer]:
+        model = training.module()
         model.network.norm.eval()
         callbacks = [*own, *others()] if last else [*others(), *own]
-        fit = trainer(*callbacks, max_epochs=4 if end == "early stop" else 1)
+        fit = training.trainer(*callbacks, max_epochs=4 if end == "early stop" else 1)
         try:
-            fit.fit(model, data(), data())
+            fit.fit(model, training.data(), training.data())
             ended = True
         except (ValueError, KeyboardInterrupt, SystemExit):
             ended = False
         assert ended == finishes
-        gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
-        found.append((fit.current_epoch, modes(model), model.state_dict(), gradients))
-    (epoch, plain_modes, plain, plain_gradients), (watched_epoch, watched_modes, watched, watched_gradients) = found
-    assert watched_epoch == epoch
-    assert watched_modes == plain_modes
-    assert all(torch.equal(plain[name], watched[name]) for name in plain)
-    for name, gradient in plain_gradients.items():
-        other = watched_gradients[name]
-        assert (gradient is None) == (other is None)
-        assert gradient is None or torch.equal(gradient, other)
-    assert_no_trace(model)
+        return model, fit
+
+    training.assert_same(train, training.callback(layers=["network.**"]))
 
 
 @pytest.mark.parametrize("stage", ["validate", "test"])
-def test_nothing_stays_after_a_run_of_its_own(
-    stage: str,
-    module: Any,
-    data: Callable[[], Any],
-    callback: Callable[..., Any],
-    trainer: Callable[..., pl.Trainer],
-    assert_no_trace: Callable[[nn.Module], None],
-) -> None:
-    model, watch = module(), callback(layers=["network.**"])
+def test_nothing_stays_after_a_run_of_its_own(stage: str, training: Any) -> None:
+    model, watch = training.module(), training.callback(layers=["network.**"])
     model.network.norm.eval()
-    before = modes(model)
-    getattr(trainer(watch), stage)(model, data(), verbose=False)
+    before = {name: layer.training for name, layer in model.named_modules()}
+    getattr(training.trainer(watch), stage)(model, training.data(), verbose=False)
     assert watch.scores is not None
-    assert modes(model) == before
+    assert {name: layer.training for name, layer in model.named_modules()} == before
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert_no_trace(model)
+    training.assert_no_trace(model)
 
 
-def test_nothing_stays_when_the_callback_fails_itself(
-    module: Any,
-    data: Callable[[], Any],
-    callback: Callable[..., Any],
-    trainer: Callable[..., pl.Trainer],
-    assert_no_trace: Callable[[nn.Module], None],
-) -> None:
+def test_nothing_stays_when_the_callback_fails_itself(training: Any) -> None:
     calls: list[int] = []
 
     def sometimes(batch: Any) -> Any:
@@ -114,7 +78,8 @@ def test_nothing_stays_when_the_callback_fails_itself(
             raise RuntimeError("no audio any more")
         return batch[0]
 
-    model, watch = module(), callback(layers=["network.**"], waveform=sometimes, on_error="auto")
+    model = training.module()
+    watch = training.callback(layers=["network.**"], waveform=sometimes, on_error="auto")
     with pytest.warns(UserWarning, match="no audio any more"):
-        trainer(watch).fit(model, data(), data())
-    assert_no_trace(model)
+        training.trainer(watch).fit(model, training.data(), training.data())
+    training.assert_no_trace(model)

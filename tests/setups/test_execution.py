@@ -91,17 +91,10 @@ def one_process() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_process")
-def test_ddp_with_a_static_graph_is_watched(
-    module: Any,
-    data: Callable[[], Any],
-    callback: Callable[..., Any],
-    trainer: Callable[..., pl.Trainer],
-    assert_no_trace: Callable[[nn.Module], None],
-) -> None:
-    model, watch = module(), callback(layers=LAYERS)
-    trainer(watch, strategy=pl.strategies.DDPStrategy(static_graph=True)).fit(model, data(), data())
+def test_ddp_with_a_static_graph_is_watched(training: Any) -> None:
+    watch = training.callback(layers=LAYERS)
+    training.watched(training.module(), watch, strategy=pl.strategies.DDPStrategy(static_graph=True))
     assert planted_feature(watch) == "rms"
-    assert_no_trace(model)
 
 
 class ConvertingStrategy(pl.strategies.SingleDeviceStrategy):
@@ -113,18 +106,11 @@ class ConvertingStrategy(pl.strategies.SingleDeviceStrategy):
         super().setup(trainer)
 
 
-def test_layers_that_are_replaced_by_synchronised_ones_are_watched(
-    module: Any,
-    data: Callable[[], Any],
-    callback: Callable[..., Any],
-    trainer: Callable[..., pl.Trainer],
-    assert_no_trace: Callable[[nn.Module], None],
-) -> None:
-    model, watch = module(), callback(layers=LAYERS)
-    trainer(watch, strategy=ConvertingStrategy("cpu")).fit(model, data(), data())
+def test_layers_that_are_replaced_by_synchronised_ones_are_watched(training: Any) -> None:
+    model, watch = training.module(), training.callback(layers=LAYERS)
+    labels = training.watched(model, watch, strategy=ConvertingStrategy("cpu"))
     assert isinstance(model.network.norm, nn.SyncBatchNorm)
-    assert "network.norm" in set(watch.scores.table["layer"])
-    assert_no_trace(model)
+    assert "network.norm" in set(labels["layer"])
 
 
 def test_fsdp_without_a_gpu_is_refused_by_lightning(

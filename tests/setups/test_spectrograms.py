@@ -76,19 +76,15 @@ def planted(scores: Any) -> list[str]:
 
 
 def test_training_is_the_same_to_the_bit_and_the_planted_units_are_found(
-    module: Any,
-    loader: Callable[..., Any],
-    trainer: Callable[..., pl.Trainer],
-    assert_no_trace: Callable[[nn.Module], None],
+    training: Any, loader: Callable[..., Any]
 ) -> None:
-    weights, callback = [], watch()
-    for callbacks in ([], [callback]):
-        pl.seed_everything(7, verbose=False)
-        model = module(SpectrogramCNN())
-        trainer(*callbacks).fit(model, loader(), loader())
-        weights.append(model.state_dict())
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert_no_trace(model)
+    def train(own: list[Any]) -> tuple[Any, pl.Trainer]:
+        model, fit = training.module(SpectrogramCNN()), training.trainer(*own)
+        fit.fit(model, loader(), loader())
+        return model, fit
+
+    callback = watch()
+    training.assert_same(train, callback)
     assert callback.scores is not None
     table = callback.scores.table
     assert planted(callback.scores) == ["harmonic", "percussive"]
