@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, Literal, cast
 
+import pandas as pd
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from torch import nn
 
@@ -145,6 +146,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         self._waveform, self._spectrogram, self._lengths = waveform, spectrogram, lengths
         self._axes = dict(axes or {})
         self._run: Dissection | None = None
+        self._labelled: pd.DataFrame | None = None
         self._due = self._switched_off = False
         self._failure: str | None = None
         self._announced = self._warned = False
@@ -217,7 +219,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         known = int(fewest) if 0 < fewest < float("inf") else None
         check_layers(self.watch, list(layers))
         heard = self.playlist and self._spectrogram is None
-        playlists = [Playlist(self.sample_rate, self.playlist)] if heard else []
+        playlists = [Playlist(self.sample_rate, self.playlist, favoured=self._labelled)] if heard else []
         keepers: list[Keeper] = [ClipValues(batches=known), *playlists] if self._publishes(trainer) else []
         self._run = Dissection(
             layers,
@@ -278,7 +280,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
     def _publish(self, trainer: Any, run: Dissection, scores: Scores) -> None:
         labels = scores.labels()
         values, *playlists = cast(tuple[Any, ...], run.keepers)
-        played = playlists[0].compute(labels.dropna(subset="feature")) if playlists else None
+        self._labelled = labels.dropna(subset="feature")[["layer", "unit"]]
+        played = playlists[0].compute(self._labelled) if playlists else None
         if trainer.is_global_zero:
             folder = run_folder(trainer.loggers[0], trainer.default_root_dir) / self._name(trainer)
             publish(trainer.loggers, folder, scores, labels, run, values, played, self.watch)

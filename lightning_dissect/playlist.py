@@ -36,6 +36,7 @@ COLUMNS = {
 _CLIPS_A_LOADER = 2**36
 _WINDOWS_A_CLIP = 2**14
 _NOTHING, _EMPTY = -1, -2  # keys: no clip drove the unit; no excerpt lies in this place of the pool
+_FAVOUR = 1e4  # units that a favoured one counts for
 _LARGEST = 6e4  # of half precision
 
 
@@ -105,14 +106,18 @@ class Playlist:
     a layer without frames. The excerpt is the one of a fixed grid of windows, 3 s long and 1.5 s apart, that has
     this moment nearest to its middle; in a layer without frames, it is the middle of the clip.
 
-    When more excerpts are wanted than the pool holds, those wanted by most units stay. Under DDP the playlists of all
-    processes are merged; a sampler that repeats clips to even out processes may repeat them here.
+    When more excerpts are wanted than the pool holds, those of favoured units stay, and then those wanted by most
+    units. Which units are labelled is known at the end of a run only, so the labels of the run before say which.
+
+    Under DDP the playlists of all processes are merged; a sampler that repeats clips to even out processes may repeat
+    them here.
 
     Args:
         sample_rate: in Hz.
         clips: k, clips a unit.
         seconds: length of an excerpt.
         excerpts: size of the pool.
+        favoured: rows with ``layer`` and ``unit`` whose excerpts come first.
 
     Example:
         >>> playlist = Playlist(sample_rate=10, clips=1)
@@ -128,8 +133,20 @@ class Playlist:
         [115.0, 116.0, 117.0]
     """
 
-    def __init__(self, sample_rate: int, clips: int = 3, seconds: float = SECONDS, excerpts: int = EXCERPTS) -> None:
+    def __init__(
+        self,
+        sample_rate: int,
+        clips: int = 3,
+        seconds: float = SECONDS,
+        excerpts: int = EXCERPTS,
+        favoured: pd.DataFrame | None = None,
+    ) -> None:
         self.sample_rate, self.clips, self.excerpts = sample_rate, clips, excerpts
+        self._favoured: dict[str, list[int]] = {}
+        if favoured is not None:
+            for layer, units in favoured.groupby("layer", observed=True)["unit"]:
+                self._favoured[str(layer)] = units.astype(int).tolist()
+        self._weights: dict[str, Tensor] = {}
         self._hop = max(1, round(seconds * sample_rate / 2))
         self._top: dict[str, _Top] = {}
         self._pool: tuple[Tensor, Tensor] | None = None
@@ -160,6 +177,8 @@ class Playlist:
         end = torch.minimum((window + 2) * hop, windows.seconds[:, None])
         key = torch.where(activation.isinf(), _NOTHING, windows.keys[:, :1] + window.long())
         batch = _Top(*(t.T for t in (activation, key, time, end)))
+        if layer not in self._weights:
+            self._weights[layer] = self._weigh(layer, len(batch.key)).to(key.device)
         self._top[layer] = _strongest([self._top[layer], batch] if layer in self._top else [batch], self.clips)
 
     def end(self) -> None:
@@ -173,7 +192,8 @@ class Playlist:
             self._pool = fresh.new_full((self.excerpts,), _EMPTY), silence
         keys, audio = self._pool
         wanted = torch.cat([top.key.flatten() for top in self._top.values()])
-        uses = _count(torch.cat([keys, fresh]), wanted)
+        weights = torch.cat([self._weights[layer].expand_as(top.key).flatten() for layer, top in self._top.items()])
+        uses = _count(torch.cat([keys, fresh]), wanted, weights)
         size = min(self.excerpts, len(fresh))
         most, newcomers = uses[self.excerpts :].topk(size)
         least, places = uses[: self.excerpts].topk(size, largest=False)
@@ -205,6 +225,11 @@ class Playlist:
         wanted = joined if units is None else joined.merge(units[["layer", "unit"]].astype({"unit": "int32"}))
         parts = gather(self._cut(wanted))
         return Played(joined, {excerpt: samples for part in parts for excerpt, samples in part.items()})
+
+    def _weigh(self, layer: str, units: int) -> Tensor:
+        """How much each unit of a layer counts in the pool, (units, 1)."""
+        favoured = [unit for unit in self._favoured.get(layer, []) if unit < units]
+        return torch.ones(units, 1).index_fill(0, torch.tensor(favoured, dtype=torch.long), _FAVOUR)
 
     def _rows(self, layer: str, tops: list[_Top | None]) -> pd.DataFrame:
         """The table of one layer, of the results of all processes (``None`` of those without any)."""
@@ -262,11 +287,11 @@ def _strongest(tops: list[_Top], count: int) -> _Top:
     return _Top(activation, *(values.gather(1, order) for values in joined[1:]))
 
 
-def _count(keys: Tensor, wanted: Tensor) -> Tensor:
-    """How often each of some distinct keys is wanted, float32."""
+def _count(keys: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
+    """How much each of some distinct keys is wanted, float32."""
     ordered, order = keys.sort()
     place = torch.searchsorted(ordered, wanted).clamp(max=len(keys) - 1)
-    hits = (ordered[place] == wanted).float()
+    hits = (ordered[place] == wanted) * weights
     return hits.new_zeros(len(keys)).scatter_add(0, order[place], hits)
 
 

@@ -17,7 +17,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import lightning_dissect.callback
 from lightning_dissect import DissectCallback, FrequencyAxis, Scores
+from lightning_dissect.playlist import Playlist
 
 RATE = 8_000
 
@@ -316,6 +318,26 @@ def test_fast_dev_run_works_and_writes_nothing(data: TensorDataset, tmp_path: Pa
     trainer(tmp_path, watch, fast_dev_run=True).fit(Classifier(), loader(data), loader(data))
     assert watch.scores is not None
     assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_units_that_were_labelled_are_favoured_by_the_next_playlist(
+    data: TensorDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    favoured: list[Any] = []
+
+    class Noting(Playlist):
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            favoured.append(more["favoured"])
+
+    monkeypatch.setattr(lightning_dissect.callback, "Playlist", Noting)
+    watch = callback(metrics=["pearson"], features=["rms", "loudness"])
+    trainer(tmp_path, watch, max_epochs=2, num_sanity_val_steps=0).fit(Classifier(), loader(data), loader(data))
+    first, second = favoured
+    assert first is None
+    labels = Scores.load(tmp_path).filter(epoch=0).labels().dropna(subset="feature")
+    assert len(labels)
+    assert second.astype(str).values.tolist() == labels[["layer", "unit"]].astype(str).values.tolist()
 
 
 def test_no_warning_is_given_where_nothing_is_to_be_done(data: TensorDataset, tmp_path: Path) -> None:

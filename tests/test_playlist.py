@@ -169,6 +169,18 @@ def test_a_full_pool_keeps_what_most_units_want(rng: torch.Generator) -> None:
     assert len(played.table) == 80
 
 
+def test_a_full_pool_keeps_what_favoured_units_want(rng: torch.Generator) -> None:
+    """Of 400 units that each want clips of their own, the pool holds a few: those of the units that were labelled."""
+    waveform, frames = torch.rand(200, 300, generator=rng), torch.rand(200, 400, 9, generator=rng)
+    layers = {"conv": frames, "dense": torch.rand(200, 50, generator=rng)}
+    favoured = pd.DataFrame({"layer": ["conv"] * 3 + ["dense"], "unit": [7, 200, 399, 12]})
+    plain = play(Playlist(RATE, excerpts=16), waveform, layers).compute(favoured)
+    found = play(Playlist(RATE, excerpts=16, favoured=favoured), waveform, layers).compute(favoured)
+    pd.testing.assert_frame_equal(found.table, plain.table)
+    wanted = found.table.merge(favoured)[list(Excerpt._fields)].drop_duplicates()
+    assert len(plain.audio) < len(found.audio) == len(wanted) == 12
+
+
 def test_memory_does_not_grow_with_clips(rng: torch.Generator) -> None:
     sizes = []
     for clips in (16, 160):
