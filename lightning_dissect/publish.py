@@ -30,6 +30,7 @@ from lightning_dissect.report import (
 )
 from lightning_dissect.report.png import encode_png
 from lightning_dissect.report.run_folder import PICTURES
+from lightning_dissect.report.style import style
 from lightning_dissect.scores import Scores, base_feature, read_table
 
 _MOST_EPOCHS_DRAWN = 60
@@ -68,7 +69,8 @@ def publish(
         players = list(_players(labels, playlists, folder))
         files.append(folder / "playlist.parquet")
     figures = chain(_figures(scores, labels, run, values), _history(folder, labels))
-    pictures = {tag: _as_picture(figure) for tag, figure in figures if figure is not None}
+    with style():
+        pictures = {tag: _as_picture(figure) for tag, figure in figures if figure is not None}
     _save_pictures(pictures, folder / PICTURES)
     shown = {f"{name}{tag}": picture for tag, picture in pictures.items()}
     scalars = summarise(scores, labels, name) | followed(scores, watch, name)

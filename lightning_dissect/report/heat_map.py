@@ -16,7 +16,7 @@ _MOST_COLUMNS = 512
 """Of narrower columns, some would fall between the picture's pixels."""
 _ROW, _WORDS, _GAP, _TICKS = 0.19, 0.24, 0.06, 0.4
 _MAP = colormaps[DIVERGING].with_extremes(bad=UNDEFINED)
-_COLOURS = np.linspace(-1, 1, 128)[None]
+_COLOURS = _MAP(np.linspace(0, 1, 128)[None], bytes=True)
 
 
 @styled
@@ -86,7 +86,7 @@ def _draw_key(panel: Panel, limit: float) -> None:
     """What the colours mean, at the upper right."""
     right, middle = panel.right - 0.45, panel.top + 0.1
     key = Panel(panel.sheet, (right - 0.9, middle - 0.05, right, middle + 0.05))
-    key.show(_COLOURS, cmap=_MAP, norm=Normalize(-1, 1), interpolation="nearest")
+    key.show(_COLOURS, interpolation="nearest")
     panel.sheet.write(key.left - 0.05, middle, f"−{limit:.2g}", size=TICK_SIZE, align=1.0)
     panel.sheet.write(right + 0.05, middle, f"{limit:.2g}", size=TICK_SIZE)
 

@@ -1,6 +1,7 @@
 """The look that all pictures share: sizes, type, and colours that every eye can tell apart."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
@@ -22,14 +23,35 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+_in_use = False
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw with the settings of all pictures, whatever style the user has set, and leave that as it was.
+
+    To set some hundred parameters takes a millisecond, so inside of another such block nothing is done.
+    """
+    global _in_use
+    if _in_use:
+        yield
+        return
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
+        _in_use = True
+        try:
+            yield
+        finally:
+            _in_use = False
+
+
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Draw with these settings, whatever style the user has set, and leave that as it was."""
+    """Let a function draw in this style."""
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
-        with mpl.rc_context():
-            mpl.rcdefaults()
-            mpl.rcParams.update(_SETTINGS)
+        with style():
             return draw(*args, **kwargs)
 
     return drawn

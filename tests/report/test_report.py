@@ -30,6 +30,7 @@ from lightning_dissect.report import (
     trajectories,
 )
 from lightning_dissect.report.sheet import Words
+from lightning_dissect.report.style import style
 from lightning_dissect.scores import Scores
 
 
@@ -313,5 +314,12 @@ def test_the_look_does_not_depend_on_the_users_and_leaves_it_alone(scores: Score
     with mpl.rc_context({"font.size": 30, "axes.facecolor": "black", "figure.dpi": 20}):
         np.testing.assert_array_equal(render(heat_map(scores.last(), "conv")), plain)
         assert mpl.rcParams["font.size"] == 30
+    with style():
+        np.testing.assert_array_equal(render(heat_map(scores.last(), "conv")), plain)
+    # also after a block that ended by an error
+    with pytest.raises(ValueError, match="layer"), style():
+        heat_map(scores.last(), "dense")
+    with mpl.rc_context({"figure.dpi": 20}):
+        np.testing.assert_array_equal(render(heat_map(scores.last(), "conv")), plain)
     assert plain.shape[1] == 980
     assert plain.dtype == np.uint8
