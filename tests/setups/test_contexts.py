@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -189,3 +190,31 @@ def test_training_is_the_same_to_the_bit_and_the_planted_unit_is_found(name: str
     planted = labels[labels["layer"].astype(str).str.endswith(".level")]
     assert planted["feature"].tolist() == ["rms"]
     assert not labels["layer"].astype(str).str.contains("_orig_mod").any()
+
+
+def test_a_resumed_training_is_the_same_to_the_bit(training: Any, tmp_path: Path) -> None:
+    first, path = training.trainer(max_epochs=1), tmp_path / "first.ckpt"
+    first.fit(training.module(), training.data(), training.data())
+    first.save_checkpoint(path)
+    watch = training.callback(layers=LAYERS)
+
+    def train(own: list[Any]) -> tuple[Any, pl.Trainer]:
+        model, fit = training.module(), training.trainer(*own, max_epochs=3)
+        fit.fit(model, training.data(), training.data(), ckpt_path=path)
+        return model, fit
+
+    training.assert_same(train, watch)
+    assert watch.scores is not None
+    assert watch.scores.table["epoch"].unique().tolist() == [2]
+
+
+def test_training_is_the_same_to_the_bit_with_several_callbacks(training: Any) -> None:
+    other = training.callback(layers=["network.**"], metrics=["euclidean"], every_n_epochs=2)
+
+    def train(own: list[Any]) -> tuple[Any, pl.Trainer]:
+        model, fit = training.module(), training.trainer(*own, *([other] if own else []))
+        fit.fit(model, training.data(), training.data())
+        return model, fit
+
+    training.assert_same(train, training.callback(layers=LAYERS))
+    assert other.scores is not None

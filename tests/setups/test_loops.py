@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch
+import lightning.pytorch.cli
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -171,7 +173,26 @@ def test_early_stopping_ends_without_a_trace(data: DataLoader[Any], tmp_path: Pa
     assert not any(layer._forward_hooks for layer in module.modules())
 
 
-def test_lightning_cli_reads_the_callback_from_yaml(data: DataLoader[Any], tmp_path: Path) -> None:
+class OtherModule(lightning.pytorch.LightningModule):
+    """For the other package's command line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = Network()
+
+    training_step = Module.training_step
+    validation_step = Module.validation_step
+    configure_optimizers = Module.configure_optimizers
+
+
+@pytest.mark.parametrize(
+    ("package", "kind", "module"),
+    [(pl, LightningCLI, Module), (lightning.pytorch, lightning.pytorch.cli.LightningCLI, OtherModule)],
+    ids=["pytorch_lightning", "lightning.pytorch"],
+)
+def test_lightning_cli_reads_the_callback_from_yaml(
+    package: Any, kind: Any, module: Any, data: DataLoader[Any], tmp_path: Path
+) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"""
 trainer:
@@ -199,14 +220,14 @@ trainer:
         on_error: raise
 """)
 
-    class Data(pl.LightningDataModule):
+    class Data(package.LightningDataModule):  # type: ignore[misc]
         def train_dataloader(self) -> Any:
             return data
 
         def val_dataloader(self) -> Any:
             return data
 
-    cli = LightningCLI(Module, Data, run=False, args=["--config", str(config)], save_config_callback=None)
+    cli = kind(module, Data, run=False, args=["--config", str(config)], save_config_callback=None)
     cli.trainer.fit(cli.model, cli.datamodule)
     (watch,) = (found for found in cli.trainer.callbacks if isinstance(found, DissectCallback))
     assert watch.scores is not None
