@@ -81,7 +81,8 @@ def cross_moments_update(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMo
     (1979), with no sum of raw products that would lose a small variance beside a large mean.
 
     Args:
-        moments: the moments so far; ``CrossMoments.zeros()`` takes its sizes from the first batch.
+        moments: the moments so far; ``CrossMoments.zeros()`` takes its sizes from the first batch. The covariance may
+            be written over.
         x: activations, shape ``(B, U)``, float32.
         f: feature values, shape ``(B, F)``, float32.
 
@@ -93,12 +94,22 @@ def cross_moments_update(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMo
         return moments
     x, f = x.detach(), f.detach()
     moments = _with_origin(moments, x, f)
-    # On the CPU a look at the sums waits for nothing, and masks are slow: most batches need none.
     if x.device.type == "cpu":
-        added = _add(moments, x, f, None)
-        if math.isfinite(added.mean.sum().item()):
-            return added
+        return _add_on_cpu(moments, x, f)
     return _add(moments, x, f, counted_clips(x, f))
+
+
+def _add_on_cpu(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMoments:
+    """Add a batch where a look at the sums waits for nothing, and masks are slow: most batches need none."""
+    code = _compiled_code()
+    if code is None:
+        added = _add(moments, x, f, None)
+        return added if math.isfinite(added.mean.sum().item()) else _add(moments, x, f, counted_clips(x, f))
+    clips = max(1, 2 * _CACHED // x.shape[1])
+    for start in range(0, len(x), clips):
+        part = x[start : start + clips], f[start : start + clips]
+        moments = _add_compiled(code, moments, *part) or _add(moments, *part, counted_clips(*part))
+    return moments
 
 
 def _with_origin(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMoments:
@@ -140,15 +151,8 @@ def _add_products(
     # Each part stays in the processor's cache while it is read again and again.
     clips = max(1, _CACHED // x.shape[1]) if x.device.type == "cpu" else len(x)
     linear, square = torch.zeros_like(origin), torch.zeros_like(origin)
-    compiled = _compiled_code() if counted is None and x.device.type == "cpu" else None
     for start in range(0, len(x), clips):
         part = slice(start, start + clips)
-        if compiled is not None:
-            dx = torch.empty_like(x[part])
-            arrays = (t.contiguous().numpy() for t in (x[part], origin))
-            compiled.deviations(*arrays, dx.numpy(), linear.numpy(), square.numpy())
-            cross.addmm_(df[part].T, dx)
-            continue
         dx = x[part] - origin
         if counted is not None:
             dx.masked_fill_(~counted[part].unsqueeze(1), 0)
@@ -156,6 +160,19 @@ def _add_products(
         linear += dx.sum(0)
         square += dx.square_().sum(0)
     return linear, square
+
+
+def _add_compiled(code: ModuleType, moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMoments | None:
+    """Add all clips by compiled code and one product, to the covariance itself; None and no change if not finite."""
+    n, mean, low, m2, cov = moments
+    dx, df, out = torch.empty(x.shape), torch.empty(f.shape), torch.zeros(3, len(mean))
+    arrays = (t.contiguous().numpy() for t in (x, f, mean, low, m2))
+    if not code.add_vectors(*arrays, n.item(), dx.numpy(), df.numpy(), out.numpy()):
+        return None
+    if cov.is_inference() and not torch.is_inference_mode_enabled():
+        cov = cov.clone()
+    mean, low, m2 = out.unbind(0)
+    return CrossMoments(n + len(x), mean, low, m2, cov.addmm_(df.T, dx))
 
 
 @lru_cache(maxsize=1)
