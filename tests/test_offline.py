@@ -97,3 +97,11 @@ def test_errors_raise(batches: DataLoader[Any]) -> None:
         dissect(network(), batches, RATE, layers=["conv"], progress=False)
     with pytest.raises(ValueError, match="waveform='audio' is not in the batch"):
         dissect(network(), batches, RATE, waveform="audio", forward=lambda batch: None, progress=False)
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_a_progress_bar_is_shown_if_asked_for(
+    progress: bool, batches: DataLoader[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dissect(network(), batches, RATE, features=["rms"], metrics=["pearson"], progress=progress)
+    assert ("3/3" in "".join(capsys.readouterr())) == progress
