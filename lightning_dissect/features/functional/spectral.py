@@ -3,6 +3,7 @@
 import math
 from typing import Unpack
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -172,8 +173,9 @@ def spectral_rolloff(
     if not 0 < roll_percent < 1:
         raise ValueError(f"roll_percent must be between 0 and 1, found {roll_percent}.")
     S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths, **framing)
-    total = S.cumsum(dim=-2)
-    below = (total < roll_percent * total[..., -1:, :]).sum(dim=-2)
+    total = _running_sums(S.detach().mT)
+    threshold = roll_percent * total[..., -1:]
+    below = torch.searchsorted(total, threshold).masked_fill(threshold.isnan(), 0).squeeze(-1)
     if freq is None:
         return below * (sr / n_fft)
     frequencies = _frequencies(freq, sr, n_fft, S)
@@ -181,6 +183,17 @@ def spectral_rolloff(
     if frequencies.dim() == 1:
         return frequencies[below]
     return frequencies.expand(S.shape).gather(-2, below[..., None, :]).squeeze(-2)
+
+
+def _running_sums(x: Tensor) -> Tensor:
+    """Return the sums of all values up to each along the last axis, contiguous.
+
+    On CPUs, float32 is added up in float32, one value after the other, as librosa does it: torch would add in float64,
+    and end at the neighbouring bin now and then.
+    """
+    if x.device.type == "cpu" and x.dtype == torch.float32:
+        return torch.from_numpy(np.cumsum(x.numpy(), axis=-1)).contiguous()
+    return x.contiguous().cumsum(dim=-1)
 
 
 def spectral_flatness(
