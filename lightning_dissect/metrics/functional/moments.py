@@ -113,13 +113,13 @@ def _add_on_cpu(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMoments:
 
 
 def _with_origin(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMoments:
-    """Take a clip that counts for the mean where there is none yet: a better origin than zero."""
+    """Where there is no mean yet, begin from that of the first clips: far from it, squares would lose digits."""
     if moments.cov.numel() == 0:
         moments = CrossMoments.zeros(x.shape[1], f.shape[1], x.device)
     elif x.device.type == "cpu" and moments.n > 0:  # a look that waits for nothing on the CPU
         return moments
-    first = counted_clips(x, f).to(torch.uint8).argmax(0, keepdim=True)
-    origin = torch.cat([x[first][0], f[first][0]])
+    counted = counted_clips(x, f).unsqueeze(1)
+    origin = torch.cat([x, f], 1).where(counted, 0).sum(0) / counted.sum().clamp(min=1)
     begun = moments.n > 0
     return moments._replace(mean=moments.mean.where(begun, origin), low=moments.low.where(begun, 0))
 
