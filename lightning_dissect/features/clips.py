@@ -1,5 +1,6 @@
 """The audio of one batch, and what its features share."""
 
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -126,7 +127,7 @@ class Clips:
             Power in each band, shape ``(clips, bands, frames)``.
         """
         pieces = self.magnitude.split(self._frames_at_once(self.magnitude), dim=-1)
-        return torch.cat([filters @ piece.square() for piece in pieces], dim=-1)
+        return _joined([filters @ piece.square() for piece in pieces])
 
     @property
     def spectrogram(self) -> Tensor:
@@ -144,7 +145,7 @@ class Clips:
         # A few frames at a time: whole parts are eight times as large as what they are projected onto.
         at_once = self._frames_at_once(self.magnitude)
         pieces = [self._parts(first, first + at_once) for first in range(0, self.n_frames, at_once)]
-        harmonic, percussive = (torch.cat(part, dim=-1) for part in zip(*pieces, strict=True))
+        harmonic, percussive = map(_joined, zip(*pieces, strict=True))
         return harmonic, percussive
 
     def _parts(self, first: int, last: int) -> list[Tensor]:
@@ -157,3 +158,8 @@ class Clips:
     def _frames_at_once(S: Tensor) -> int:
         """Return how many frames of spectra ``(clips, bins, frames)`` to work on at a time."""
         return max(chunk_size(S.device) // max(S[..., 0].numel(), 1), 16)
+
+
+def _joined(pieces: Sequence[Tensor]) -> Tensor:
+    """Join pieces along their frames; a single one as it is."""
+    return pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), dim=-1)
