@@ -1,5 +1,6 @@
 """Onsets as librosa sees them: the rise of a mel spectrogram."""
 
+from collections.abc import Callable
 from typing import Unpack
 
 import torch
@@ -20,6 +21,7 @@ def onset_strength(
     lag: int = 1,
     max_size: int = 1,
     ref: Tensor | None = None,
+    aggregate: Callable[..., Tensor] = torch.mean,
     center: bool = True,
     n_fft: int = 2048,
     hop_length: int = 512,
@@ -35,6 +37,7 @@ def onset_strength(
         lag: Frames between what is compared.
         max_size: Bands over which the earlier frame's maximum is taken (odd), against vibrato.
         ref: Spectrograms in dB with which to compare instead, shape ``(..., bands, frames)``.
+        aggregate: Function that makes one number of the bands' rises, called with ``dim``, such as `torch.amax`.
         center: Shift by half a frame, so that the rise is where the onset is.
         n_fft: Samples of a frame.
         hop_length: Samples between frames.
@@ -66,7 +69,7 @@ def onset_strength(
     if max_size > 1 and ref is None:
         columns = earlier.transpose(-1, -2)
         earlier = nnf.max_pool1d(columns.flatten(0, -2)[None], max_size, 1, max_size // 2)[0].view(columns.shape).mT
-    rise = (S[..., lag:] - earlier).clamp(min=0).mean(dim=-2)
+    rise = aggregate((S[..., lag:] - earlier).clamp(min=0), dim=-2)
     delay = lag + (n_fft // (2 * hop_length) if center else 0)
     return nnf.pad(rise, (delay, 0))[..., :n_frames]
 
@@ -78,13 +81,19 @@ def onset_detect(
     onset_envelope: Tensor | None = None,
     hop_length: int = 512,
     normalize: bool = True,
+    pre_max: int | None = None,
+    post_max: int = 1,
+    pre_avg: int | None = None,
+    post_avg: int | None = None,
     delta: float = 0.07,
+    wait: int | None = None,
     lengths: Tensor | None = None,
 ) -> Tensor:
     """Peaks of the onset strength, as `librosa.onset.onset_detect` with ``sparse=False``.
 
-    A frame is an onset if it is the largest of the last 30 ms, exceeds the mean of the 100 ms around it by ``delta``,
-    and the onset before is more than 30 ms ago.
+    By default, a frame is an onset if it is the largest of the last 30 ms, exceeds the mean of the 100 ms around it by
+    ``delta``, and the onset before is more than 30 ms ago. Onsets are not moved back to where they start (``backtrack``
+    of librosa).
 
     Args:
         y: Waveforms, shape ``(..., samples)``.
@@ -92,7 +101,12 @@ def onset_detect(
         onset_envelope: Onset strengths instead of ``y``, shape ``(..., frames)``.
         hop_length: Samples between frames.
         normalize: Scale each item's strength to 0 … 1 first.
+        pre_max: Frames before a peak that it must reach; 30 ms if None.
+        post_max: Frames from the peak on that it must reach, itself included.
+        pre_avg: Frames before a peak over which the local mean is taken; 100 ms if None.
+        post_avg: Frames from the peak on for that mean, itself included; 100 ms and one frame if None.
         delta: Height above the local mean.
+        wait: Frames after an onset without another; 30 ms if None.
         lengths: Valid samples of each clip (valid frames where the strength is given), shape ``(...)``.
 
     Returns:
@@ -110,6 +124,14 @@ def onset_detect(
     check_rate(sr)
     if (y is None) == (onset_envelope is None):
         raise ValueError("give exactly one of y (a waveform) and onset_envelope (its onset strength).")
+    short, long = int(0.03 * sr // hop_length), int(0.10 * sr // hop_length)
+    pre_max, wait = short if pre_max is None else pre_max, short if wait is None else wait
+    pre_avg, post_avg = long if pre_avg is None else pre_avg, long + 1 if post_avg is None else post_avg
+    if min(pre_max, pre_avg, wait, delta) < 0 or min(post_max, post_avg) < 1:
+        raise ValueError(
+            "pre_max, pre_avg, wait and delta must not be negative, post_max and post_avg at least 1; found "
+            f"{pre_max}, {pre_avg}, {wait}, {delta}, {post_max} and {post_avg}."
+        )
     valid = None
     if onset_envelope is None:
         assert y is not None
@@ -124,12 +146,11 @@ def onset_detect(
         strength = torch.where(inside, strength - lowest, 0.0)
         strength = strength / (strength.amax(dim=-1, keepdim=True) + torch.finfo(strength.dtype).tiny)
     heard = strength.isfinite().all(dim=-1, keepdim=True) & (strength != 0).any(dim=-1, keepdim=True)
-    reach, around = int(0.03 * sr // hop_length), int(0.10 * sr // hop_length)
-    largest = _windows(strength, reach, 0, -torch.inf).amax(dim=-1)
-    total = _windows(torch.where(inside, strength, 0.0), around, around, 0.0).sum(dim=-1)
-    count = _windows(inside.to(strength.dtype), around, around, 0.0).sum(dim=-1)
+    largest = _windows(torch.where(inside, strength, -torch.inf), pre_max, post_max - 1, -torch.inf).amax(dim=-1)
+    total = _windows(torch.where(inside, strength, 0.0), pre_avg, post_avg - 1, 0.0).sum(dim=-1)
+    count = _windows(inside.to(strength.dtype), pre_avg, post_avg - 1, 0.0).sum(dim=-1)
     candidate = (strength >= largest) & (strength >= total / count + delta) & inside & heard
-    return _spaced(candidate, reach + 1)
+    return _spaced(candidate, wait + 1)
 
 
 def _windows(x: Tensor, before: int, after: int, fill: float) -> Tensor:

@@ -15,6 +15,7 @@ from lightning_dissect.features import functional
 RNG = np.random.default_rng(0)
 Y = (RNG.normal(size=9_001) * np.linspace(0.1, 1, 9_001)).astype(np.float32)
 S = np.abs(librosa.stft(Y, n_fft=512, hop_length=128))
+ENVELOPE = RNG.exponential(size=500).astype(np.float32) ** 2
 C = np.abs(RNG.normal(size=(84, 40))).astype(np.float32)
 RISING = np.sort(RNG.uniform(0, 11_025, 257)).astype(np.float32)
 MOVING = np.sort(RNG.uniform(0, 11_025, S.shape), axis=0).astype(np.float32)
@@ -74,6 +75,16 @@ ARGUMENTS: list[tuple[str, dict[str, Any]]] = [
     ("estimate_tuning", {"S": S, "bins_per_octave": 24}),
     ("onset.onset_strength", {"y": Y, "lag": 2, "max_size": 3, "n_mels": 60, "fmax": 8_000}),
     ("onset.onset_strength", {"S": S, "ref": S[:, ::-1].copy(), "center": False}),
+    *(
+        ("onset.onset_detect", {"onset_envelope": ENVELOPE, "sparse": False, **options})
+        for options in (
+            {"pre_max": 0, "wait": 0, "delta": 0.0},
+            {"pre_max": 3, "post_max": 4, "wait": 0},
+            {"pre_avg": 10, "post_avg": 1, "delta": 0.2},
+            {"pre_avg": 0, "post_avg": 7, "wait": 9},
+            {"normalize": False, "post_max": 20, "delta": 1.0, "hop_length": 64},
+        )
+    ),
     ("cqt", {"y": Y, "n_bins": 48, "fmin": 110.0, "tuning": 0.2, "bins_per_octave": 24}),
     ("power_to_db", {"S": S, "ref": 0.5, "amin": 1e-2, "top_db": 20.0}),
     ("power_to_db", {"S": S, "top_db": None}),
@@ -92,7 +103,9 @@ def call(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
 def test_arguments_are_librosas(path: str, arguments: dict[str, Any]) -> None:
     ours = getattr(functional, path.split(".")[-1])
     tensors = {
-        key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for key, value in arguments.items()
+        key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for key, value in arguments.items()
+        if key != "sparse"
     }
     if "centroid" in arguments:
         tensors["centroid"] = tensors["centroid"].squeeze(0)
@@ -127,3 +140,14 @@ def test_padded_batches_are_continued_at_their_own_ends(name: str, framing: dict
         alone = function(y=clip[:length], hop_length=128, **framing)
         torch.testing.assert_close(values[..., : alone.shape[-1]], alone, rtol=1e-5, atol=1e-5)
         assert (values[..., alone.shape[-1] :] == 0).all()
+
+
+def test_rises_can_be_aggregated_otherwise() -> None:
+    found = functional.onset_strength(S=torch.from_numpy(S), aggregate=torch.amax)
+    np.testing.assert_allclose(found.numpy(), librosa.onset.onset_strength(S=S, aggregate=np.max), rtol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"pre_max": -1}, {"post_max": 0}, {"post_avg": 0}, {"wait": -1}, {"delta": -0.1}])
+def test_windows_of_peaks_must_hold_the_peak(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        functional.onset_detect(onset_envelope=torch.rand(50), **wrong)
