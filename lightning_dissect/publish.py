@@ -106,17 +106,17 @@ def _history(folder: Path, labels: pd.DataFrame) -> Iterator[tuple[str, Figure |
         return
     every = -(-len(files) // _MOST_EPOCHS_DRAWN)
     chosen = tuple(units["unit"].astype(int).unique().tolist())
-    parts = [_read_units(file, chosen) for file in files[::-every][::-1]]
+    parts = [part for file in files[::-every][::-1] if len(part := _read_units(file, chosen))]
     yield "/epochs", trajectories(Scores(pd.concat(parts, ignore_index=True)), units)
 
 
 def _read_units(file: Path, units: Sequence[int]) -> pd.DataFrame:
     """Some units' scores of one epoch; none, and a warning, if its file cannot be read."""
     try:
-        return Scores(read_table(file, units)[0]).table
+        return read_table(file, units)[0]
     except ValueError as error:
         _warn_of(file, str(error))
-        return Scores.from_similarities([]).table
+        return pd.DataFrame()
 
 
 @cache

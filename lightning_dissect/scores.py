@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy.spatial import cKDTree
 from scipy.stats import false_discovery_control
@@ -67,9 +68,7 @@ class Scores:
     """
 
     def __init__(self, table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> None:
-        missing = [column for column in COLUMNS if column not in [*table, "q_value", *_INTERVAL]]
-        if missing:
-            raise ValueError(f"table lacks the columns {missing}: scores need {list(COLUMNS)}.")
+        _check_columns(list(table), "table")
         if "q_value" not in table:
             table = table.assign(q_value=table.groupby(_RUN)["p_value"].transform(adjust_p_values))
         table = table.assign(**{end: np.nan for end in _INTERVAL if end not in table})
@@ -419,10 +418,20 @@ def read_table(path: Path, units: Sequence[int] | None = None) -> tuple[pd.DataF
         ValueError: if the file cannot be read, or was not written by :meth:`Scores.save`.
     """
     try:
-        arrow = pq.read_table(path, filters=None if units is None else [("unit", "in", list(units))])
+        with pq.ParquetFile(path) as file:
+            arrow = file.read()
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} cannot be read as scores: {error}") from error
     metadata = arrow.schema.metadata or {}
     if _KEY not in metadata:
         raise ValueError(f"{path} is a Parquet file, but its scores were not written by lightning_dissect.")
+    _check_columns(arrow.column_names, f"{path}: its table")
+    if units is not None:
+        arrow = arrow.filter(pc.is_in(arrow["unit"], pa.array(units, arrow["unit"].type)))
     return arrow.to_pandas(), json.loads(metadata[_KEY])
+
+
+def _check_columns(columns: Iterable[Any], table: str) -> None:
+    missing = [column for column in COLUMNS if column not in [*columns, "q_value", *_INTERVAL]]
+    if missing:
+        raise ValueError(f"{table} lacks the columns {missing}: scores need {list(COLUMNS)}.")
