@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from lightning_dissect.features.frequency import FrequencyAxis
-from lightning_dissect.features.functional.spectrum import check_framing
+from lightning_dissect.features.functional.arguments import check_framing
 
 __all__ = ["Analysis"]
 

@@ -11,7 +11,9 @@ from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.clips import Clips
 from lightning_dissect.features.feature import Feature, Level, feature_names, make_feature
 from lightning_dissect.features.frequency import FrequencyAxis
-from lightning_dissect.features.functional.spectrum import as_waveform, check_lengths, chunk_size, frame_mask
+from lightning_dissect.features.functional.arguments import as_waveform
+from lightning_dissect.features.functional.device import chunk_size
+from lightning_dissect.features.functional.lengths import check_lengths, frame_mask
 
 __all__ = ["FeatureBank", "FeatureValues"]
 

@@ -8,16 +8,11 @@ from torch import Tensor
 
 from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.frequency import FrequencyAxis
+from lightning_dissect.features.functional.arguments import as_waveform
+from lightning_dissect.features.functional.device import chunk_size
 from lightning_dissect.features.functional.hpss import hpss
-from lightning_dissect.features.functional.spectrum import (
-    as_waveform,
-    check_lengths,
-    chunk_size,
-    frame_mask,
-    magnitude,
-    stft,
-    trim,
-)
+from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim
+from lightning_dissect.features.functional.spectrum import magnitude, stft
 
 __all__ = ["Clips"]
 

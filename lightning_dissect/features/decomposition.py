@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lightning_dissect.features.clips import Clips
 from lightning_dissect.features.feature import Feature, Level, feature
-from lightning_dissect.features.functional.spectrum import power_to_db
+from lightning_dissect.features.functional.decibels import power_to_db
 
 __all__ = ["HarmonicSpectrogram", "MelSpectrogram", "PercussiveSpectrogram"]
 

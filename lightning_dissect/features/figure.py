@@ -10,7 +10,7 @@ from lightning_dissect.features.bank import FeatureBank, FeatureValues
 from lightning_dissect.features.decomposition import MelSpectrogram
 from lightning_dissect.features.feature import Feature, make_feature
 from lightning_dissect.features.frequency import FrequencyAxis
-from lightning_dissect.features.functional.spectrum import as_waveform
+from lightning_dissect.features.functional.arguments import as_waveform
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,8 +7,9 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
+from lightning_dissect.features.functional.arguments import check_rate
 from lightning_dissect.features.functional.filters import mel_filters, mel_frequencies
-from lightning_dissect.features.functional.spectrum import check_rate, fft_frequencies
+from lightning_dissect.features.functional.spectrum import fft_frequencies
 
 __all__ = ["FrequencyAxis"]
 

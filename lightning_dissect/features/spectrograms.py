@@ -14,7 +14,7 @@ from lightning_dissect.features.clips import Clips
 from lightning_dissect.features.feature import Feature, feature_names, make_feature
 from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.functional.hpss import hpss
-from lightning_dissect.features.functional.spectrum import check_lengths, frame_mask
+from lightning_dissect.features.functional.lengths import check_lengths, frame_mask
 
 __all__ = ["Scale", "SpectrogramBank", "SpectrogramClips", "check_values"]
 

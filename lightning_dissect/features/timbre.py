@@ -9,6 +9,7 @@ from torch import Tensor
 from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.clips import Clips
 from lightning_dissect.features.feature import Feature, Level, feature
+from lightning_dissect.features.functional.decibels import power_to_db
 from lightning_dissect.features.functional.filters import mel_filters
 from lightning_dissect.features.functional.mel import dct_matrix
 from lightning_dissect.features.functional.spectral import (
@@ -18,7 +19,6 @@ from lightning_dissect.features.functional.spectral import (
     spectral_flatness,
     spectral_rolloff,
 )
-from lightning_dissect.features.functional.spectrum import power_to_db
 from lightning_dissect.features.functional.zero_crossing import zero_crossing_rate
 
 __all__ = ["MFCC", "Bandwidth", "Centroid", "Contrast", "Flatness", "Rolloff", "ZeroCrossingRate"]

@@ -17,9 +17,10 @@ from lightning_dissect.features.functional.cqt import (
     estimate_tuning_index,
     highest_octave,
 )
+from lightning_dissect.features.functional.decibels import amplitude_to_db
 from lightning_dissect.features.functional.filters import chroma_filters
 from lightning_dissect.features.functional.hpcp import hpcp_from_spectrum
-from lightning_dissect.features.functional.spectrum import amplitude_to_db, normalize
+from lightning_dissect.features.functional.norm import normalize
 from lightning_dissect.features.functional.tuning import tuning_index, tuning_values
 
 __all__ = ["HPCP", "PITCH_CLASSES", "Chroma", "ConstantQ", "Tonnetz", "VariableQ"]

@@ -6,6 +6,7 @@ spectrograms ``(..., frequency, frames)``, and no function mixes one item with a
 
 from lightning_dissect.features.functional.chroma import ConstantQChroma, chroma_cens, chroma_cqt, chroma_stft, tonnetz
 from lightning_dissect.features.functional.cqt import cqt, cqt_frequencies, vqt
+from lightning_dissect.features.functional.decibels import amplitude_to_db, db_to_power, power_to_db
 from lightning_dissect.features.functional.ebur128 import EBUR128, k_weighting, loudness_ebur128, momentary_loudness
 from lightning_dissect.features.functional.filters import (
     chroma_filters,
@@ -14,11 +15,14 @@ from lightning_dissect.features.functional.filters import (
     mel_frequencies,
     mel_to_hz,
 )
+from lightning_dissect.features.functional.frames import Framing, frame
 from lightning_dissect.features.functional.hpcp import hpcp, hpcp_from_spectrum
 from lightning_dissect.features.functional.hpss import hpss, softmask
+from lightning_dissect.features.functional.lengths import frame_mask
 from lightning_dissect.features.functional.loudness import loudness_stevens, rms
 from lightning_dissect.features.functional.median import median_filter
 from lightning_dissect.features.functional.mel import MelBands, melspectrogram, mfcc
+from lightning_dissect.features.functional.norm import normalize
 from lightning_dissect.features.functional.onset import onset_detect, onset_strength
 from lightning_dissect.features.functional.onset_rate import onset_rate
 from lightning_dissect.features.functional.spectral import (
@@ -28,17 +32,7 @@ from lightning_dissect.features.functional.spectral import (
     spectral_flatness,
     spectral_rolloff,
 )
-from lightning_dissect.features.functional.spectrum import (
-    Framing,
-    amplitude_to_db,
-    db_to_power,
-    fft_frequencies,
-    frame,
-    frame_mask,
-    normalize,
-    power_to_db,
-    stft,
-)
+from lightning_dissect.features.functional.spectrum import fft_frequencies, stft
 from lightning_dissect.features.functional.tempo import tempo, tempogram
 from lightning_dissect.features.functional.tuning import estimate_tuning
 from lightning_dissect.features.functional.weighting import A_weighting

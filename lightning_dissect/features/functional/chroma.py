@@ -9,7 +9,10 @@ from torch import Tensor
 
 from lightning_dissect.features.functional.cqt import C1, cqt
 from lightning_dissect.features.functional.filters import chroma_filters
-from lightning_dissect.features.functional.spectrum import Framing, frame_mask, normalize, spectrogram
+from lightning_dissect.features.functional.frames import Framing
+from lightning_dissect.features.functional.lengths import frame_mask
+from lightning_dissect.features.functional.norm import normalize
+from lightning_dissect.features.functional.spectrum import spectrogram
 from lightning_dissect.features.functional.tuning import tuning_index, tuning_values
 
 __all__ = ["ConstantQChroma", "chroma_cens", "chroma_cqt", "chroma_stft", "tonnetz"]

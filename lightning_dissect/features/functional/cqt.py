@@ -13,17 +13,10 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from lightning_dissect.features.functional.spectrum import (
-    as_waveform,
-    check_framing,
-    check_lengths,
-    check_rate,
-    frame_mask,
-    precise,
-    spectrogram,
-    stft,
-    trim,
-)
+from lightning_dissect.features.functional.arguments import as_waveform, check_framing, check_rate
+from lightning_dissect.features.functional.device import precise
+from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim
+from lightning_dissect.features.functional.spectrum import spectrogram, stft
 from lightning_dissect.features.functional.tuning import tuning_index, tuning_values
 
 __all__ = ["C1", "cqt", "cqt_frequencies", "vqt"]

@@ -7,9 +7,9 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from lightning_dissect.features.functional.device import chunk_size
 from lightning_dissect.features.functional.frame_grid import frame_grid
 from lightning_dissect.features.functional.reference_frame import FRAME, RATE, frame_count, magnitudes_of_the_end
-from lightning_dissect.features.functional.spectrum import chunk_size
 
 __all__ = ["detection_functions"]
 

@@ -8,13 +8,8 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from lightning_dissect.features.functional.spectrum import (
-    as_waveform,
-    check_framing,
-    check_lengths,
-    check_rate,
-    trim,
-)
+from lightning_dissect.features.functional.arguments import as_waveform, check_framing, check_rate
+from lightning_dissect.features.functional.lengths import check_lengths, trim
 
 __all__ = ["EBUR128", "k_weighting", "loudness_ebur128", "momentary_loudness"]
 

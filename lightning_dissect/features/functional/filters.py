@@ -6,7 +6,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from lightning_dissect.features.functional.spectrum import check_rate, fft_frequencies, normalize
+from lightning_dissect.features.functional.arguments import check_rate
+from lightning_dissect.features.functional.norm import normalize
+from lightning_dissect.features.functional.spectrum import fft_frequencies
 
 __all__ = ["chroma_filters", "hz_to_mel", "mel_filters", "mel_frequencies", "mel_to_hz"]
 

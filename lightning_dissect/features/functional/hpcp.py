@@ -6,15 +6,9 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from lightning_dissect.features.functional.spectrum import (
-    as_waveform,
-    check_framing,
-    check_lengths,
-    check_rate,
-    frame,
-    frame_mask,
-    trim,
-)
+from lightning_dissect.features.functional.arguments import as_waveform, check_framing, check_rate
+from lightning_dissect.features.functional.frames import frame
+from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim
 
 __all__ = ["hpcp", "hpcp_from_spectrum"]
 

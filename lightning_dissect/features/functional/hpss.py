@@ -8,9 +8,9 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from lightning_dissect.features.functional.device import chunk_size
 from lightning_dissect.features.functional.median import median_filter
 from lightning_dissect.features.functional.median_network import has_network
-from lightning_dissect.features.functional.spectrum import chunk_size
 
 __all__ = ["hpss", "softmask"]
 

@@ -3,15 +3,10 @@
 import torch
 from torch import Tensor
 
-from lightning_dissect.features.functional.spectrum import (
-    as_waveform,
-    check_framing,
-    frame,
-    frame_mask,
-    spectrogram,
-    trim,
-    valid_frames,
-)
+from lightning_dissect.features.functional.arguments import as_waveform, check_framing
+from lightning_dissect.features.functional.frames import frame, valid_frames
+from lightning_dissect.features.functional.lengths import frame_mask, trim
+from lightning_dissect.features.functional.spectrum import spectrogram
 
 __all__ = ["loudness_stevens", "rms"]
 

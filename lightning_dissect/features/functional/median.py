@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from lightning_dissect.features.functional.device import chunk_size
 from lightning_dissect.features.functional.median_network import has_network
-from lightning_dissect.features.functional.spectrum import chunk_size
 
 __all__ = ["median_filter"]
 

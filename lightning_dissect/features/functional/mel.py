@@ -7,8 +7,10 @@ from typing import TypedDict, Unpack
 import torch
 from torch import Tensor
 
+from lightning_dissect.features.functional.decibels import power_to_db
 from lightning_dissect.features.functional.filters import mel_filters
-from lightning_dissect.features.functional.spectrum import Framing, power_to_db, spectrogram
+from lightning_dissect.features.functional.frames import Framing
+from lightning_dissect.features.functional.spectrum import spectrogram
 
 __all__ = ["MelBands", "melspectrogram", "mfcc"]
 

@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
+from lightning_dissect.features.functional.arguments import check_rate
+from lightning_dissect.features.functional.decibels import power_to_db
+from lightning_dissect.features.functional.lengths import frame_mask
 from lightning_dissect.features.functional.mel import MelBands, melspectrogram
-from lightning_dissect.features.functional.spectrum import check_rate, frame_mask, power_to_db
 
 __all__ = ["onset_detect", "onset_strength"]
 

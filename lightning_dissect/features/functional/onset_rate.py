@@ -4,15 +4,11 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
+from lightning_dissect.features.functional.arguments import as_waveform
 from lightning_dissect.features.functional.detection import detection_functions
+from lightning_dissect.features.functional.device import chunk_size
+from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim
 from lightning_dissect.features.functional.reference_frame import frame_count
-from lightning_dissect.features.functional.spectrum import (
-    as_waveform,
-    check_lengths,
-    chunk_size,
-    frame_mask,
-    trim,
-)
 
 __all__ = ["onset_rate"]
 

@@ -7,13 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_dissect.features.functional.spectrum import (
-    Framing,
-    fft_frequencies,
-    normalize,
-    power_to_db,
-    spectrogram,
-)
+from lightning_dissect.features.functional.decibels import power_to_db
+from lightning_dissect.features.functional.frames import Framing
+from lightning_dissect.features.functional.norm import normalize
+from lightning_dissect.features.functional.spectrum import fft_frequencies, spectrogram
 
 __all__ = [
     "spectral_bandwidth",

@@ -5,8 +5,10 @@ import math
 import torch
 from torch import Tensor
 
+from lightning_dissect.features.functional.arguments import check_framing, check_rate
+from lightning_dissect.features.functional.lengths import frame_mask
+from lightning_dissect.features.functional.norm import normalize
 from lightning_dissect.features.functional.onset import onset_strength
-from lightning_dissect.features.functional.spectrum import check_framing, check_rate, frame_mask, normalize
 
 __all__ = ["tempo", "tempogram"]
 

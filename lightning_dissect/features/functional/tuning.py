@@ -6,13 +6,11 @@ from typing import Unpack
 import torch
 from torch import Tensor
 
-from lightning_dissect.features.functional.spectrum import (
-    Framing,
-    check_rate,
-    chunk_size,
-    frame_mask,
-    spectrogram,
-)
+from lightning_dissect.features.functional.arguments import check_rate
+from lightning_dissect.features.functional.device import chunk_size
+from lightning_dissect.features.functional.frames import Framing
+from lightning_dissect.features.functional.lengths import frame_mask
+from lightning_dissect.features.functional.spectrum import spectrogram
 
 __all__ = ["estimate_tuning"]
 

@@ -3,13 +3,9 @@
 import torch
 from torch import Tensor
 
-from lightning_dissect.features.functional.spectrum import (
-    as_waveform,
-    check_framing,
-    check_lengths,
-    frame_mask,
-    valid_frames,
-)
+from lightning_dissect.features.functional.arguments import as_waveform, check_framing
+from lightning_dissect.features.functional.frames import valid_frames
+from lightning_dissect.features.functional.lengths import check_lengths, frame_mask
 
 __all__ = ["zero_crossing_rate"]
 

@@ -1,0 +1,41 @@
+"""How much of each item of a padded batch is valid."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["check_lengths", "frame_mask", "trim"]
+
+
+def check_lengths(lengths: Tensor, shape: torch.Size, size: int, of: str) -> Tensor:
+    """Return ``lengths`` as int64, one for each item of the leading axes; values are clamped to 1 … ``size``."""
+    if lengths.is_floating_point() or lengths.shape != shape:
+        raise ValueError(
+            f"lengths must be integers of shape {tuple(shape)}, one for each item of {of}; found {lengths.dtype} of "
+            f"shape {tuple(lengths.shape)}."
+        )
+    return lengths.to(torch.int64).clamp(1, size)
+
+
+def frame_mask(lengths: Tensor, n: int) -> Tensor:
+    """Return True where a position along an axis of ``n`` lies within each item's length.
+
+    Args:
+        lengths: Valid positions of each item, shape ``(...)``.
+        n: Size of the axis.
+
+    Returns:
+        Booleans, shape ``(..., n)``.
+
+    Example:
+        >>> frame_mask(torch.tensor([2, 3]), 3)
+        tensor([[ True,  True, False],
+                [ True,  True,  True]])
+    """
+    return torch.arange(n, device=lengths.device) < lengths[..., None]
+
+
+def trim(y: Tensor, lengths: Tensor | None) -> Tensor:
+    """Zero what lies past each item's length along the last axis."""
+    if lengths is None:
+        return y
+    return torch.where(frame_mask(check_lengths(lengths, y.shape[:-1], y.shape[-1], "y"), y.shape[-1]), y, 0.0)
