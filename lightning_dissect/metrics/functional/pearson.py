@@ -72,15 +72,17 @@ def standardised(values: Tensor, mask: Tensor | None = None) -> Tensor:
     """
     if mask is None:
         frames = values.new_full((1, 1, 1), values.shape[-1])
-        deviation = values - values.mean(-1, keepdim=True)
-        square = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
+        mean = values.mean(-1, keepdim=True)
+        deviation = values - mean
     else:
         valid = mask.unsqueeze(1)
         frames = valid.sum(-1, keepdim=True, dtype=values.dtype)
-        values = values.masked_fill(~valid, 0)
-        square = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
-        deviation = (values - values.sum(-1, keepdim=True) / frames).masked_fill(~valid, 0)
+        mean = values.masked_fill(~valid, 0).sum(-1, keepdim=True) / frames
+        deviation = (values - mean).masked_fill(~valid, 0)
     length = torch.linalg.vector_norm(deviation, dim=-1, keepdim=True)
-    defined = (length > 8 * torch.finfo(torch.float32).eps * square) & (frames >= MIN_CLIPS)
-    scaled: Tensor = deviation / length.where(defined, torch.nan)
+    # Of the series itself, without another pass over it.
+    whole = torch.hypot(length, mean * frames.sqrt())
+    defined = (length > 8 * torch.finfo(torch.float32).eps * whole) & (frames >= MIN_CLIPS)
+    length = length.where(defined, torch.nan)
+    scaled: Tensor = deviation / length if deviation.requires_grad else deviation.div_(length)
     return scaled
