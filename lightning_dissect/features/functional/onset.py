@@ -82,6 +82,8 @@ def onset_detect(
     sr: float = 22050,
     onset_envelope: Tensor | None = None,
     hop_length: int = 512,
+    backtrack: bool = False,
+    energy: Tensor | None = None,
     normalize: bool = True,
     pre_max: int | None = None,
     post_max: int = 1,
@@ -94,14 +96,18 @@ def onset_detect(
     """Peaks of the onset strength, as `librosa.onset.onset_detect` with ``sparse=False``.
 
     By default, a frame is an onset if it is the largest of the last 30 ms, exceeds the mean of the 100 ms around it by
-    ``delta``, and the onset before is more than 30 ms ago. Onsets are not moved back to where they start (``backtrack``
-    of librosa).
+    ``delta``, and the onset before is more than 30 ms ago. Of a batch, each clip has its own number of onsets, so that
+    there is no list of them (``sparse``) whose ``units`` could be chosen: ``nonzero`` makes one for a clip, in frames.
 
     Args:
         y: Waveforms, shape ``(..., samples)``.
         sr: Sampling rate in Hz.
         onset_envelope: Onset strengths instead of ``y``, shape ``(..., frames)``.
         hop_length: Samples between frames.
+        backtrack: Move each onset back to the last local minimum of the energy, or to the first frame if there is none;
+            two onsets that meet become one.
+        energy: Where to look for minima, such as `rms`, shape ``(..., frames)``; the onset strength if None. Used with
+            ``backtrack``.
         normalize: Scale each item's strength to 0 … 1 first.
         pre_max: Frames before a peak that it must reach; 30 ms if None.
         post_max: Frames from the peak on that it must reach, itself included.
@@ -115,7 +121,8 @@ def onset_detect(
         Booleans, shape ``(..., frames)``; none are True where a strength is not finite.
 
     Raises:
-        ValueError: If not exactly one of ``y`` and ``onset_envelope`` is given, or an argument is out of range.
+        ValueError: If not exactly one of ``y`` and ``onset_envelope`` is given, ``energy`` has another shape than the
+            onset strength, or an argument is out of range.
 
     Example:
         >>> clicks = torch.zeros(22050)
@@ -152,7 +159,8 @@ def onset_detect(
     total = _windows(torch.where(inside, strength, 0.0), pre_avg, post_avg - 1, 0.0).sum(dim=-1)
     count = _windows(inside.to(strength.dtype), pre_avg, post_avg - 1, 0.0).sum(dim=-1)
     candidate = (strength >= largest) & (strength >= total / count + delta) & inside & heard
-    return _spaced(candidate, wait + 1)
+    onsets = _spaced(candidate, wait + 1)
+    return _moved_back(onsets, strength if energy is None else energy, inside) if backtrack else onsets
 
 
 def _windows(x: Tensor, before: int, after: int, fill: float) -> Tensor:
@@ -176,3 +184,17 @@ def _spaced(candidate: Tensor, gap: int) -> Tensor:
         taken = taken.scatter_reduce(-1, follower, taken, "amax")
         follower = follower.gather(-1, follower)
     return taken[..., :n].bool()
+
+
+def _moved_back(onsets: Tensor, energy: Tensor, inside: Tensor) -> Tensor:
+    """Move onsets to the last local minimum of the energy up to them; a clip's last frame is none."""
+    if energy.shape != onsets.shape:
+        raise ValueError(
+            f"energy must have the shape of the onset strength {tuple(onsets.shape)}, found {tuple(energy.shape)}."
+        )
+    before, here, after = energy[..., :-2], energy[..., 1:-1], energy[..., 2:]
+    is_minimum = (here <= before) & (here < after) & inside[..., 2:]
+    position = torch.arange(energy.shape[-1], device=energy.device)
+    start = torch.where(nnf.pad(is_minimum, (1, 1))[..., : len(position)], position, 0).cummax(dim=-1).values
+    moved = torch.zeros_like(start, dtype=torch.int8).scatter_reduce(-1, start, onsets.to(torch.int8), "amax")
+    return moved.bool()
