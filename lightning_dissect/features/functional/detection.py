@@ -1,17 +1,16 @@
 """The functions whose peaks are onsets: high-frequency content and complex-domain difference (Brossier et al. 2004)."""
 
-from functools import lru_cache
-from importlib import import_module
-from types import ModuleType
-
 import torch
 from torch import Tensor
 
+from lightning_dissect.compiled import compiled_code
 from lightning_dissect.features.functional.device import chunk_size
 from lightning_dissect.features.functional.frame_grid import frame_grid
 from lightning_dissect.features.functional.reference_frame import FRAME, RATE, frame_count, magnitudes_of_the_end
 
 __all__ = ["detection_functions"]
+
+_compiled_code = compiled_code("lightning_dissect.features.functional.compiled_detection")
 
 _LEAST = 1e-15
 """Added to the real part of all coefficients, so that silence has the phase 0; samples go up to 1."""
@@ -69,15 +68,6 @@ def _of_the_end(y: Tensor, n_samples: Tensor, sr: int) -> Tensor:
     magnitudes = magnitudes_of_the_end(y, n_samples, sr)
     bins = torch.arange(FRAME // 2 + 1 - magnitudes.shape[1], FRAME // 2 + 1, device=y.device)
     return torch.stack([(magnitudes * bins).sum(dim=-1), magnitudes.sum(dim=-1)], dim=-1)
-
-
-@lru_cache(maxsize=1)
-def _compiled_code() -> ModuleType | None:
-    """Return the compiled code, or None where numba is missing or refuses to load beside this NumPy."""
-    try:
-        return import_module("lightning_dissect.features.functional.compiled_detection")
-    except ImportError:
-        return None
 
 
 def _can_compile(y: Tensor) -> bool:

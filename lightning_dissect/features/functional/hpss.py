@@ -1,19 +1,18 @@
 """Harmonic–percussive separation by median filtering (Fitzgerald 2010)."""
 
 import math
-from functools import lru_cache
-from importlib import import_module
-from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from lightning_dissect.compiled import compiled_code
 from lightning_dissect.features.functional.device import chunk_size
 from lightning_dissect.features.functional.median import median_filter
 from lightning_dissect.features.functional.median_network import has_network
 
 __all__ = ["hpss", "softmask"]
 
+_compiled_code = compiled_code("lightning_dissect.features.functional.compiled_hpss")
 
 _WORTH_COMPILING = 1 << 17
 """Values (three seconds of audio) from which on numba's second of compiling is soon made up for."""
@@ -114,24 +113,14 @@ def _plain_parts(
     return harmonic, percussive
 
 
-@lru_cache(maxsize=1)
-def _compiled_code() -> ModuleType | None:
-    """Return the compiled code, or None where numba is missing or refuses to load beside this NumPy."""
-    try:
-        return import_module("lightning_dissect.features.functional.compiled")
-    except ImportError:
-        return None
-
-
 def _can_compile(items: Tensor, kernels: tuple[int, int]) -> bool:
-    """Return whether there is compiled code for these spectrograms."""
+    """Return whether compiled code takes these spectrograms, and is worth its compiling."""
     return (
         items.numel() >= _WORTH_COMPILING
         and items.device.type == "cpu"
         and items.dtype == torch.float32
         and not (items.requires_grad and torch.is_grad_enabled())
         and all(has_network(size) and size <= 127 for size in kernels)
-        and _compiled_code() is not None
     )
 
 

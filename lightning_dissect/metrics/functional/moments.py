@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache, reduce
-from importlib import import_module
+from functools import reduce
 from types import ModuleType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from lightning_dissect.compiled import compiled_code
+
+_compiled_code = compiled_code("lightning_dissect.metrics.functional.compiled_moments")
 
 MIN_CLIPS = 4
 """Fewer clips than this give NaN: a correlation of three points says nothing."""
@@ -173,15 +176,6 @@ def _add_compiled(code: ModuleType, moments: CrossMoments, x: Tensor, f: Tensor)
         cov = cov.clone()
     mean, low, m2 = out.unbind(0)
     return CrossMoments(n + len(x), mean, low, m2, cov.addmm_(df.T, dx))
-
-
-@lru_cache(maxsize=1)
-def _compiled_code() -> ModuleType | None:
-    """The compiled code; None where numba is missing, does not fit this NumPy, or has nowhere to keep what it made."""
-    try:
-        return import_module("lightning_dissect.metrics.functional.compiled_moments")
-    except (ImportError, RuntimeError):
-        return None
 
 
 def standard_deviation_or_nan(moments: CrossMoments) -> Tensor:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from importlib import import_module
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from lightning_dissect.compiled import compiled_code
 from lightning_dissect.metrics.functional.descriptors import CELL_WIDTH, CELLS, describe, locate
 from lightning_dissect.metrics.functional.matching import KeyPoints, consistent_matches, mutual_matches
 from lightning_dissect.metrics.functional.scale_space import (
@@ -21,6 +19,8 @@ from lightning_dissect.metrics.functional.scale_space import (
     scale_space,
     strongest_extrema,
 )
+
+_compiled_code = compiled_code("lightning_dissect.metrics.functional.compiled")
 
 CONSTANT_RANGE = 1e-5
 """A map whose range is at most this part of its largest magnitude counts as constant: rounding has key points too."""
@@ -123,15 +123,6 @@ def _find(maps: Tensor, grid: tuple[int, int], slots: int) -> tuple[Tensor, Tens
     parts = [_find_plainly(part, steps, slots) for part in maps.split(at_once)]
     descriptors, centres, sigma, strength = (torch.cat(part) for part in zip(*parts, strict=True))
     return descriptors, centres, sigma, strength
-
-
-@lru_cache(maxsize=1)
-def _compiled_code() -> ModuleType | None:
-    """The compiled code; None where numba is missing, does not fit this NumPy, or has nowhere to keep what it made."""
-    try:
-        return import_module("lightning_dissect.metrics.functional.compiled")
-    except (ImportError, RuntimeError):
-        return None
 
 
 def _find_plainly(maps: Tensor, steps: tuple[Octave, ...], slots: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:

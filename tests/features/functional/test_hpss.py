@@ -153,7 +153,7 @@ def test_without_numba_the_result_is_the_same(plain: Callable[..., Any], monkeyp
     compiled = hpss(S)
     module = import_module("lightning_dissect.features.functional.hpss")
     module._compiled_code.cache_clear()
-    monkeypatch.setitem(sys.modules, "lightning_dissect.features.functional.compiled", None)
+    monkeypatch.setitem(sys.modules, "lightning_dissect.features.functional.compiled_hpss", None)
     try:
         assert module._compiled_code() is None
         assert all(torch.equal(a, b) for a, b in zip(compiled, hpss(S), strict=True))
@@ -163,7 +163,7 @@ def test_without_numba_the_result_is_the_same(plain: Callable[..., Any], monkeyp
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
 def test_a_forked_process_does_not_wait_for_threads_that_it_has_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lightning_dissect.features.functional.compiled import compiled_masks
+    from lightning_dissect.features.functional.compiled_hpss import compiled_masks
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     settings = ((31, 31), (1.0, 1.0), 0, 200, None)
@@ -177,7 +177,7 @@ def test_a_forked_process_does_not_wait_for_threads_that_it_has_not(monkeypatch:
 
 
 def test_lengths_beyond_the_frames_stay_within_memory() -> None:
-    from lightning_dissect.features.functional.compiled import compiled_masks
+    from lightning_dissect.features.functional.compiled_hpss import compiled_masks
 
     S = torch.rand(2, 65, 70)
     whole = compiled_masks(S, (31, 31), (1.0, 1.0), 0, 70, None)
