@@ -38,7 +38,13 @@ def write_functions(
         _write(some, left, *of_bins, found)
 
 
-@njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+# Types are given, and any layout of the last array, so that nothing is compiled a second time for clips cut in pieces.
+@njit(
+    "void(f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4, f4[:, :])",
+    nogil=True,
+    error_model="numpy",
+    fastmath={"reassoc", "contract"},
+)
 def _write(values: Array, before: Array, audible: Array, weights: Array, least: Any, functions: Array) -> None:
     for frame in range(values.shape[0]):
         row = values[frame]
