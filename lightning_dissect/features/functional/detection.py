@@ -16,7 +16,7 @@ _LEAST = 1e-15
 """Added to the real part of all coefficients, so that silence has the phase 0; samples go up to 1."""
 
 _WORTH_COMPILING = 1 << 16
-"""Samples from which on compiled code is used: 3 s of audio."""
+"""Samples (three seconds of audio) from which on numba compiles, which takes half a second in each process."""
 
 
 def detection_functions(y: Tensor, n_samples: Tensor, sr: int, n_frames: int) -> Tensor:
@@ -36,6 +36,7 @@ def detection_functions(y: Tensor, n_samples: Tensor, sr: int, n_frames: int) ->
         Both, shape ``(clips, 2, n_frames)``, of clips brought to a peak of 1, whose squares fit float32.
     """
     code = _compiled_code() if _can_compile(y) else None
+    write = _write_functions if code is None else code.write_functions
     peak = torch.maximum(y.amax(dim=-1), -y.amin(dim=-1))
     unit = torch.where(peak > 0, peak, 1.0)
     grid = frame_grid(sr).to(y, unit)
@@ -49,10 +50,7 @@ def detection_functions(y: Tensor, n_samples: Tensor, sr: int, n_frames: int) ->
     for first in range(0, n_frames, at_once):
         found = functions[..., first : first + at_once]
         spectra = torch.fft.rfft(grid.frames(y, first, found.shape[-1]))
-        if code is None:
-            before = _write_functions(spectra[..., : len(weights)], before, grid.audible, weights, found)
-        else:
-            code.write_functions(spectra, before, grid.audible, weights, _LEAST, found)
+        write(spectra, before, grid.audible, weights, _LEAST, found)
     if sr < RATE:
         is_last = torch.arange(n_frames, device=y.device) == frame_count(n_samples, sr)[:, None] - 1
         at_end = _of_the_end(y, n_samples, sr) * (grid.size / FRAME) / unit[:, None]
@@ -71,12 +69,16 @@ def _of_the_end(y: Tensor, n_samples: Tensor, sr: int) -> Tensor:
 
 
 def _can_compile(y: Tensor) -> bool:
+    """Return whether compiled code takes these waveforms, and is worth its compiling."""
     return y.numel() >= _WORTH_COMPILING and y.device.type == "cpu" and y.dtype == torch.float32
 
 
-def _write_functions(spectra: Tensor, before: Tensor, audible: Tensor, weights: Tensor, functions: Tensor) -> Tensor:
-    """Write both functions of some frames, and return what these leave behind; see `compiled_detection`."""
-    spectra.real.add_(_LEAST)
+def _write_functions(
+    spectra: Tensor, before: Tensor, audible: Tensor, weights: Tensor, least: float, functions: Tensor
+) -> None:
+    """Write both functions of some frames, and what these leave behind; see `compiled_detection.write_functions`."""
+    spectra = spectra[..., : len(audible)]
+    spectra.real.add_(least)
     magnitude = _absolute(spectra)
     phase = torch.view_as_complex(torch.view_as_real(spectra) / magnitude[..., None])
     last = torch.cat([torch.complex(before[:, 2:3], before[:, 3:]), phase[:, :-1]], dim=1)
@@ -85,8 +87,10 @@ def _write_functions(spectra: Tensor, before: Tensor, audible: Tensor, weights: 
     expected = torch.cat([torch.complex(before[:, :1], before[:, 1:2]), predicted[:, :-1]], dim=1)
     functions[:, 0] = (magnitude * weights).sum(dim=-1)
     functions[:, 1] = (_absolute(expected - spectra) * audible).sum(dim=-1)
-    return torch.stack([part for left in (predicted, phase) for part in (left[:, -1].real, left[:, -1].imag)], dim=1)
+    left = predicted[:, -1], phase[:, -1]
+    torch.stack([part for values in left for part in (values.real, values.imag)], dim=1, out=before)
 
 
 def _absolute(x: Tensor) -> Tensor:
+    """Return magnitudes; squares of what goes up to 1 need no safe hypotenuse."""
     return (x.real.square() + x.imag.square()).sqrt_()

@@ -62,7 +62,20 @@ def frame(
 
 
 def pad(y: Tensor, frame_length: int, center: bool, pad_mode: str, lengths: Tensor | None) -> tuple[Tensor, int]:
-    """Return waveforms padded for frames, and how many zeros are missing still on both sides."""
+    """Return waveforms padded for frames, and how many zeros are missing still on both sides.
+
+    Zeros are left to the caller, who may need only some of the frames, and not a copy of the audio.
+
+    Args:
+        y: Waveforms, shape ``(..., samples)``.
+        frame_length: Samples of a frame.
+        center: Whether half a frame is added on both sides.
+        pad_mode: ``constant`` (zeros), ``edge`` or ``reflect``.
+        lengths: Samples after which each clip is padded, shape ``(...)``.
+
+    Raises:
+        ValueError: If ``pad_mode`` is unknown, or an uncentred ``y`` is shorter than a frame.
+    """
     if pad_mode not in ("constant", "edge", "reflect"):
         raise ValueError(f"pad_mode must be constant, edge or reflect, found {pad_mode!r}.")
     if not center and y.shape[-1] < frame_length:

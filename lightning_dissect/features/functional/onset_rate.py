@@ -8,13 +8,19 @@ from lightning_dissect.features.functional.arguments import as_waveform
 from lightning_dissect.features.functional.detection import detection_functions
 from lightning_dissect.features.functional.device import chunk_size
 from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim
+from lightning_dissect.features.functional.norm import normalize
 from lightning_dissect.features.functional.reference_frame import frame_count
 
 __all__ = ["onset_rate"]
 
 _SILENCE = 0.04
+"""Smoothed sums of both functions below this, each up to 1, count as none."""
+
 _MEMORY = 5
+"""Frames that a sum is smoothed over, and its threshold found in: the last one and those before."""
+
 _MEAN_SHARE = 0.1
+"""What the threshold adds to the median of the last frames: this share of their mean."""
 
 
 def onset_rate(y: Tensor, *, sr: int = 44_100, lengths: Tensor | None = None) -> Tensor:
@@ -62,17 +68,12 @@ def onset_frames(y: Tensor, *, sr: int = 44_100, lengths: Tensor | None = None) 
     few = zip(clips.split(at_once), n_samples.split(at_once), strict=True)
     functions = [detection_functions(trim(some, None if lengths is None else n), n, sr, n_frames) for some, n in few]
     valid = frame_mask(frame_count(n_samples, sr), n_frames)
-    scaled = _unit_maximum(torch.cat(functions) * valid[:, None])
+    scaled = normalize(torch.cat(functions) * valid[:, None], dim=-1)
     return _pick(scaled.sum(dim=1), valid).view(*y.shape[:-1], -1)
 
 
-def _unit_maximum(x: Tensor) -> Tensor:
-    largest = x.amax(dim=-1, keepdim=True)
-    return x / torch.where(largest > 0, largest, 1.0)
-
-
 def _pick(detection: Tensor, valid: Tensor) -> Tensor:
-    """Onsets ``(clips, frames)`` of a detection function."""
+    """Return where the onsets of detection functions are; all have shape ``(clips, frames)``."""
     smooth = nnf.pad(detection, (_MEMORY - 1, 0)).unfold(-1, _MEMORY, 1).mean(dim=-1)
     smooth = torch.where((smooth < _SILENCE) | ~valid, 0.0, smooth)
     # The reference never looks at the first frame, and counts a rise in the last one, whatever would follow.

@@ -24,20 +24,38 @@ _RINGING = 32
 
 
 def frame_count(n_samples: Tensor, sr: int) -> Tensor:
-    """Return how many frames it takes to reach the end of clips; the last is filled up with zeros."""
+    """Return how many frames it takes to reach the end of clips; the last is filled up with zeros.
+
+    Args:
+        n_samples: Samples of each clip, integers of any shape.
+        sr: Sampling rate in Hz.
+
+    Returns:
+        Numbers of frames, shape of ``n_samples``.
+
+    Example:
+        >>> frame_count(torch.tensor([1024, 1025]), 44100)
+        tensor([1, 2])
+    """
     beyond_first = -((FRAME * sr - n_samples * RATE) // (HOP * sr))
     return 1 + beyond_first.clamp(min=0)
 
 
 def hann(position: Tensor) -> Tensor:
-    """Return the window at positions in samples at the reference's rate."""
+    """Return the window at positions in samples at the reference's rate, both of any shape; 0 past the frame.
+
+    It is symmetrical, with zeros at both ends.
+    """
     return torch.where(position < FRAME, 0.5 - 0.5 * torch.cos(2 * math.pi / (FRAME - 1) * position), 0.0)
 
 
 def resampler_gain(position: Tensor) -> Tensor:
-    """Return what a good resampler leaves of a frequency, given as share of the range that both rates have.
+    """Return what a good resampler leaves of frequencies, between 0 and 1.
 
     Its low-pass fades out as a Gaussian's integral does.
+
+    Args:
+        position: Frequencies, as shares of the range that both rates have, any shape.
     """
     return 0.5 * torch.erfc((position - _CUTOFF) / (_DEVIATION * math.sqrt(2)))
 

@@ -12,7 +12,7 @@ from lightning_dissect.features.functional.frames import Framing
 from lightning_dissect.features.functional.lengths import frame_mask
 from lightning_dissect.features.functional.spectrum import spectrogram
 
-__all__ = ["estimate_tuning"]
+__all__ = ["estimate_tuning", "tuning_index", "tuning_values"]
 
 
 def estimate_tuning(
@@ -116,13 +116,27 @@ def tuning_index(
     residual = frequency.div_(440 / 16).log2_().mul_(bins_per_octave)
     residual.sub_(residual.floor())
     residual = torch.where(residual >= 0.5, residual - 1, residual)
-    choice = torch.bucketize(residual, edges, right=True).sub_(1).clamp_(min=0)
-    counts = torch.zeros(*choice.shape[:-1], edges.numel(), dtype=torch.int32, device=S.device)
+    return _fullest_bin(residual, votes, edges).view(S.shape[:-2])
+
+
+def _fullest_bin(x: Tensor, votes: Tensor, edges: Tensor) -> Tensor:
+    """Return the bin that most votes fall into, the first of several, or that of zero without any vote.
+
+    Args:
+        x: Values, shape ``(items, candidates)``.
+        votes: Which of them count, same shape.
+        edges: Left edges of the bins, in order, shape ``(bins,)``.
+
+    Returns:
+        Indices, shape ``(items,)``.
+    """
+    choice = torch.bucketize(x, edges, right=True).sub_(1).clamp_(min=0)
+    counts = torch.zeros(*choice.shape[:-1], edges.numel(), dtype=torch.int32, device=x.device)
     counts.scatter_add_(-1, choice, votes.to(torch.int32))
-    # argmax of a tie may be any of them; the first wins, as in numpy. Without any vote, the bin of zero has one.
     zero = (edges == 0).to(torch.int32) * (counts.sum(-1, keepdim=True) == 0)
-    order = torch.arange(edges.numel(), 0, -1, device=S.device)
-    return ((counts + zero).to(torch.int64) * edges.numel() + order).argmax(dim=-1).view(S.shape[:-2])
+    # argmax of a tie may be any of them; the first wins, as in numpy.
+    order = torch.arange(edges.numel(), 0, -1, device=x.device)
+    return ((counts + zero).to(torch.int64) * edges.numel() + order).argmax(dim=-1)
 
 
 def _spectral_peaks(S: Tensor, bins: range, threshold: float, exponent: int) -> tuple[Tensor, Tensor, Tensor]:
