@@ -71,9 +71,20 @@ def onset_strength(
     if max_size > 1 and ref is None:
         columns = earlier.transpose(-1, -2)
         earlier = nnf.max_pool1d(columns.flatten(0, -2)[None], max_size, 1, max_size // 2)[0].view(columns.shape).mT
-    rise = aggregate((S[..., lag:] - earlier).clamp(min=0), dim=-2)
+    rise = check_aggregated(aggregate((S[..., lag:] - earlier).clamp(min=0), dim=-2), earlier.mT.shape[:-1])
     delay = lag + (n_fft // (2 * hop_length) if center else 0)
     return nnf.pad(rise, (delay, 0))[..., :n_frames]
+
+
+def check_aggregated(made: Tensor, shape: torch.Size) -> Tensor:
+    """Return what the argument ``aggregate`` made, if it is a tensor of that shape."""
+    if isinstance(made, Tensor) and made.shape == shape:
+        return made
+    found = f"{tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
+    raise ValueError(
+        f"aggregate must take a tensor and dim, as torch.amax does, and return a tensor of shape {tuple(shape)}, "
+        f"found {found}."
+    )
 
 
 def onset_detect(
