@@ -1,14 +1,15 @@
 """Onsets as librosa sees them: the rise of a mel spectrogram."""
 
 from collections.abc import Callable
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from lightning_dissect.features.functional.arguments import check_rate
+from lightning_dissect.features.functional.arguments import as_waveform, check_rate
 from lightning_dissect.features.functional.decibels import power_to_db
+from lightning_dissect.features.functional.device import precise
 from lightning_dissect.features.functional.lengths import frame_mask
 from lightning_dissect.features.functional.mel import MelBands, melspectrogram
 
@@ -23,6 +24,8 @@ def onset_strength(
     lag: int = 1,
     max_size: int = 1,
     ref: Tensor | None = None,
+    detrend: bool = False,
+    feature: Callable[..., Tensor] | None = None,
     aggregate: Callable[..., Tensor] = torch.mean,
     center: bool = True,
     n_fft: int = 2048,
@@ -39,6 +42,11 @@ def onset_strength(
         lag: Frames between what is compared.
         max_size: Bands over which the earlier frame's maximum is taken (odd), against vibrato.
         ref: Spectrograms in dB with which to compare instead, shape ``(..., bands, frames)``.
+        detrend: Take away what changes slowly, by the filter ``y[t] = x[t] - x[t - 1] + 0.99 y[t - 1]``; strengths can
+            then be negative.
+        feature: Function that makes spectrograms or complex spectra ``(..., bands, frames)`` of ``y``, whose magnitude
+            is then brought to dB as a power; `melspectrogram` if None. It is called by name with ``y``, ``sr``,
+            ``n_fft``, ``hop_length``, ``bands`` and, if given, ``lengths``.
         aggregate: Function that makes one number of the bands' rises, called with ``dim``, such as `torch.amax`.
         center: Shift by half a frame, so that the rise is where the onset is.
         n_fft: Samples of a frame.
@@ -47,10 +55,12 @@ def onset_strength(
         **bands: See `MelBands`.
 
     Returns:
-        Onset strength in dB a frame, not negative, shape ``(..., frames)``.
+        Onset strength in dB a frame, not negative but with ``detrend``, shape ``(..., frames)``; zero past each clip's
+        frames.
 
     Raises:
-        ValueError: If not exactly one of ``y`` and ``S`` is given, or an argument is out of range.
+        ValueError: If not exactly one of ``y`` and ``S`` is given, ``feature`` or ``aggregate`` returns another
+            shape than it should, or an argument is out of range.
 
     Example:
         >>> click = torch.zeros(22050)
@@ -61,7 +71,15 @@ def onset_strength(
     if lag < 1 or max_size < 1 or max_size % 2 == 0:
         raise ValueError(f"lag must be at least 1 and max_size odd, found {lag} and {max_size}.")
     if S is None:
-        S = power_to_db(melspectrogram(y, sr=sr, n_fft=n_fft, hop_length=hop_length, lengths=lengths, **bands))
+        of_clips: dict[str, Any] = {
+            "y": y,
+            "sr": sr,
+            "n_fft": n_fft,
+            "hop_length": hop_length,
+            "lengths": lengths,
+            **bands,
+        }
+        S = power_to_db(melspectrogram(**of_clips) if feature is None else _made_by(feature, of_clips))
     elif y is not None or lengths is not None:
         raise ValueError("give exactly one of y (a waveform, with its lengths) and S (a spectrogram in dB).")
     n_frames = S.shape[-1]
@@ -73,7 +91,31 @@ def onset_strength(
         earlier = nnf.max_pool1d(columns.flatten(0, -2)[None], max_size, 1, max_size // 2)[0].view(columns.shape).mT
     rise = check_aggregated(aggregate((S[..., lag:] - earlier).clamp(min=0), dim=-2), earlier.mT.shape[:-1])
     delay = lag + (n_fft // (2 * hop_length) if center else 0)
-    return nnf.pad(rise, (delay, 0))[..., :n_frames]
+    strength = nnf.pad(rise, (delay, 0))[..., :n_frames]
+    strength = _without_trend(strength) if detrend else strength
+    return strength if lengths is None else torch.where(frame_mask(1 + lengths // hop_length, n_frames), strength, 0.0)
+
+
+def _made_by(feature: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
+    """Return the magnitudes that a function makes of waveforms."""
+    y = as_waveform(arguments["y"])
+    S = feature(**{name: value for name, value in arguments.items() if name != "lengths" or value is not None})
+    if not isinstance(S, Tensor) or S.dim() != y.dim() + 1 or S.shape[:-2] != y.shape[:-1]:
+        found = tuple(S.shape) if isinstance(S, Tensor) else type(S).__name__
+        raise ValueError(f"feature must make spectrograms (..., bands, frames) of y {tuple(y.shape)}, found {found}.")
+    return S.abs()
+
+
+def _without_trend(strength: Tensor) -> Tensor:
+    """Filter by ``y[t] = x[t] - x[t - 1] + 0.99 y[t - 1]`` along the last axis, in as many steps as log(frames)."""
+    x = strength.to(precise(strength))
+    y = x - nnf.pad(x, (1, 0))[..., :-1]
+    lag = 1
+    # Once the last 1, 2, 4 … inputs are added up, so are twice as many.
+    while lag < y.shape[-1]:
+        y = y + 0.99**lag * nnf.pad(y, (lag, 0))[..., :-lag]
+        lag *= 2
+    return y.to(strength.dtype)
 
 
 def check_aggregated(made: Tensor, shape: torch.Size) -> Tensor:

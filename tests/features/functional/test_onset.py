@@ -1,4 +1,4 @@
-"""Onsets moved back to where they start."""
+"""Onset strengths of other spectrograms and without their trend, and onsets moved back to where they start."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from lightning_dissect.features.functional import onset_detect, rms
+from lightning_dissect.features.functional import chroma_stft, melspectrogram, onset_detect, onset_strength, rms, stft
 
 
 def moved_back_by_librosa(clip: Any, energy: np.ndarray | None) -> np.ndarray:
@@ -76,3 +76,70 @@ def test_onsets_of_padded_batches_are_moved_back_within_their_clips(phrases: Cal
 def test_energies_need_the_frames_of_the_strength() -> None:
     with pytest.raises(ValueError, match=r"energy must have the shape .*\(44,\), found \(43,\)"):
         onset_detect(torch.randn(22_050), backtrack=True, energy=torch.rand(43))
+
+
+@pytest.mark.filterwarnings("ignore:n_fft=2048 is too large")
+@pytest.mark.parametrize("options", [{}, {"lag": 3}, {"center": False}])
+def test_trends_are_taken_away_as_librosa_does(many_clips: list[Any], options: dict[str, Any]) -> None:
+    below = 0
+    for clip in many_clips[::4]:
+        shared = {"sr": clip.sr, "hop_length": clip.hop_length, "detrend": True, **options}
+        found = onset_strength(torch.from_numpy(clip.y), **shared)
+        if len(clip.y) // clip.hop_length < options.get("lag", 1):
+            continue  # librosa fails there
+        expected = librosa.onset.onset_strength(y=clip.y, **shared)
+        assert found.dtype == torch.float32
+        np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=2e-5 * max(np.abs(expected).max(), 1e-3))
+        below += (expected < 0).any()
+    assert below > 20
+
+
+def test_long_trends_are_taken_away_in_any_type() -> None:
+    S = 10 * torch.rand(3, 2, 7, 3_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    expected = librosa.onset.onset_strength(S=S.numpy(), detrend=True)
+    np.testing.assert_allclose(onset_strength(S=S, detrend=True).numpy(), expected, atol=1e-10)
+    S = S[0, 0, :, :40].clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda S: onset_strength(S=S, detrend=True), S)
+
+
+def test_strengths_of_padded_batches_end_where_their_clips_do(phrases: Callable[..., np.ndarray]) -> None:
+    y = torch.from_numpy(phrases(4, 1.0)).view(2, 2, -1)
+    lengths = torch.tensor([[22_050, 10_000], [4_000, 1]])
+    for options in ({}, {"detrend": True}, {"feature": chroma_stft, "detrend": True}):
+        batch = onset_strength(y, lengths=lengths, **options)
+        for number in np.ndindex(2, 2):
+            alone = onset_strength(y[number][: lengths[number]], **options)
+            torch.testing.assert_close(batch[number][: len(alone)], alone, rtol=1e-5, atol=1e-5)
+            assert (batch[number][len(alone) :] == 0).all()
+
+
+def complex_spectra(y: Any, sr: float, n_fft: int, hop_length: int) -> Any:
+    transform: Any = stft if isinstance(y, torch.Tensor) else librosa.stft
+    return transform(y=y, n_fft=n_fft, hop_length=hop_length)
+
+
+FEATURES: list[tuple[Any, Any, dict[str, Any]]] = [
+    (chroma_stft, librosa.feature.chroma_stft, {"tuning": 0.0}),
+    (melspectrogram, librosa.feature.melspectrogram, {"n_mels": 40, "fmax": 3_000}),
+    (complex_spectra, complex_spectra, {}),
+]
+
+
+@pytest.mark.parametrize(("ours", "theirs", "options"), FEATURES, ids=["chroma", "mel", "complex"])
+def test_rises_of_other_spectrograms_are_librosas(
+    phrases: Callable[..., np.ndarray], ours: Any, theirs: Any, options: dict[str, Any]
+) -> None:
+    for sr in (8_000, 22_050, 44_100):
+        for y in phrases(3, 1.0, sr, seed=sr):
+            shared = {"sr": sr, "hop_length": 256, **options}
+            found = onset_strength(torch.from_numpy(y), feature=ours, **shared).numpy()
+            expected = librosa.onset.onset_strength(y=y, feature=theirs, **shared)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * expected.max())
+
+
+def test_functions_must_make_what_is_asked_for() -> None:
+    y = torch.randn(2, 4_000)
+    with pytest.raises(ValueError, match=r"feature must make spectrograms .* \(2, 4000\), found \(2, 8\)"):
+        onset_strength(y, feature=lambda y, **_: rms(y))
+    with pytest.raises(ValueError, match=r"aggregate must take a tensor and dim, .* shape \(2, 7\), found median"):
+        onset_strength(y, aggregate=torch.median)  # type: ignore[arg-type]
