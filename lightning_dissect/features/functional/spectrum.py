@@ -123,11 +123,11 @@ def _transform(
         start, stop = first * hop_length - reach, (last - 1) * hop_length - reach + n_fft
         samples = padded[:, max(start, 0) : stop].to(taps.dtype)
         samples = nnf.pad(samples, (max(-start, 0), max(stop - padded.shape[-1], 0)))
-        spectra = torch.fft.rfft(samples.unfold(-1, n_fft, hop_length) * taps)
-        if ends is not None:
-            position = torch.arange(first, last, device=y.device)[:, None]
-            spectra = torch.where(position < ends, spectra, 0.0)
-        return of_spectra(spectra)
+        found = of_spectra(torch.fft.rfft(samples.unfold(-1, n_fft, hop_length) * taps))
+        if ends is None:
+            return found
+        position = torch.arange(first, last, device=y.device)[:, None]
+        return torch.where(position < ends, found, 0.0)
 
     n_frames = 1 + (padded.shape[-1] + 2 * reach - n_fft) // hop_length
     at_once = max(chunk_size(y.device) // 2 // (len(padded) * n_fft), 1)
