@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_dissect.features.analysis import Analysis
-from lightning_dissect.features.clips import Clips
+from lightning_dissect.features.clips import Clips, as_clips
 from lightning_dissect.features.feature import Feature, Level, feature_names, make_feature
 from lightning_dissect.features.frequency import FrequencyAxis
-from lightning_dissect.features.functional.arguments import as_waveform
 from lightning_dissect.features.functional.device import chunk_size
-from lightning_dissect.features.functional.lengths import check_lengths, frame_mask
+from lightning_dissect.features.functional.lengths import frame_mask
 
 __all__ = ["FeatureBank", "FeatureValues"]
 
@@ -118,11 +117,7 @@ class FeatureBank(nn.Module):
             ValueError: If ``waveform`` or ``lengths`` is malformed, or a feature returns another shape than it
                 declares.
         """
-        waveform = as_waveform(waveform, "waveform")
-        if waveform.dim() != 2:
-            raise ValueError(f"waveform must have shape (clips, samples), found {tuple(waveform.shape)}.")
-        if lengths is not None:
-            lengths = check_lengths(lengths.to(waveform.device), waveform.shape[:1], waveform.shape[1], "waveform")
+        waveform, lengths = as_clips(waveform, lengths)
         with torch.autocast(waveform.device.type, enabled=False):
             values = self._in_turn(waveform, lengths)
         mask = None

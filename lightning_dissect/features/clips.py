@@ -14,7 +14,7 @@ from lightning_dissect.features.functional.hpss import hpss
 from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim
 from lightning_dissect.features.functional.spectrum import magnitude, stft
 
-__all__ = ["Clips"]
+__all__ = ["Clips", "as_clips"]
 
 
 class Clips:
@@ -43,12 +43,8 @@ class Clips:
         lengths: Tensor | None = None,
         projection: Tensor | None = None,
     ) -> None:
-        waveform = as_waveform(waveform, "waveform").float()
-        if waveform.dim() != 2:
-            raise ValueError(f"waveform must have shape (clips, samples), found {tuple(waveform.shape)}.")
-        if lengths is not None:
-            lengths = check_lengths(lengths.to(waveform.device), waveform.shape[:1], waveform.shape[1], "waveform")
-        self.waveform = trim(waveform, lengths)
+        waveform, lengths = as_clips(waveform, lengths)
+        self.waveform = trim(waveform, lengths).float()
         self.lengths = lengths
         self.analysis = analysis
         if projection is None:
@@ -153,6 +149,27 @@ class Clips:
     def _frames_at_once(S: Tensor) -> int:
         """Return how many frames of spectra ``(clips, bins, frames)`` to work on at a time."""
         return max(chunk_size(S.device) // max(S[..., 0].numel(), 1), 16)
+
+
+def as_clips(waveform: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Check a batch of clips ``(clips, samples)``, and bring its lengths ``(clips,)`` to its device.
+
+    Returns:
+        The waveform, half precision as float32; and the lengths as int64, clamped to 1 … samples, or None.
+
+    Raises:
+        ValueError: If ``waveform`` is not a batch of clips, or ``lengths`` does not fit it.
+
+    Example:
+        >>> as_clips(torch.zeros(2, 9), torch.tensor([5, 10]))[1]
+        tensor([5, 9])
+    """
+    waveform = as_waveform(waveform, "waveform")
+    if waveform.dim() != 2:
+        raise ValueError(f"waveform must have shape (clips, samples), found {tuple(waveform.shape)}.")
+    if lengths is not None:
+        lengths = check_lengths(lengths.to(waveform.device), waveform.shape[:1], waveform.shape[1], "waveform")
+    return waveform, lengths
 
 
 def _joined(pieces: Sequence[Tensor]) -> Tensor:

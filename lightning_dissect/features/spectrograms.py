@@ -21,7 +21,6 @@ __all__ = ["Scale", "SpectrogramBank", "SpectrogramClips", "check_values"]
 Scale = Literal["magnitude", "power", "db"]
 """What a spectrogram's values are: magnitudes, powers, or decibels, 10 log10 of a power."""
 
-
 _NARROW = 15.0
 """Decibels; the values of a batch of music or speech differ by more."""
 
@@ -193,7 +192,7 @@ class SpectrogramBank(FeatureBank):
             raise ValueError(f"features: {'; '.join(reasons)}. These spectrograms give {given}.")
 
     def _lacks(self, feature: Feature) -> str | None:
-        """What a feature needs beyond the spectrogram, found by trying."""
+        """Return what a feature needs beyond the spectrogram (audio, spectrum), found by trying; None if nothing."""
         trial = torch.ones(1, self.analysis.frequency.n_bins, 64)
         try:
             feature(SpectrogramClips(trial, self.analysis, self.whole))
@@ -202,6 +201,7 @@ class SpectrogramBank(FeatureBank):
         return None
 
     def _gives(self, name: str) -> bool:
+        """Return whether a known feature can be set up here, and needs nothing beyond the spectrogram."""
         feature = make_feature(name)
         try:
             feature.setup(self.analysis)
@@ -245,7 +245,7 @@ def check_values(spectrogram: Tensor, scale: Scale) -> None:
 
 
 def _as_magnitude(S: Tensor, scale: Scale) -> Tensor:
-    """Magnitudes, NaN for what can be none."""
+    """Return magnitudes, NaN for what can be none."""
     if scale == "db":
         return torch.pow(10.0, S / 20)
     S = S.where(S >= 0, torch.nan)
