@@ -12,7 +12,7 @@ from lightning_dissect.features.functional.filters import mel_filters
 from lightning_dissect.features.functional.frames import Framing
 from lightning_dissect.features.functional.spectrum import spectrogram
 
-__all__ = ["MelBands", "melspectrogram", "mfcc"]
+__all__ = ["MelBands", "dct_matrix", "melspectrogram", "mfcc"]
 
 
 class MelBands(TypedDict, total=False):
