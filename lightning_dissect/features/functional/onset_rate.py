@@ -14,7 +14,7 @@ from lightning_dissect.features.functional.reference_frame import frame_count
 __all__ = ["onset_rate"]
 
 _SILENCE = 0.04
-"""Smoothed sums of both functions below this, each up to 1, count as none."""
+"""Smoothed sums below this count as 0; each of the two functions goes up to 1."""
 
 _MEMORY = 5
 """Frames that a sum is smoothed over, and its threshold found in: the last one and those before."""
