@@ -181,24 +181,21 @@ def validate(network: nn.Module, clips: Tensor, callbacks: Sequence[Any]) -> flo
         return time.perf_counter() - start
 
 
-def compare(network: nn.Module, sides: dict[str, tuple[Tensor, Callable[[], list[Any]]]], rounds: int) -> None:
-    """Print each side's time a clip and the ratio to the first side's, the best of some rounds."""
+Sides = dict[str, tuple[Tensor, Callable[[], list[Any]]]]
+
+
+def compare(network: nn.Module, sides: Sides, rounds: int) -> dict[str, float]:
+    """Print each side's time a clip and the ratio to the first side's, the best of some rounds; return its seconds."""
     best = dict.fromkeys(sides, float("inf"))
     for _ in range(rounds):
         for name, (clips, callbacks) in sides.items():
-            best[name] = min(best[name], validate(network, clips, callbacks()) / len(clips))
-    plain = next(iter(best.values()))
-    for name, seconds in best.items():
+            best[name] = min(best[name], validate(network, clips, callbacks()))
+    a_clip = {name: seconds / len(sides[name][0]) for name, seconds in best.items()}
+    plain = next(iter(a_clip.values()))
+    for name, seconds in a_clip.items():
         count = len(sides[name][0])
         print(f"{name:52s} {1000 * seconds:8.1f} ms a clip {seconds / plain:7.2f}×  ({count} clips)", flush=True)
-    if "the paper's way" in best:
-        ours, theirs = (best[name] - plain for name in ("callback without SIFT", "the paper's way"))
-        print(f"the paper's way adds {theirs / ours:.1f} times as much as the callback without SIFT")
-        ours = best["callback, and SIFT on all maps of the first layer"] - best["callback without SIFT"]
-        theirs = best["the paper's way, and OpenCV SIFT on these maps"] - best["the paper's way"]
-        print(
-            f"SIFT on the first layer's maps: callback adds {1000 * ours:.1f} ms a clip, OpenCV {1000 * theirs:.1f} ms"
-        )
+    return best
 
 
 def bench_cnn(count: int, few: int, rounds: int) -> None:
@@ -217,20 +214,45 @@ def bench_cnn(count: int, few: int, rounds: int) -> None:
         return callback(layers=LAYERS[:1], features=["harmonic", "percussive"], metrics=["sift"], sift_clips=count)
 
     print(f"CNN-AT, clips of {SECONDS} s at {CNNAT.sample_rate} Hz, {torch.get_num_threads()} threads")
-    sides: dict[str, tuple[Tensor, Callable[[], list[Any]]]] = {
-        "nothing": (clips, list),
-        "callback without SIFT": (clips, lambda: [without_sift()]),
-        "callback with its defaults (16 clips by SIFT)": (clips, lambda: [callback()]),
-        "callback, and SIFT on all maps of the first layer": (
-            clips,
-            lambda: [without_sift(), first_layer_by_sift()],
-        ),
-        "histograms of raw activations": (some, lambda: [RawHistograms()]),
-        "captum's LayerActivation": (some, lambda: [Captum()]),
-        "the paper's way": (some, lambda: [PaperOne()]),
-        "the paper's way, and OpenCV SIFT on these maps": (some, lambda: [PaperOne(sift=True)]),
-    }
-    compare(network, sides, rounds)
+    ours, many = "callback without SIFT", f", {count} clips"
+    best = compare(
+        network,
+        {
+            f"nothing{many}": (clips, list),
+            f"{ours}{many}": (clips, lambda: [without_sift()]),
+            f"callback with its defaults{many}": (clips, lambda: [callback()]),
+        },
+        rounds,
+    )
+    best |= compare(
+        network,
+        {
+            "nothing": (some, list),
+            ours: (some, lambda: [without_sift()]),
+            "callback, and SIFT on all maps of the first layer": (
+                some,
+                lambda: [without_sift(), first_layer_by_sift()],
+            ),
+            "histograms of raw activations": (some, lambda: [RawHistograms()]),
+            "captum's LayerActivation": (some, lambda: [Captum()]),
+            "the paper's way": (some, lambda: [PaperOne()]),
+            "the paper's way, and OpenCV SIFT on these maps": (some, lambda: [PaperOne(sift=True)]),
+        },
+        rounds,
+    )
+    added, of_few = best[f"{ours}{many}"] - best[f"nothing{many}"], best[ours] - best["nothing"]
+    a_clip = (added - of_few) / (count - few)
+    print(f"the callback without SIFT takes {1000 * a_clip:.1f} ms a clip and {of_few - few * a_clip:.1f} s a run")
+    theirs = best["the paper's way"] - best["nothing"]
+    print(
+        f"the paper's way adds {theirs / few / (added / count):.1f} times as much a clip as it does over {count} clips"
+    )
+    ours_sift = best["callback, and SIFT on all maps of the first layer"] - best[ours]
+    theirs = best["the paper's way, and OpenCV SIFT on these maps"] - best["the paper's way"]
+    print(
+        f"SIFT on the first layer's maps: callback adds {1000 * ours_sift / few:.1f} ms a clip, "
+        f"OpenCV {1000 * theirs / few:.1f} ms"
+    )
 
 
 class Transformer(nn.Module):
@@ -250,7 +272,7 @@ def bench_transformer(count: int, rounds: int) -> None:
     network, clips = Transformer().eval(), make_clips(count, 16_000)
     layers = ["network.wav2vec2.encoder.layers.*"]
     print(f"wav2vec 2.0 base, 12 layers, clips of {SECONDS} s at 16000 Hz, {torch.get_num_threads()} threads")
-    sides: dict[str, tuple[Tensor, Callable[[], list[Any]]]] = {
+    sides: Sides = {
         "nothing": (clips, list),
         "callback on its 12 layers": (clips, lambda: [DissectCallback(16_000, layers)]),
     }
@@ -316,7 +338,7 @@ def memory(field: str) -> float:
 def main() -> None:
     """Run all measurements."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=int, default=256, help="clips of an epoch")
+    parser.add_argument("--clips", type=int, default=1024, help="clips of an epoch")
     parser.add_argument("--few", type=int, default=32, help="clips of an epoch of the slow peers")
     parser.add_argument("--transformer-clips", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=2)
