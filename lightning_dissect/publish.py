@@ -28,9 +28,8 @@ from lightning_dissect.report import (
     scatter,
     trajectories,
 )
-from lightning_dissect.report.png import encode_png
 from lightning_dissect.report.run_folder import PICTURES
-from lightning_dissect.report.style import style
+from lightning_dissect.report.style import encode_png, style
 from lightning_dissect.scores import Scores, base_feature, read_table
 
 _MOST_EPOCHS_DRAWN = 60

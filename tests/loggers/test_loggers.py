@@ -25,7 +25,7 @@ from lightning_dissect import loggers
 from lightning_dissect.audio import write_wav
 from lightning_dissect.loggers import Contents, Picture, Player
 from lightning_dissect.loggers.scalars import summarise
-from lightning_dissect.report.png import encode_png
+from lightning_dissect.report.style import encode_png
 from lightning_dissect.scores import Scores
 
 RATE = 8_000
