@@ -10,13 +10,8 @@ from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.clips import Clips
 from lightning_dissect.features.feature import Feature, Level, feature
 from lightning_dissect.features.functional.chroma import cqt_to_chroma, tonnetz, tuned_chroma_filters
-from lightning_dissect.features.functional.cqt import (
-    C1,
-    cqt_from_plan,
-    cqt_plan,
-    estimate_tuning_index,
-    highest_octave,
-)
+from lightning_dissect.features.functional.cqt import cqt_from_plan, estimate_tuning_index
+from lightning_dissect.features.functional.cqt_plan import C1, cqt_plan, highest_octave
 from lightning_dissect.features.functional.decibels import amplitude_to_db
 from lightning_dissect.features.functional.filters import chroma_filters
 from lightning_dissect.features.functional.hpcp import hpcp_from_spectrum

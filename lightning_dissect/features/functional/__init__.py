@@ -5,7 +5,8 @@ spectrograms ``(..., frequency, frames)``, and no function mixes one item with a
 """
 
 from lightning_dissect.features.functional.chroma import ConstantQChroma, chroma_cens, chroma_cqt, chroma_stft, tonnetz
-from lightning_dissect.features.functional.cqt import cqt, cqt_frequencies, vqt
+from lightning_dissect.features.functional.cqt import cqt, vqt
+from lightning_dissect.features.functional.cqt_plan import Wavelets, cqt_frequencies
 from lightning_dissect.features.functional.decibels import amplitude_to_db, db_to_power, power_to_db
 from lightning_dissect.features.functional.ebur128 import EBUR128, k_weighting, loudness_ebur128, momentary_loudness
 from lightning_dissect.features.functional.filters import (
@@ -44,6 +45,7 @@ __all__ = [
     "ConstantQChroma",
     "Framing",
     "MelBands",
+    "Wavelets",
     "amplitude_to_db",
     "chroma_cens",
     "chroma_cqt",

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from lightning_dissect.features.functional.cqt import C1, cqt
+from lightning_dissect.features.functional.cqt import cqt
+from lightning_dissect.features.functional.cqt_plan import C1
 from lightning_dissect.features.functional.filters import chroma_filters
 from lightning_dissect.features.functional.frames import Framing
 from lightning_dissect.features.functional.lengths import frame_mask
