@@ -47,6 +47,8 @@ def scores_by_tag(scores: Scores, name: str) -> Iterator[tuple[str, np.ndarray]]
     """The defined scores of the units under each tag, for histograms."""
     rows = scores.last()
     rows = rows[(rows["score"].notna() & rows["unit"].notna()).to_numpy()]
+    if rows.empty:
+        return
     keys = rows[["dataloader", "layer", "metric", "level"]].assign(feature=base_feature(rows["feature"]))
     tag = keys.groupby(list(keys), observed=True, sort=False).ngroup().to_numpy()
     first = np.unique(tag, return_index=True)[1]
