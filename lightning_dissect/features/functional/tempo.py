@@ -12,6 +12,7 @@ from lightning_dissect.features.functional.arguments import check_framing, check
 from lightning_dissect.features.functional.lengths import check_lengths, frame_mask
 from lightning_dissect.features.functional.norm import normalize
 from lightning_dissect.features.functional.onset import check_aggregated, onset_strength
+from lightning_dissect.features.functional.windows import Window, window_taps
 
 __all__ = ["LogDensity", "tempo", "tempogram"]
 
@@ -157,6 +158,8 @@ def tempogram(
     onset_envelope: Tensor | None = None,
     hop_length: int = 512,
     win_length: int = 384,
+    center: bool = True,
+    window: Window = "hann",
     norm: float | None = math.inf,
     lengths: Tensor | None = None,
 ) -> Tensor:
@@ -168,14 +171,18 @@ def tempogram(
         onset_envelope: Onset strengths instead of ``y``, shape ``(..., frames)``.
         hop_length: Samples between frames.
         win_length: Frames that are correlated at a time.
+        center: Centre the first window on the first frame, where what is outside fades out; otherwise it starts there.
+        window: Name (hann, hamming, blackman, bartlett, ones; periodic), or a function of the number of frames.
         norm: Norm of each frame's correlation, or None.
         lengths: Valid samples of each clip (valid frames where the strength is given), shape ``(...)``.
 
     Returns:
-        Autocorrelation by lag, shape ``(..., win_length, frames)``, zero past each clip's frames.
+        Autocorrelation by lag, shape ``(..., win_length, frames)``, zero past each clip's frames; without ``center``
+        there are ``win_length - 1`` frames less.
 
     Raises:
-        ValueError: If not exactly one of ``y`` and ``onset_envelope`` is given, or ``win_length`` is below 1.
+        ValueError: If not exactly one of ``y`` and ``onset_envelope`` is given, ``win_length`` is below 1, ``window``
+            is unknown, or there are less than ``win_length`` frames without ``center``.
 
     Example:
         >>> tempogram(torch.randn(22050)).shape
@@ -184,27 +191,35 @@ def tempogram(
     if win_length < 1:
         raise ValueError(f"win_length must be at least 1, found {win_length}.")
     strength, n_frames = _strength(y, onset_envelope, sr=sr, hop_length=hop_length, lengths=lengths)
-    total = strength.shape[-1]
-    ends = torch.tensor(total, device=strength.device) if n_frames is None else n_frames[..., None]
-    half = win_length // 2
-    position = torch.arange(-half, total + half, device=strength.device)
-    inside = torch.minimum(position.clamp(min=0), ends - 1).expand(*strength.shape[:-1], -1)
-    # Before the start and past the end, the edge values fade out in a line.
-    fade_in = (position + half) / max(half, 1)
-    fade_out = (ends - 1 + half - position) / max(half, 1)
-    fade = torch.minimum(fade_in, fade_out).clamp(0, 1).to(strength)
-    padded = strength.gather(-1, inside) * fade
+    if center:
+        padded = _faded(strength, win_length // 2, n_frames)[..., : strength.shape[-1] + win_length - 1]
+    elif strength.shape[-1] >= win_length:
+        padded, n_frames = strength, None if n_frames is None else n_frames - win_length + 1
+    else:
+        raise ValueError(f"win_length: {win_length} are more than all {strength.shape[-1]} frames; center pads them.")
     # In float64 as librosa has it, where the device can: `tempo` takes the logarithm of next to nothing.
     precise = strength.dtype if strength.device.type == "mps" else torch.float64
-    window = torch.hann_window(win_length, dtype=torch.float64).to(strength.device, precise)
-    frames = padded.unfold(-1, win_length, 1)[..., :total, :] * window
+    taps = window_taps(window, win_length).to(strength.device, precise)
+    frames = padded.unfold(-1, win_length, 1) * taps
     spectrum: Tensor = torch.fft.rfft(frames, n=2 * win_length)
     power = spectrum.real.square() + spectrum.imag.square()
     correlation: Tensor = torch.fft.irfft(power, n=2 * win_length)[..., :win_length]
     correlation = normalize(correlation, norm=norm, dim=-1).to(strength).transpose(-1, -2)
     if n_frames is None:
         return correlation
-    return torch.where(frame_mask(n_frames, total)[..., None, :], correlation, 0.0)
+    return torch.where(frame_mask(n_frames, correlation.shape[-1])[..., None, :], correlation, 0.0)
+
+
+def _faded(strength: Tensor, half: int, n_frames: Tensor | None) -> Tensor:
+    """Pad by half a window on both sides, where the edge values fade out in a line."""
+    total = strength.shape[-1]
+    ends = torch.tensor(total, device=strength.device) if n_frames is None else n_frames[..., None]
+    position = torch.arange(-half, total + half, device=strength.device)
+    inside = torch.minimum(position.clamp(min=0), ends - 1).expand(*strength.shape[:-1], -1)
+    fade_in = (position + half) / max(half, 1)
+    fade_out = (ends - 1 + half - position) / max(half, 1)
+    fade = torch.minimum(fade_in, fade_out).clamp(0, 1).to(strength)
+    return strength.gather(-1, inside) * fade
 
 
 def _strength(

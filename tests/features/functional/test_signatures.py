@@ -26,10 +26,6 @@ WITHOUT: dict[str, dict[str, str]] = {
         "window": "bins of a pitch class count alike, librosa's default",
         "smoothing_window": "the window is the Hann window of the method's authors, librosa's default",
     },
-    "feature.tempogram": {
-        "center": "each frame has its tempo, librosa's default",
-        "window": "the window is the Hann window, librosa's default",
-    },
     "onset.onset_detect": {
         "sparse": "clips of a batch have unequal numbers of onsets, which only a mask can hold",
         "units": "a mask is over frames",

@@ -98,6 +98,32 @@ def test_padded_batches_have_the_tempi_of_their_clips(
             assert (found[number][len(alone) :] == 0).all()
 
 
+@pytest.mark.parametrize("window", ["hamming", "blackman", "ones", np.hanning])
+@pytest.mark.parametrize("center", [True, False])
+def test_windows_of_tempograms_are_librosas(phrases: Callable[..., np.ndarray], window: Any, center: bool) -> None:
+    for sr, win_length in ((8_000, 11), (22_050, 60), (44_100, 87)):
+        for y in phrases(2, 1.5, sr, seed=sr):
+            options: dict[str, Any] = {"sr": sr, "win_length": win_length, "center": center, "window": window}
+            if 1 + len(y) // 512 < win_length:
+                continue
+            expected = librosa.feature.tempogram(y=y, **options)
+            found = tempogram(torch.from_numpy(y), **options).numpy()
+            np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
+
+
+def test_uncentred_tempograms_of_padded_batches_end_where_their_clips_do() -> None:
+    strength = torch.rand(2, 50, generator=torch.Generator().manual_seed(0))
+    batch = tempogram(onset_envelope=strength, win_length=20, center=False, lengths=torch.tensor([31, 12]))
+    assert batch.shape == (2, 20, 31)
+    torch.testing.assert_close(
+        batch[0, :, :12], tempogram(onset_envelope=strength[0, :31], win_length=20, center=False)
+    )
+    assert (batch[0, :, 12:] == 0).all()
+    assert (batch[1] == 0).all()
+    with pytest.raises(ValueError, match="win_length: 51 are more than all 50 frames"):
+        tempogram(onset_envelope=strength, win_length=51, center=False)
+
+
 def test_frames_with_nan_have_no_tempo() -> None:
     tg = torch.rand(3, 200, 7)
     tg[1, 5, 3] = torch.nan
