@@ -43,7 +43,7 @@ def window_taps(window: Window, n: int) -> Tensor:
         if window not in _WINDOWS:
             raise ValueError(f"window must be one of {', '.join(_WINDOWS)}, or a function; found {window!r}.")
         return _WINDOWS[window](n, dtype=torch.float64)
-    taps = torch.as_tensor(window(n), dtype=torch.float64)
+    taps = torch.as_tensor(window(n)).detach().cpu().double()
     if taps.shape != (n,):
         raise ValueError(f"window must return {n} values where it is called with {n}, found shape {tuple(taps.shape)}.")
     return taps
