@@ -156,6 +156,7 @@ def test_a_batch_takes_less_than_a_layers_output_more(clips: Callable[..., Tenso
 
 def tensor_peak(run: Callable[[], None]) -> float:
     """The most memory in MB that tensors take at a time while something runs, temporary ones too."""
+    gc.collect()  # or what earlier runs left behind is freed meanwhile, and counts as less than nothing
     with torch.autograd.profiler.profile(profile_memory=True) as profile:
         run()
     assert profile.kineto_results is not None
