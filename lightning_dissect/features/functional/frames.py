@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
+from lightning_dissect.features.functional.windows import Window
+
 __all__ = ["Framing", "frame", "pad", "valid_frames"]
 
 
@@ -14,13 +16,14 @@ class Framing(TypedDict, total=False):
 
     Attributes:
         win_length: Samples of the window, padded to the frame on both sides; the frame's length if None.
-        window: Name (hann, hamming, blackman, bartlett, ones; periodic) or the window itself, shape ``(win_length,)``.
+        window: Name (hann, hamming, blackman, bartlett, ones; periodic), a function of the number of samples, or the
+            window itself, shape ``(win_length,)``.
         center: Pad so that frame t is centred at sample ``t * hop_length``; otherwise it starts there.
         pad_mode: ``constant`` (zeros), ``edge`` or ``reflect``.
     """
 
     win_length: int | None
-    window: str | Tensor
+    window: Window | Tensor
     center: bool
     pad_mode: str
 

@@ -11,16 +11,9 @@ from lightning_dissect.features.functional.arguments import as_waveform, check_f
 from lightning_dissect.features.functional.device import chunk_size, precise
 from lightning_dissect.features.functional.frames import Framing, pad, valid_frames
 from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim
+from lightning_dissect.features.functional.windows import Window, window_taps
 
 __all__ = ["fft_frequencies", "magnitude", "spectrogram", "stft"]
-
-_WINDOWS: dict[str, Callable[..., Tensor]] = {
-    "hann": torch.hann_window,
-    "hamming": torch.hamming_window,
-    "blackman": torch.blackman_window,
-    "bartlett": torch.bartlett_window,
-    "ones": torch.ones,
-}
 
 
 def stft(
@@ -29,7 +22,7 @@ def stft(
     n_fft: int = 2048,
     hop_length: int | None = None,
     win_length: int | None = None,
-    window: str | Tensor = "hann",
+    window: Window | Tensor = "hann",
     center: bool = True,
     pad_mode: str = "constant",
     lengths: Tensor | None = None,
@@ -41,7 +34,8 @@ def stft(
         n_fft: Samples of a frame.
         hop_length: Samples between frames; ``win_length // 4`` if None.
         win_length: Samples of the window, padded to ``n_fft`` on both sides; ``n_fft`` if None.
-        window: Name (hann, hamming, blackman, bartlett, ones; periodic) or the window itself, shape ``(win_length,)``.
+        window: Name (hann, hamming, blackman, bartlett, ones; periodic), a function of the number of samples, or the
+            window itself, shape ``(win_length,)``.
         center: Pad so that frame t is centred at sample ``t * hop_length``; otherwise it starts there.
         pad_mode: ``constant`` (zeros), ``edge`` or ``reflect``.
         lengths: Valid samples of each clip, shape ``(...)``.
@@ -141,14 +135,12 @@ def _transform(
     return joined.mT.reshape(*y.shape[:-1], n_fft // 2 + 1, n_frames)
 
 
-def _window(window: str | Tensor, win_length: int) -> Tensor:
+def _window(window: Window | Tensor, win_length: int) -> Tensor:
     if isinstance(window, Tensor):
         if window.shape != (win_length,):
             raise ValueError(f"window must have shape ({win_length},), found {tuple(window.shape)}.")
         return window
-    if window not in _WINDOWS:
-        raise ValueError(f"window must be one of {', '.join(_WINDOWS)}, or a tensor; found {window!r}.")
-    return _WINDOWS[window](win_length, dtype=torch.float64)
+    return window_taps(window, win_length)
 
 
 def spectrogram(

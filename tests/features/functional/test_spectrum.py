@@ -2,6 +2,7 @@ import librosa
 import numpy as np
 import pytest
 import torch
+from scipy.signal import get_window
 
 from lightning_dissect.features import functional
 
@@ -22,6 +23,12 @@ Y = np.random.default_rng(0).normal(size=5_000).astype(np.float32)
 def test_stft_takes_librosas_arguments(options: dict[str, object]) -> None:
     ours = functional.stft(torch.from_numpy(Y), **options)
     theirs = librosa.stft(Y, **options)
+    np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-6 * np.abs(theirs).max())
+
+
+def test_a_function_may_give_the_window() -> None:
+    ours = functional.stft(torch.from_numpy(Y), window=lambda n: torch.from_numpy(get_window("flattop", n)))
+    theirs = librosa.stft(Y, window="flattop")
     np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-6 * np.abs(theirs).max())
 
 
