@@ -1,6 +1,7 @@
 """Sphinx settings."""
 
 from importlib.metadata import version as installed_version
+from typing import Any
 
 project = "lightning_dissect"
 author = "the lightning_dissect authors"
@@ -31,3 +32,14 @@ autodoc_typehints_description_target = "documented"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+
+
+def skip_matplotlibs(app: Any, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out what matplotlib writes into its subclasses, in markup of its own."""
+    module = getattr(member, "__module__", None) or ""
+    return True if module.startswith("matplotlib") else None
+
+
+def setup(app: Any) -> None:
+    """Connect to Sphinx."""
+    app.connect("autodoc-skip-member", skip_matplotlibs)
