@@ -118,7 +118,7 @@ def _find(maps: Tensor, grid: tuple[int, int], slots: int) -> tuple[Tensor, Tens
         found: tuple[Tensor, Tensor, Tensor, Tensor] = compiled.find_key_points(maps, grid, slots, CONTRAST)
         return found
     steps = octaves((maps.shape[1], maps.shape[2]), grid, maps.device)
-    most, pixels = (_MAPS_AT_ONCE, 2**18) if maps.device.type == "cpu" else (_MAPS_AT_ONCE_ON_GPU, 2**23)
+    most, pixels = (_MAPS_AT_ONCE, 2**17) if maps.device.type == "cpu" else (_MAPS_AT_ONCE_ON_GPU, 2**23)
     at_once = min(most, max(1, pixels // (grid[0] * grid[1])))  # blurred maps take 100 bytes a pixel and more
     parts = [_find_plainly(part, steps, slots) for part in maps.split(at_once)]
     descriptors, centres, sigma, strength = (torch.cat(part) for part in zip(*parts, strict=True))
