@@ -1,10 +1,11 @@
-"""Audio and networks that many tests share."""
+"""Audio and processes that many tests share, and what a run of the tests says at its end."""
 
 import math
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -55,3 +56,34 @@ def run_processes() -> Callable[..., list[int]]:
                 process.kill()
 
     return run
+
+
+@pytest.fixture
+def left_out(record_property: Callable[[str, object], None]) -> Callable[[int, int, str], None]:
+    """Notes ``(number, of, what)`` that a test leaves out since the reference itself has no margin there."""
+    return lambda number, of, what: record_property("left_out", f"{number} of {of} {what}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print a line for each test that left something out, with xdist too: properties travel with the reports."""
+    notes = [
+        f"{report.nodeid}: {', '.join(left)}"
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if (left := [str(value) for name, value in report.user_properties if name == "left_out"])
+    ]
+    if notes:
+        terminalreporter.section("left out for lack of a margin")
+        for note in sorted(notes):
+            terminalreporter.write_line(note)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """Say last of all why tests were skipped, which says what to install."""
+    yield
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:  # none in xdist's workers
+        reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reporter.getreports("skipped"))
+        for reason, number in sorted(reasons.items()):
+            reporter.write_line(f"{number} skipped: {reason}")

@@ -12,7 +12,8 @@ from lightning_dissect.report.html import write_report
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(
-    CHROMIUM is None and not os.environ.get("CI"), reason="needs Chromium, as Debian's package chromium installs it"
+    CHROMIUM is None and not os.environ.get("CI"),
+    reason="install Chromium to run these too; on Debian and Ubuntu: apt-get install chromium",
 )
 ARGUMENTS = [
     "--no-sandbox",
