@@ -107,18 +107,24 @@ def _find(
     place = np.zeros((len(strength), 4), np.int64)
     for n in range(len(maps)):
         source[:width] = maps[n]
+        _fill(spaces, halves, source, bands)
         found = 0
-        for octave, (space, half) in enumerate(zip(spaces, halves, strict=True)):
-            if octave:
-                # The first levels of an octave are the last ones of the octave before, at every other pixel.
-                (h, w), done = sizes[octave], LEVELS // 2
-                space[:done, :h] = spaces[octave - 1][done:, : 2 * h : 2, : 2 * w : 2]
-            _blur(source, half, octave, *bands[1:], space)
+        for octave, space in enumerate(spaces):
             found = _add_extrema(space, octave, contrast, strength, place, found)
         order = np.argsort(-strength[:found])[: strengths.shape[1]]
         strengths[n, : len(order)] = strength[order]
         for octave, space in enumerate(spaces):
             _describe_octave(space, octave, place[order], descriptors[n], centres[n], sigmas[n])
+
+
+def _fill(spaces: list[Array], halves: list[Array], source: Array, bands: _Bands) -> None:
+    """Fill the levels of all octaves from one transposed map."""
+    for octave, (space, half) in enumerate(zip(spaces, halves, strict=True)):
+        if octave:
+            # The first levels of an octave are the last ones of the octave before, at every other pixel.
+            (h, w), done = bands.sizes[octave], LEVELS // 2
+            space[:done, :h] = spaces[octave - 1][done:, : 2 * h : 2, : 2 * w : 2]
+        _blur(source, half, octave, *bands[1:], space)
 
 
 @lru_cache(maxsize=8)
