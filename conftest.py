@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
-# Two processes that fill one numba cache at the same time can leave a file in it that crashes whoever loads it.
+# librosa, which the tests compare with, keeps several versions of a function in numba's cache: two processes that fill
+# it at the same time can leave one's file under the other's name, and whoever loads it crashes.
 if worker := os.environ.get("PYTEST_XDIST_WORKER"):
     os.environ["NUMBA_CACHE_DIR"] = str(Path(__file__).parent / ".pytest_cache" / "numba" / worker)

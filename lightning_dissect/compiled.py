@@ -1,11 +1,18 @@
-"""Where code compiled by numba comes from, an optional package."""
+"""Where code compiled by numba comes from, an optional package, and how it is kept from one process to the next."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-__all__ = ["compiled_code"]
+from filelock import FileLock
+
+__all__ = ["compile_and_keep", "compiled_code"]
+
+_PATIENCE = 60
+"""Seconds to wait for another process that compiles, which takes some ten."""
 
 
 def compiled_code(module: str) -> Callable[[], ModuleType | None]:
@@ -15,8 +22,7 @@ def compiled_code(module: str) -> Callable[[], ModuleType | None]:
         module: Full name of the module.
 
     Returns:
-        The function. It returns the module, or None where numba is missing, does not fit this NumPy, or has nowhere to
-        keep what it made.
+        The function. It returns the module, or None where numba is missing or does not fit this NumPy.
 
     Example:
         >>> code = compiled_code("lightning_dissect.no_such_module")
@@ -28,7 +34,53 @@ def compiled_code(module: str) -> Callable[[], ModuleType | None]:
     def code() -> ModuleType | None:
         try:
             return import_module(module)
-        except (ImportError, RuntimeError):
+        except ImportError:
             return None
 
     return code
+
+
+def compile_and_keep(types: Any, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return a decorator: a function's first call compiles it, or loads what an earlier process has compiled.
+
+    One process at a time does so. numba itself reads the list of what it keeps of a function, adds a line and writes it
+    back; of two processes that add something at once (for other types, or another kind of CPU where machines share
+    their home folders) one may later run the code of the other, and crash. The processes of a training, which start
+    together, so compile once and not each. Where nothing can be kept or locked, each compiles for itself.
+
+    Args:
+        types: Of the result and the arguments, as numba reads them; others are refused.
+        **options: Those of `numba.njit`.
+
+    Returns:
+        The decorator.
+
+    Example:
+        >>> @compile_and_keep("f8(f8)")
+        ... def double(x):
+        ...     return 2 * x
+        >>> double(1.5)
+        3.0
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        @cache
+        def compiled() -> Callable[..., Any]:
+            from numba import njit
+
+            try:
+                kept = njit(cache=True, **options)(function)
+                with FileLock(Path(kept.stats.cache_path) / f"{function.__name__}.lock", timeout=_PATIENCE):
+                    kept.compile(types)
+                kept.disable_compile()  # other types would go round the lock
+            except Exception:  # no folder to write to, no locks on its disk, a broken file: it compiles without any
+                return njit(types, **options)(function)  # type: ignore[no-any-return]
+            return kept  # type: ignore[no-any-return]
+
+        @wraps(function)
+        def call(*arguments: Any) -> Any:
+            return compiled()(*arguments)
+
+        return call
+
+    return decorate

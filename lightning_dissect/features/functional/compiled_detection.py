@@ -1,16 +1,17 @@
 """The detection functions of onsets, compiled by numba for CPUs; as `detection` computes them, but for rounding.
 
 numba is imported with this module, so only `detection` imports it, where it is installed and the first time that it
-helps. Compiling takes less than a second in each process.
+helps.
 """
 
 from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
+
+from lightning_dissect.compiled import compile_and_keep
 
 __all__ = ["write_functions"]
 
@@ -38,8 +39,8 @@ def write_functions(
         _write(some, left, *of_bins, found)
 
 
-# Types are given, and any layout of the last array, so that nothing is compiled a second time for clips cut in pieces.
-@njit(
+# Any layout of the last array: clips are cut in pieces.
+@compile_and_keep(
     "void(f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4, f4[:, :])",
     nogil=True,
     error_model="numpy",

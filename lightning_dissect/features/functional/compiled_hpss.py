@@ -1,8 +1,7 @@
 """The masks of `hpss`, compiled by numba for CPUs; equal, bit by bit, to what `hpss` computes without it.
 
 numba is imported with this module, so only `hpss` imports it, where it is installed and the first time that it helps.
-Nothing is compiled in parallel or cached on disk: numba's threads do not survive a fork, and its cache does not survive
-processes that fill it at the same time. Compiling takes about a second in each process.
+Nothing is compiled in parallel: numba's threads do not survive a fork.
 """
 
 import os
@@ -12,10 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
+from numba import njit, typeof, types
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_dissect.compiled import compile_and_keep
 from lightning_dissect.features.functional.median_network import MedianNetwork, median_network
 
 __all__ = ["compiled_masks"]
@@ -88,7 +88,14 @@ def _threads(process: int, n_threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads, "hpss")
 
 
-@_compile
+_MATRIX, _NETWORK = types.float32[:, ::1], typeof(median_network(3, _MEDIANS))
+
+
+@compile_and_keep(
+    types.void(_MATRIX, types.intp, types.intp, _NETWORK, _NETWORK, types.float32[::1], _MATRIX, _MATRIX),
+    nogil=True,
+    error_model="numpy",
+)
 def _soft_masks(
     magnitude: Array,
     first: int,

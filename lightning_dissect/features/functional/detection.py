@@ -16,7 +16,7 @@ _LEAST = 1e-15
 """Added to the real part of all coefficients, so that silence has the phase 0; samples go up to 1."""
 
 _WORTH_COMPILING = 1 << 16
-"""Samples (three seconds of audio) from which on numba compiles, which takes half a second in each process."""
+"""Samples (three seconds of audio) from which on numba compiles, which takes half a second the first time."""
 
 
 def detection_functions(y: Tensor, n_samples: Tensor, sr: int, n_frames: int) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,15 +17,15 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lightning_dissect.compiled import compile_and_keep
 from lightning_dissect.metrics.functional.descriptors import ANGLES, CELL_WIDTH, CELLS, CLIP, SAMPLES
 from lightning_dissect.metrics.functional.scale_space import BORDER, LEVELS, SIGMA, octaves
 
 Array = NDArray[Any]
 
 _compile = njit(nogil=True, fastmath=True)
-_compile_and_keep = njit(nogil=True, fastmath=True, cache=True)
-"""For functions called from Python, each with arguments of one type only: processes that fill numba's cache at the same
-time then write the same."""
+_compile_and_keep = partial(compile_and_keep, nogil=True, fastmath=True)
+"""For the functions that are called from Python."""
 
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -153,7 +153,9 @@ def _band(matrices: list[Array]) -> tuple[Array, Array]:
     return spans, weights
 
 
-@_compile_and_keep
+@_compile_and_keep(
+    "void(f4[:, ::1], f4[:, ::1], i8, i8[:, :, ::1], f4[:, :, :, ::1], i8[:, :, ::1], f4[:, :, :, ::1], f4[:, :, ::1])"
+)
 def _blur(
     source: Array,
     half: Array,
@@ -206,7 +208,7 @@ def _weigh(lines: Array, first: int, number: int, weights: Array, a: Array, b: A
             b[x] += bp * p[x] + bq * q[x] + br * r[x] + bs * s[x]
 
 
-@_compile_and_keep
+@_compile_and_keep("i8(f4[:, :, ::1], i8, f8, f4[::1], i8[:, ::1], i8)")
 def _add_extrema(space: Array, octave: int, contrast: float, strength: Array, place: Array, found: int) -> int:
     """Append an octave's extrema; returns how many there are in all."""
     _, lines, width = space.shape
@@ -256,7 +258,7 @@ def _is_largest(magnitude: Array, level: int, y: int, x: int) -> bool:
     return True
 
 
-@_compile_and_keep
+@_compile_and_keep("void(f4[:, :, ::1], i8, i8[:, ::1], f4[:, ::1], f4[:, ::1], f4[::1])")
 def _describe_octave(
     space: Array, octave: int, place: Array, descriptors: Array, centres: Array, sigmas: Array
 ) -> None:

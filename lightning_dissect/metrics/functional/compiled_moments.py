@@ -6,10 +6,16 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from lightning_dissect.compiled import compile_and_keep
+
 Array = NDArray[Any]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compile_and_keep(
+    "b1(f4[:, ::1], f4[:, ::1], f4[::1], f4[::1], f4[::1], f8, f4[:, ::1], f4[:, ::1], f4[:, ::1])",
+    nogil=True,
+    error_model="numpy",
+)
 def add_vectors(
     x: Array, f: Array, mean: Array, low: Array, m2: Array, n: float, dx: Array, df: Array, out: Array
 ) -> bool:
@@ -50,7 +56,7 @@ def add_vectors(
     return bool(np.isfinite(sum_of_means))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def _deviations(x: Array, mean: Array, low: Array, dx: Array, linear: Array, square: Array) -> None:
     """Write deviations, and add their sum over clips to ``linear`` and that of their squares to ``square``."""
     clips, units = x.shape
