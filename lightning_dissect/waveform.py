@@ -34,14 +34,15 @@ def find_waveform(batch: Any, sample_rate: int, where: Where | None = None) -> T
         batch: what the data loader gave: a tensor, or tensors in a tuple, list, mapping or dataclass, also nested.
         sample_rate: in Hz; what lasts less than 20 ms is not taken for audio.
         where: a key (of a mapping or a dataclass), an index, or a function of the batch that returns the audio.
-            ``None`` looks for the one tensor that has an audio's shape, and prefers usual names such as ``"waveform"``
-            or ``"audio"`` where several have.
+            ``None`` looks for the one tensor that has an audio's shape; where several have, for the one of these with
+            a usual name, such as ``"waveform"`` or ``"audio"``.
 
     Returns:
         The mono waveform. Channels are averaged, int16 is scaled to [-1, 1).
 
     Raises:
-        ValueError: if there is no audio there, or several tensors could be it. The message says what the batch holds.
+        ValueError: if there is no audio there, or several tensors could be it, which are named. The message says what
+            the batch holds.
 
     Example:
         >>> find_waveform((torch.zeros(4, 1, 16_000), torch.zeros(4)), 16_000).shape
@@ -161,12 +162,14 @@ def _look_up(batch: Any, where: Where, argument: str) -> Any:
 
 def _recognise(batch: Any, sample_rate: int) -> Tensor:
     shortest = max(1, round(_SHORTEST * sample_rate))
-    candidates = [(name, leaf) for name, leaf in _named_leaves(batch) if _has_audio_shape(leaf, shortest)]
-    usual = [(name, leaf) for name, leaf in candidates if name.rpartition(".")[2] in _USUAL_NAMES]
-    if len(candidates) == 1 or usual:
-        audio: Tensor = (usual or candidates)[0][1]
+    shaped = [(name, leaf) for name, leaf in _named_leaves(batch) if _has_audio_shape(leaf, shortest)]
+    usual = [(name, leaf) for name, leaf in shaped if name.rpartition(".")[2] in _USUAL_NAMES]
+    candidates = usual or shaped
+    if len(candidates) == 1 or len({id(leaf) for _, leaf in usual}) == 1:
+        audio: Tensor = candidates[0][1]
         return audio
-    problem = "several tensors could be the audio" if candidates else "no tensor has the shape of audio"
+    names = ", ".join(name for name, _ in candidates)
+    problem = f"several tensors could be the audio ({names})" if candidates else "no tensor has the shape of audio"
     raise ValueError(
         f"waveform=None: {problem} in the batch, which holds {_contents(batch)}. Audio is (B, samples) or "
         "(B, channels, samples): give `waveform` the key, the index, or a function that takes the batch and returns "

@@ -68,6 +68,24 @@ def test_a_batch_without_audio_says_what_it_holds() -> None:
         find_waveform((AUDIO, LABELS), RATE, 1)
 
 
+@pytest.mark.parametrize(
+    ("batch", "names"),
+    [
+        ({"x": torch.zeros(2, 512), "audio": AUDIO}, "x, audio"),
+        ({"waveform": AUDIO, "input_values": AUDIO + 1}, "waveform, input_values"),
+        ({"clean": {"wav": AUDIO}, "noisy": {"wav": AUDIO + 1}, "other": AUDIO}, "clean.wav, noisy.wav"),
+        ({"first": AUDIO, "second": AUDIO + 1}, "first, second"),
+    ],
+)
+def test_several_tensors_that_could_be_the_audio_are_named(batch: Any, names: str) -> None:
+    with pytest.raises(ValueError, match=rf"several tensors could be the audio \({names}\) in the batch"):
+        find_waveform(batch, RATE)
+
+
+def test_one_tensor_under_two_usual_names_is_the_audio() -> None:
+    torch.testing.assert_close(find_waveform({"waveform": AUDIO, "input_values": AUDIO}, RATE), AUDIO)
+
+
 def test_lengths_come_as_samples_or_as_a_mask() -> None:
     lengths = torch.tensor([700, 2_000])
     mask = torch.arange(1_000) < lengths[:, None]
