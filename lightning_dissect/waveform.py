@@ -1,9 +1,12 @@
 """The audio inside a batch, or the spectrograms where there is none."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +25,7 @@ _USUAL_NAMES = (
     "inputs",
     "input",
 )
+_INDICES = re.compile(r"(\.\d+)+$")
 _RATE_NAMES = ("sample_rate", "sampling_rate", "sr")
 _SHORTEST = 0.02  # seconds; a shorter last axis is a label or an embedding, not audio
 _MOST_CHANNELS = 8
@@ -127,8 +131,8 @@ def check_sample_rate(batch: Any, sample_rate: int, wait: bool = True) -> None:
     """Compare what a batch says of its sample rate, if it does, with the argument.
 
     Args:
-        batch: what the data loader gave; numbers and tensors named ``sample_rate``, ``sampling_rate`` or ``sr`` are
-            looked at.
+        batch: what the data loader gave; numbers, also in tensors, lists and strings, named ``sample_rate``,
+            ``sampling_rate`` or ``sr`` are looked at.
         sample_rate: in Hz.
         wait: whether to look at tensors on an accelerator, too, which means to wait for it.
 
@@ -138,15 +142,16 @@ def check_sample_rate(batch: Any, sample_rate: int, wait: bool = True) -> None:
     Example:
         >>> check_sample_rate({"audio": torch.zeros(2, 16_000), "sampling_rate": 16_000}, 16_000)
     """
+    said: dict[str, set[float]] = {}
     for name, leaf in _named_leaves(batch):
-        if name.rpartition(".")[2] not in _RATE_NAMES or not isinstance(leaf, (int, float, Tensor)):
-            continue
-        if isinstance(leaf, Tensor) and leaf.device.type != "cpu" and not wait:
-            continue
-        others = sorted({rate for rate in torch.as_tensor(leaf).flatten().tolist() if rate != sample_rate})
+        key = _INDICES.sub("", name)
+        if key.rpartition(".")[2] in _RATE_NAMES:
+            said.setdefault(key, set()).update(_numbers(leaf, wait))
+    for key, rates in said.items():
+        others = sorted(rates - {sample_rate})
         if others:
             raise ValueError(
-                f"sample_rate={sample_rate}: the batch says {name}={', '.join(f'{rate:g}' for rate in others)}. "
+                f"sample_rate={sample_rate}: the batch says {key}={', '.join(f'{rate:g}' for rate in others)}. "
                 "All batches must have one rate: resample the clips in the data set, or give the callback their rate."
             )
 
@@ -194,6 +199,15 @@ def _has_spectrogram_shape(value: Any, n_bins: int) -> bool:
 def _as_mono(waveform: Tensor) -> Tensor:
     scaled: Tensor = waveform.float() / 32768 if waveform.dtype == torch.int16 else waveform.float()
     return scaled.mean(1) if scaled.ndim == 3 else scaled
+
+
+def _numbers(leaf: Any, wait: bool) -> Iterator[float]:
+    """The numbers in a tensor or an array, or that a number or string is; none of what lies where it is not looked."""
+    if isinstance(leaf, Tensor) and leaf.device.type != "cpu" and not wait:
+        return
+    for value in leaf.flatten().tolist() if isinstance(leaf, (Tensor, np.ndarray)) else [leaf]:
+        with suppress(TypeError, ValueError):
+            yield float(value)
 
 
 def _named_leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -103,6 +104,16 @@ def test_the_sample_rates_that_a_batch_says_are_compared() -> None:
     check_sample_rate({"audio": AUDIO, "sampling_rate": torch.tensor([RATE, RATE]), "sr": "high"}, RATE)
     with pytest.raises(ValueError, match=r"sample_rate=8000: the batch says clip.sr=16000, 44100\. .* resample"):
         check_sample_rate({"clip": {"sr": torch.tensor([44_100, RATE, 16_000])}}, RATE)
+
+
+@pytest.mark.parametrize(
+    "rates",
+    ["16000", [RATE, 16_000], ["8000", "16000"], (torch.tensor(RATE), torch.tensor(16_000)), np.array([RATE, 16_000])],
+)
+def test_sample_rates_are_seen_in_lists_strings_and_arrays(rates: Any) -> None:
+    with pytest.raises(ValueError, match=r"the batch says meta\.sampling_rate=16000\."):
+        check_sample_rate({"audio": AUDIO, "meta": {"sampling_rate": rates}}, RATE)
+    check_sample_rate({"audio": AUDIO, "sr": [RATE, "8000", None, "high"], "sr2": [16_000]}, RATE)
 
 
 def test_rates_on_an_accelerator_are_not_waited_for() -> None:
