@@ -100,31 +100,72 @@ def find_spectrogram(batch: Any, n_bins: int, where: Where | None = None) -> Ten
     return (spectrogram.squeeze(1) if spectrogram.ndim == 4 else spectrogram).float()
 
 
-def find_lengths(batch: Any, samples: int, where: Where | None) -> Tensor | None:
-    """Find how many samples of each clip are audio and not padding.
+class Lengths:
+    """Finds how many samples of each clip are audio and not padding, batch after batch.
+
+    Clips begin at their first sample, and padding comes after them: where a network's frames lie in time is counted
+    from there.
 
     Args:
-        batch: what the data loader gave.
-        samples: the length of the padded waveform; of spectrograms, their frames.
         where: a key, an index or a function, as for :func:`find_waveform`; ``None`` if batches are not padded. It gives
             integers (B,) or a boolean mask (B, samples).
 
-    Returns:
-        ``None`` or integers (B,), clamped to [0, samples].
-
-    Raises:
-        ValueError: if what is there is neither.
+    Example:
+        >>> mask = torch.tensor([[True, True, True], [True, False, False]])
+        >>> Lengths("mask").find({"mask": mask}, torch.zeros(2, 3))
+        tensor([3, 1])
     """
-    if where is None:
-        return None
-    found = _look_up(batch, where, "lengths")
-    if isinstance(found, Tensor) and found.ndim == 2 and found.shape[1] == samples:
-        return found.bool().sum(1)
-    if isinstance(found, Tensor) and found.ndim == 1 and not (found.is_floating_point() or found.dtype == torch.bool):
-        return found.long().clamp(0, samples)
-    raise ValueError(
-        f"lengths={where!r} gave {_describe(found)}: lengths are integers (B,), in samples, or a mask (B, {samples})."
-    )
+
+    def __init__(self, where: Where | None) -> None:
+        self.where = where
+        self._misplaced: Tensor | None = None
+
+    def find(self, batch: Any, heard: Tensor, wait: bool = True) -> Tensor | None:
+        """Find the lengths of a batch's clips.
+
+        Args:
+            batch: what the data loader gave.
+            heard: its waveform (B, samples); or its spectrograms (B, bins, frames), whose lengths are in frames.
+            wait: whether to look at a mask on an accelerator at once, which means to wait for it.
+
+        Returns:
+            ``None`` or integers (B,), clamped to [0, samples].
+
+        Raises:
+            ValueError: if what is there is neither lengths nor a mask, or not for each clip of the batch; or if a mask
+                has padding elsewhere than at the end of a clip.
+        """
+        if self.where is None:
+            return None
+        found, clips, samples = _look_up(batch, self.where, "lengths"), heard.shape[0], heard.shape[-1]
+        if isinstance(found, Tensor) and found.shape == (clips, samples):
+            mask = found.bool()
+            misplaced = (mask[:, 1:] > mask[:, :-1]).any()
+            self._misplaced = misplaced if self._misplaced is None else self._misplaced | misplaced
+            if wait or mask.device.type == "cpu":
+                self.settle()
+            return mask.sum(1)
+        whole = isinstance(found, Tensor) and not (found.is_floating_point() or found.dtype == torch.bool)
+        if whole and found.shape == (clips,):
+            return cast(Tensor, found.long().clamp(0, samples))
+        raise ValueError(
+            f"lengths={self.where!r} gave {_describe(found)}: lengths are integers ({clips},), in samples, or a mask "
+            f"({clips}, {samples}), for the {clips} clips of the batch."
+        )
+
+    def settle(self) -> None:
+        """Look at the masks that were not waited for.
+
+        Raises:
+            ValueError: if one of them has padding elsewhere than at the end of a clip.
+        """
+        if self._misplaced is not None and self._misplaced:
+            raise ValueError(
+                f"lengths={self.where!r}: the mask of a batch has padding before a clip or within it. Clips have to "
+                "begin at their first sample, with all padding behind them, since features and activations are brought "
+                "together by their place in time. Pad on the right (padding_side='right' where the batch comes from "
+                "Hugging Face), or validate one clip at a time without padding."
+            )
 
 
 def check_sample_rate(batch: Any, sample_rate: int, wait: bool = True) -> None:
