@@ -13,6 +13,7 @@ from lightning_dissect.capture import find_class_tokens, find_kinds, find_layers
 from lightning_dissect.clip_values import ClipValues
 from lightning_dissect.comparison import find_metrics, without_metric
 from lightning_dissect.dissection import Dissection, Keeper
+from lightning_dissect.errors import text_of
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.features.feature import Feature
 from lightning_dissect.features.frequency import FrequencyAxis
@@ -366,8 +367,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             training = trainer.state.fn == "fit" and trainer.global_step > 0
             if self.on_error == "raise" or (self.on_error == "auto" and not training):
                 raise
-            self._switched_off, self._failure = True, str(error)
-            rank_zero_warn(f"lightning_dissect is switched off for the rest of this training: {error}")
+            self._switched_off, self._failure = True, text_of(error)
+            rank_zero_warn(f"lightning_dissect is switched off for the rest of this training: {self._failure}")
 
     def _close(self) -> None:
         if self._run is not None:
