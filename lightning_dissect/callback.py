@@ -13,6 +13,7 @@ from lightning_dissect.capture import find_class_tokens, find_kinds, find_layers
 from lightning_dissect.clip_values import ClipValues
 from lightning_dissect.comparison import find_metrics, without_metric
 from lightning_dissect.dissection import Dissection, Keeper
+from lightning_dissect.errors import text_of
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.features.feature import Feature
 from lightning_dissect.features.frequency import FrequencyAxis
@@ -24,7 +25,7 @@ from lightning_dissect.playlist import Playlist
 from lightning_dissect.processes import check_clips_of_their_own, gather
 from lightning_dissect.publish import publish
 from lightning_dissect.scores import Scores
-from lightning_dissect.waveform import Where, check_sample_rate, find_lengths, find_spectrogram, find_waveform
+from lightning_dissect.waveform import Lengths, Where, check_sample_rate, find_spectrogram, find_waveform
 
 DEFAULT_FEATURES = ("harmonic", "percussive", "chroma", "loudness", "onset_rate")
 DEFAULT_METRICS = ("pearson", "euclidean", "sift")
@@ -65,7 +66,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             undone by a function. ``harmonic``, ``percussive`` and ``mel`` can be had on any axis; the features of the
             spectrum on one with all its bins; those of the audio are refused. There is no playlist without audio.
         lengths: where a padded batch holds the clips' lengths in samples (in frames, of spectrograms), or a mask: a
-            key, an index or a function.
+            key, an index or a function. Padding lies behind the clips; a mask that says otherwise is an error.
         every_n_epochs: run in every n-th epoch of a fit, counted like ``ModelCheckpoint`` does: the n-th is the first.
         frequency: the frequency axis of the network's input, on which maps are compared; ``None`` takes 128 mel bands
             up to half the sample rate.
@@ -143,7 +144,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         self._bank = FeatureBank(*analysis) if spectrogram is None else SpectrogramBank(spectrogram, *analysis)
         self._metrics = find_metrics(metrics)
         self._check_levels()
-        self._waveform, self._spectrogram, self._lengths = waveform, spectrogram, lengths
+        self._waveform, self._spectrogram, self._lengths = waveform, spectrogram, Lengths(lengths)
         self._axes = dict(axes or {})
         self._run: Dissection | None = None
         self._labelled: pd.DataFrame | None = None
@@ -212,6 +213,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         check_clips_of_their_own(trainer)
         # A sanity check only shows that everything fits together: one pair of maps is enough for that.
         sift_clips = min(self.sift_clips, 2) if trainer.sanity_checking else self.sift_clips
+        self._lengths = Lengths(self._lengths.where)
         network = self._network(pl_module)
         layers = find_layers(network, self.layers)
         axes = {name: words for glob, words in self._axes.items() for name in find_layers(network, [glob])}
@@ -237,14 +239,15 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
     def _begin(self, batch: Any, batch_idx: int, dataloader: int) -> None:
         if self._run is not None:
             # Looking at a number on an accelerator waits for it, so only the first batch may.
-            check_sample_rate(batch, self.sample_rate, wait=batch_idx == 0)
+            first = batch_idx == 0
+            check_sample_rate(batch, self.sample_rate, wait=first)
             if self._spectrogram is None:
                 heard = find_waveform(batch, self.sample_rate, self._waveform)
             else:
                 heard = find_spectrogram(batch, self._frequency.n_bins, self._waveform)
-                if batch_idx == 0:
+                if first:
                     check_values(heard, self._spectrogram)
-            self._run.begin(heard, find_lengths(batch, heard.shape[-1], self._lengths), dataloader)
+            self._run.begin(heard, self._lengths.find(batch, heard, wait=first), dataloader)
 
     def _end(self) -> None:
         if self._run is not None:
@@ -256,6 +259,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
     def _settle(self) -> None:
         # Before processes tell each other whether one has failed.
         if self._run is not None:
+            self._lengths.settle()
             self._run.settle()
 
     def _finish(self, trainer: Any) -> None:
@@ -363,8 +367,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             training = trainer.state.fn == "fit" and trainer.global_step > 0
             if self.on_error == "raise" or (self.on_error == "auto" and not training):
                 raise
-            self._switched_off, self._failure = True, str(error)
-            rank_zero_warn(f"lightning_dissect is switched off for the rest of this training: {error}")
+            self._switched_off, self._failure = True, text_of(error)
+            rank_zero_warn(f"lightning_dissect is switched off for the rest of this training: {self._failure}")
 
     def _close(self) -> None:
         if self._run is not None:

@@ -211,8 +211,9 @@ class Capture:
         receive: called with a layer's name, the layer and its output tensor, detached, each time a layer has run. It
             has to reduce or copy what it keeps: a later in-place operation of the network overwrites the tensor.
 
-    What ``receive`` raises does not reach the network's forward: the first such error is kept in ``error``. Networks
-    compiled by ``torch.compile`` run uncompiled within the block (from torch 2.6 on): compiled code calls no hooks.
+    What ``receive`` raises does not reach the network's forward: the first such error is kept in ``error``, with a note
+    that names the layer. Networks compiled by ``torch.compile`` run uncompiled within the block (from torch 2.6 on):
+    compiled code calls no hooks.
 
     Example:
         >>> net, shapes = nn.Sequential(nn.Linear(3, 2)), {}
@@ -250,6 +251,7 @@ class Capture:
                 self.receive(name, layer, first_tensor(output).detach())
             except Exception as error:
                 if self.error is None:
-                    self.error = type(error)(f"layer {name!r}: {error}") if isinstance(error, ValueError) else error
+                    error.add_note(f"layer {name!r}")
+                    self.error = error
 
         return hook

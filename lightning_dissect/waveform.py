@@ -1,9 +1,12 @@
 """The audio inside a batch, or the spectrograms where there is none."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +25,7 @@ _USUAL_NAMES = (
     "inputs",
     "input",
 )
+_INDICES = re.compile(r"(\.\d+)+$")
 _RATE_NAMES = ("sample_rate", "sampling_rate", "sr")
 _SHORTEST = 0.02  # seconds; a shorter last axis is a label or an embedding, not audio
 _MOST_CHANNELS = 8
@@ -34,14 +38,15 @@ def find_waveform(batch: Any, sample_rate: int, where: Where | None = None) -> T
         batch: what the data loader gave: a tensor, or tensors in a tuple, list, mapping or dataclass, also nested.
         sample_rate: in Hz; what lasts less than 20 ms is not taken for audio.
         where: a key (of a mapping or a dataclass), an index, or a function of the batch that returns the audio.
-            ``None`` looks for the one tensor that has an audio's shape, and prefers usual names such as ``"waveform"``
-            or ``"audio"`` where several have.
+            ``None`` looks for the one tensor that has an audio's shape; where several have, for the one of these with
+            a usual name, such as ``"waveform"`` or ``"audio"``.
 
     Returns:
         The mono waveform. Channels are averaged, int16 is scaled to [-1, 1).
 
     Raises:
-        ValueError: if there is no audio there, or several tensors could be it. The message says what the batch holds.
+        ValueError: if there is no audio there, or several tensors could be it, which are named. The message says what
+            the batch holds.
 
     Example:
         >>> find_waveform((torch.zeros(4, 1, 16_000), torch.zeros(4)), 16_000).shape
@@ -95,39 +100,80 @@ def find_spectrogram(batch: Any, n_bins: int, where: Where | None = None) -> Ten
     return (spectrogram.squeeze(1) if spectrogram.ndim == 4 else spectrogram).float()
 
 
-def find_lengths(batch: Any, samples: int, where: Where | None) -> Tensor | None:
-    """Find how many samples of each clip are audio and not padding.
+class Lengths:
+    """Finds how many samples of each clip are audio and not padding, batch after batch.
+
+    Clips begin at their first sample, and padding comes after them: where a network's frames lie in time is counted
+    from there.
 
     Args:
-        batch: what the data loader gave.
-        samples: the length of the padded waveform; of spectrograms, their frames.
         where: a key, an index or a function, as for :func:`find_waveform`; ``None`` if batches are not padded. It gives
             integers (B,) or a boolean mask (B, samples).
 
-    Returns:
-        ``None`` or integers (B,), clamped to [0, samples].
-
-    Raises:
-        ValueError: if what is there is neither.
+    Example:
+        >>> mask = torch.tensor([[True, True, True], [True, False, False]])
+        >>> Lengths("mask").find({"mask": mask}, torch.zeros(2, 3))
+        tensor([3, 1])
     """
-    if where is None:
-        return None
-    found = _look_up(batch, where, "lengths")
-    if isinstance(found, Tensor) and found.ndim == 2 and found.shape[1] == samples:
-        return found.bool().sum(1)
-    if isinstance(found, Tensor) and found.ndim == 1 and not (found.is_floating_point() or found.dtype == torch.bool):
-        return found.long().clamp(0, samples)
-    raise ValueError(
-        f"lengths={where!r} gave {_describe(found)}: lengths are integers (B,), in samples, or a mask (B, {samples})."
-    )
+
+    def __init__(self, where: Where | None) -> None:
+        self.where = where
+        self._misplaced: Tensor | None = None
+
+    def find(self, batch: Any, heard: Tensor, wait: bool = True) -> Tensor | None:
+        """Find the lengths of a batch's clips.
+
+        Args:
+            batch: what the data loader gave.
+            heard: its waveform (B, samples); or its spectrograms (B, bins, frames), whose lengths are in frames.
+            wait: whether to look at a mask on an accelerator at once, which means to wait for it.
+
+        Returns:
+            ``None`` or integers (B,), clamped to [0, samples].
+
+        Raises:
+            ValueError: if what is there is neither lengths nor a mask, or not for each clip of the batch; or if a mask
+                has padding elsewhere than at the end of a clip.
+        """
+        if self.where is None:
+            return None
+        found, clips, samples = _look_up(batch, self.where, "lengths"), heard.shape[0], heard.shape[-1]
+        if isinstance(found, Tensor) and found.shape == (clips, samples):
+            mask = found.bool()
+            misplaced = (mask[:, 1:] > mask[:, :-1]).any()
+            self._misplaced = misplaced if self._misplaced is None else self._misplaced | misplaced
+            if wait or mask.device.type == "cpu":
+                self.settle()
+            return mask.sum(1)
+        whole = isinstance(found, Tensor) and not (found.is_floating_point() or found.dtype == torch.bool)
+        if whole and found.shape == (clips,):
+            return cast(Tensor, found.long().clamp(0, samples))
+        raise ValueError(
+            f"lengths={self.where!r} gave {_describe(found)}: lengths are integers ({clips},), in samples, or a mask "
+            f"({clips}, {samples}), for the {clips} clips of the batch."
+        )
+
+    def settle(self) -> None:
+        """Look at the masks that were not waited for.
+
+        Raises:
+            ValueError: if one of them has padding elsewhere than at the end of a clip.
+        """
+        if self._misplaced is not None and self._misplaced:
+            raise ValueError(
+                f"lengths={self.where!r}: the mask of a batch has padding before a clip or within it. Clips have to "
+                "begin at their first sample, with all padding behind them, since features and activations are brought "
+                "together by their place in time. Pad on the right (padding_side='right' where the batch comes from "
+                "Hugging Face), or validate one clip at a time without padding."
+            )
 
 
 def check_sample_rate(batch: Any, sample_rate: int, wait: bool = True) -> None:
     """Compare what a batch says of its sample rate, if it does, with the argument.
 
     Args:
-        batch: what the data loader gave; numbers and tensors named ``sample_rate``, ``sampling_rate`` or ``sr`` are
-            looked at.
+        batch: what the data loader gave; numbers, also in tensors, lists and strings, named ``sample_rate``,
+            ``sampling_rate`` or ``sr`` are looked at.
         sample_rate: in Hz.
         wait: whether to look at tensors on an accelerator, too, which means to wait for it.
 
@@ -137,15 +183,16 @@ def check_sample_rate(batch: Any, sample_rate: int, wait: bool = True) -> None:
     Example:
         >>> check_sample_rate({"audio": torch.zeros(2, 16_000), "sampling_rate": 16_000}, 16_000)
     """
+    said: dict[str, set[float]] = {}
     for name, leaf in _named_leaves(batch):
-        if name.rpartition(".")[2] not in _RATE_NAMES or not isinstance(leaf, (int, float, Tensor)):
-            continue
-        if isinstance(leaf, Tensor) and leaf.device.type != "cpu" and not wait:
-            continue
-        others = sorted({rate for rate in torch.as_tensor(leaf).flatten().tolist() if rate != sample_rate})
+        key = _INDICES.sub("", name)
+        if key.rpartition(".")[2] in _RATE_NAMES:
+            said.setdefault(key, set()).update(_numbers(leaf, wait))
+    for key, rates in said.items():
+        others = sorted(rates - {sample_rate})
         if others:
             raise ValueError(
-                f"sample_rate={sample_rate}: the batch says {name}={', '.join(f'{rate:g}' for rate in others)}. "
+                f"sample_rate={sample_rate}: the batch says {key}={', '.join(f'{rate:g}' for rate in others)}. "
                 "All batches must have one rate: resample the clips in the data set, or give the callback their rate."
             )
 
@@ -161,12 +208,14 @@ def _look_up(batch: Any, where: Where, argument: str) -> Any:
 
 def _recognise(batch: Any, sample_rate: int) -> Tensor:
     shortest = max(1, round(_SHORTEST * sample_rate))
-    candidates = [(name, leaf) for name, leaf in _named_leaves(batch) if _has_audio_shape(leaf, shortest)]
-    usual = [(name, leaf) for name, leaf in candidates if name.rpartition(".")[2] in _USUAL_NAMES]
-    if len(candidates) == 1 or usual:
-        audio: Tensor = (usual or candidates)[0][1]
+    shaped = [(name, leaf) for name, leaf in _named_leaves(batch) if _has_audio_shape(leaf, shortest)]
+    usual = [(name, leaf) for name, leaf in shaped if name.rpartition(".")[2] in _USUAL_NAMES]
+    candidates = usual or shaped
+    if len(candidates) == 1 or len({id(leaf) for _, leaf in usual}) == 1:
+        audio: Tensor = candidates[0][1]
         return audio
-    problem = "several tensors could be the audio" if candidates else "no tensor has the shape of audio"
+    names = ", ".join(name for name, _ in candidates)
+    problem = f"several tensors could be the audio ({names})" if candidates else "no tensor has the shape of audio"
     raise ValueError(
         f"waveform=None: {problem} in the batch, which holds {_contents(batch)}. Audio is (B, samples) or "
         "(B, channels, samples): give `waveform` the key, the index, or a function that takes the batch and returns "
@@ -191,6 +240,15 @@ def _has_spectrogram_shape(value: Any, n_bins: int) -> bool:
 def _as_mono(waveform: Tensor) -> Tensor:
     scaled: Tensor = waveform.float() / 32768 if waveform.dtype == torch.int16 else waveform.float()
     return scaled.mean(1) if scaled.ndim == 3 else scaled
+
+
+def _numbers(leaf: Any, wait: bool) -> Iterator[float]:
+    """The numbers in a tensor or an array, or that a number or string is; none of what lies where it is not looked."""
+    if isinstance(leaf, Tensor) and leaf.device.type != "cpu" and not wait:
+        return
+    for value in leaf.flatten().tolist() if isinstance(leaf, (Tensor, np.ndarray)) else [leaf]:
+        with suppress(TypeError, ValueError):
+            yield float(value)
 
 
 def _named_leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,6 @@
+import json
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -112,12 +114,14 @@ def test_hooks_are_removed_when_the_body_raises() -> None:
     assert count_hooks(network) == 0
 
 
-def test_an_error_of_the_receiver_does_not_reach_the_network() -> None:
+@pytest.mark.parametrize("error", [ValueError("no good"), json.JSONDecodeError("no good", "{", 1), KeyError("good")])
+def test_an_error_of_the_receiver_is_kept_as_it_is_with_the_layer_noted(error: Exception) -> None:
     network = Network()
 
-    def receive(name: str, layer: nn.Module, output: Tensor) -> None:
-        raise ValueError(f"no good: {tuple(output.shape)}")
+    def receive(*_: Any) -> None:
+        raise error
 
     with Capture(find_layers(network), receive) as capture:
         assert network(torch.randn(2, 1, 8, 8)).shape == (2, 3)
-    assert str(capture.error) == "layer 'features.0': no good: (2, 4, 8, 8)"
+    assert capture.error is error
+    assert error.__notes__ == ["layer 'features.0'"]

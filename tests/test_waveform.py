@@ -1,11 +1,12 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from lightning_dissect.waveform import check_sample_rate, find_lengths, find_waveform
+from lightning_dissect.waveform import Lengths, check_sample_rate, find_waveform
 
 RATE = 8_000
 AUDIO = torch.linspace(-1, 1, 2 * 1_000).view(2, 1_000)
@@ -68,16 +69,69 @@ def test_a_batch_without_audio_says_what_it_holds() -> None:
         find_waveform((AUDIO, LABELS), RATE, 1)
 
 
+@pytest.mark.parametrize(
+    ("batch", "names"),
+    [
+        ({"x": torch.zeros(2, 512), "audio": AUDIO}, "x, audio"),
+        ({"waveform": AUDIO, "input_values": AUDIO + 1}, "waveform, input_values"),
+        ({"clean": {"wav": AUDIO}, "noisy": {"wav": AUDIO + 1}, "other": AUDIO}, "clean.wav, noisy.wav"),
+        ({"first": AUDIO, "second": AUDIO + 1}, "first, second"),
+    ],
+)
+def test_several_tensors_that_could_be_the_audio_are_named(batch: Any, names: str) -> None:
+    with pytest.raises(ValueError, match=rf"several tensors could be the audio \({names}\) in the batch"):
+        find_waveform(batch, RATE)
+
+
+def test_one_tensor_under_two_usual_names_is_the_audio() -> None:
+    torch.testing.assert_close(find_waveform({"waveform": AUDIO, "input_values": AUDIO}, RATE), AUDIO)
+
+
 def test_lengths_come_as_samples_or_as_a_mask() -> None:
     lengths = torch.tensor([700, 2_000])
     mask = torch.arange(1_000) < lengths[:, None]
-    assert find_lengths((AUDIO,), 1_000, None) is None
+    assert Lengths(None).find((AUDIO,), AUDIO) is None
     for where, batch in ((1, (AUDIO, lengths)), ("mask", {"mask": mask}), ("mask", {"mask": mask.long()})):
-        found = find_lengths(batch, 1_000, where)
+        found = Lengths(where).find(batch, AUDIO)
         assert found is not None
         assert found.tolist() == [700, 1_000]
     with pytest.raises(ValueError, match=r"lengths=1 gave float32 \(2,\)"):
-        find_lengths((AUDIO, torch.tensor([0.5, 1.0])), 1_000, 1)
+        Lengths(1).find((AUDIO, torch.tensor([0.5, 1.0])), AUDIO)
+
+
+@pytest.mark.parametrize("found", [torch.tensor([700, 800, 900]), torch.ones(3, 1_000), torch.tensor([700])])
+def test_lengths_for_another_number_of_clips_are_refused(found: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"lengths=1 gave .* integers \(2,\), in samples, .* mask \(2, 1000\)"):
+        Lengths(1).find((AUDIO, found), AUDIO)
+
+
+LEFT = torch.arange(1_000) >= torch.tensor([[0], [300]])
+HOLED = ((torch.arange(1_000) // 300) % 2 == 0).expand(2, 1_000)
+
+
+@pytest.mark.parametrize("mask", [LEFT, HOLED, LEFT.long()])
+def test_padding_before_or_within_a_clip_is_refused(mask: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"lengths='mask': .* padding before a clip or within it.*padding_side"):
+        Lengths("mask").find({"mask": mask}, AUDIO, wait=False)
+
+
+def test_masks_on_an_accelerator_are_looked_at_in_the_end() -> None:
+    """A mask without values stands for one whose values are not there yet, and one that says so for one on a GPU."""
+    lengths = Lengths("mask")
+    lengths.find({"mask": torch.ones(2, 1_000, dtype=torch.bool, device="meta")}, AUDIO, wait=False)
+
+    class Elsewhere(Tensor):
+        device = torch.device("cuda")
+
+    for first, second, refused in ((~LEFT, ~LEFT, False), (LEFT, ~LEFT, True), (~LEFT, LEFT, True)):
+        lengths = Lengths("mask")
+        for mask in (first.flip(0), second.flip(0)):
+            lengths.find({"mask": mask.as_subclass(Elsewhere)}, AUDIO, wait=False)
+        if refused:
+            with pytest.raises(ValueError, match="lengths='mask'"):
+                lengths.settle()
+        else:
+            lengths.settle()
 
 
 def test_the_sample_rates_that_a_batch_says_are_compared() -> None:
@@ -85,6 +139,16 @@ def test_the_sample_rates_that_a_batch_says_are_compared() -> None:
     check_sample_rate({"audio": AUDIO, "sampling_rate": torch.tensor([RATE, RATE]), "sr": "high"}, RATE)
     with pytest.raises(ValueError, match=r"sample_rate=8000: the batch says clip.sr=16000, 44100\. .* resample"):
         check_sample_rate({"clip": {"sr": torch.tensor([44_100, RATE, 16_000])}}, RATE)
+
+
+@pytest.mark.parametrize(
+    "rates",
+    ["16000", [RATE, 16_000], ["8000", "16000"], (torch.tensor(RATE), torch.tensor(16_000)), np.array([RATE, 16_000])],
+)
+def test_sample_rates_are_seen_in_lists_strings_and_arrays(rates: Any) -> None:
+    with pytest.raises(ValueError, match=r"the batch says meta\.sampling_rate=16000\."):
+        check_sample_rate({"audio": AUDIO, "meta": {"sampling_rate": rates}}, RATE)
+    check_sample_rate({"audio": AUDIO, "sr": [RATE, "8000", None, "high"], "sr2": [16_000]}, RATE)
 
 
 def test_rates_on_an_accelerator_are_not_waited_for() -> None:

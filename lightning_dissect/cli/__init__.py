@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from lightning_dissect.cli import compare, demo, features, report, run, show
+from lightning_dissect.errors import text_of
 
 __all__ = ["main"]
 
@@ -87,6 +88,6 @@ def _parser() -> ArgumentParser:
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in text_of(error).splitlines() if line.strip()]
     more = [f"and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
     return "; ".join([*lines[:_MOST_LINES], *more])

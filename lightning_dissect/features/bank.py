@@ -12,7 +12,7 @@ from lightning_dissect.features.clips import Clips, as_clips
 from lightning_dissect.features.feature import Feature, Level, feature_names, make_feature
 from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.functional.device import chunk_size
-from lightning_dissect.features.functional.lengths import frame_mask
+from lightning_dissect.features.functional.lengths import frame_mask, without_empty
 
 __all__ = ["FeatureBank", "FeatureValues"]
 
@@ -108,7 +108,8 @@ class FeatureBank(nn.Module):
 
         Args:
             waveform: Audio, shape ``(clips, samples)``, floating point.
-            lengths: Valid samples of each clip, shape ``(clips,)``, integers. What lies beyond changes nothing.
+            lengths: Valid samples of each clip, shape ``(clips,)``, integers. What lies beyond changes nothing; a clip
+                of length 0 gets NaN.
 
         Returns:
             The values of each feature, by name.
@@ -117,7 +118,10 @@ class FeatureBank(nn.Module):
             ValueError: If ``waveform`` or ``lengths`` is malformed, or a feature returns another shape than it
                 declares.
         """
+        given = lengths
         waveform, lengths = as_clips(waveform, lengths)
+        if given is not None:
+            waveform = without_empty(waveform, given)
         with torch.autocast(waveform.device.type, enabled=False):
             values = self._in_turn(waveform, lengths)
         mask = None

@@ -14,7 +14,7 @@ from lightning_dissect.features.clips import Clips
 from lightning_dissect.features.feature import Feature, feature_names, make_feature
 from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.functional.hpss import hpss
-from lightning_dissect.features.functional.lengths import check_lengths, frame_mask
+from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, without_empty
 
 __all__ = ["Scale", "SpectrogramBank", "SpectrogramClips", "check_values"]
 
@@ -149,7 +149,8 @@ class SpectrogramBank(FeatureBank):
         Args:
             waveform: Here the spectrograms, shape ``(clips, n_bins, frames)``, floating point. One that holds what
                 cannot be a magnitude (NaN, what is below 0) gets NaN, and changes no other.
-            lengths: Valid frames of each clip, shape ``(clips,)``, integers. What lies beyond changes nothing.
+            lengths: Valid frames of each clip, shape ``(clips,)``, integers. What lies beyond changes nothing; a clip
+                of length 0 gets NaN.
 
         Returns:
             The values of each feature, by name.
@@ -163,9 +164,10 @@ class SpectrogramBank(FeatureBank):
             raise ValueError(f"spectrograms must have shape (clips, {bins}, frames), found {tuple(waveform.shape)}.")
         frames, mask = waveform.shape[2], None
         if lengths is not None:
-            lengths = check_lengths(lengths.to(waveform.device), waveform.shape[:1], frames, "spectrogram")
+            given = lengths.to(waveform.device)
+            lengths = check_lengths(given, waveform.shape[:1], frames, "spectrogram")
             mask = frame_mask(lengths, frames)
-            waveform = waveform.where(mask[:, None], 0.0)
+            waveform = without_empty(waveform.where(mask[:, None], 0.0), given)
         with torch.autocast(waveform.device.type, enabled=False):
             S = _as_magnitude(waveform.float(), self.scale)
             finite = S.isfinite().flatten(1).all(dim=1)

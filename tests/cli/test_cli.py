@@ -6,13 +6,14 @@ import sys
 import threading
 import time
 import urllib.request
+from argparse import Namespace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from lightning_dissect import Scores
-from lightning_dissect.cli import COMMANDS, main
+from lightning_dissect.cli import COMMANDS, main, show
 
 
 def test_show_prints_the_labels(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,6 +121,20 @@ def test_wrong_use_is_answered_in_one_line(
     assert shown.err.count("\n") == 1
     assert shown.out == ""
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_one_line_says_in_which_layer_an_error_was_raised(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = ValueError("its output does not read.")
+    error.add_note("layer 'head'")
+
+    def fail(_: Namespace) -> int:
+        raise error
+
+    monkeypatch.setattr(show, "call", fail)
+    assert main(["show", "run"]) == 2
+    assert capsys.readouterr().err == "lightning-dissect: layer 'head': its output does not read.\n"
 
 
 def test_a_port_in_use_is_told_before_the_work(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -261,6 +261,12 @@ def test_a_feature_twice_is_refused() -> None:
         FeatureBank(["chroma", Chroma(tuning=0.0)], 22_050)
 
 
+def test_of_a_clip_of_length_zero_nothing_is_known(audio: Tensor) -> None:
+    for name, (values, *_) in FeatureBank(EVERY, 22_050)(audio[:3], torch.tensor([33_075, 0, 15_360])).items():
+        assert values[1].isnan().all(), name
+        assert not values[::2].isnan().all(), name
+
+
 @pytest.mark.parametrize(
     ("waveform", "lengths", "message"),
     [

@@ -93,6 +93,14 @@ def test_batch_equals_its_clips_whatever_lies_behind_their_ends(axis: FrequencyA
             assert values.mask.sum(1).tolist() == lengths.tolist()
 
 
+def test_of_a_clip_of_length_zero_nothing_is_known(spectra: Tensor) -> None:
+    names = OF_MAP + OF_SPECTRUM
+    bank = SpectrogramBank("magnitude", names, RATE, N_FFT, HOP, WHOLE)
+    for name, (values, *_) in bank(spectra[:3], torch.tensor([spectra.shape[2], 0, 70])).items():
+        assert values[1].isnan().all(), name
+        assert not values[::2].isnan().all(), name
+
+
 @pytest.mark.parametrize("name", OF_AUDIO)
 @pytest.mark.parametrize("axis", [WHOLE, MEL], ids=["whole", "mel"])
 def test_features_of_audio_are_refused(name: str, axis: FrequencyAxis) -> None:

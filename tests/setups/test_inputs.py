@@ -45,6 +45,13 @@ def labels(x: Tensor) -> Tensor:
     return torch.arange(len(x)) % 2
 
 
+def left_padded(x: Tensor) -> dict[str, Tensor]:
+    """As Hugging Face's feature extractors do it where they are told so."""
+    starts = torch.arange(len(x))[:, None] * 200
+    mask = torch.arange(x.shape[1]) >= starts
+    return {"input_values": x * mask, "attention_mask": mask.long()}
+
+
 BATCHES: dict[str, tuple[Callable[[Tensor], Any], dict[str, Any]]] = {
     "tensor": (lambda x: x, {}),
     "tuple": (lambda x: (x, labels(x)), {}),
@@ -75,9 +82,15 @@ def waveforms(clips: Callable[..., Tensor]) -> list[Tensor]:
     return list((clips(24, seconds=0.5, sample_rate=RATE) + noise).clamp(-0.6, 0.6).split(8))
 
 
-def validate(batches: list[Any], waveforms: list[Tensor], watch: Any, trainer: Callable[..., pl.Trainer]) -> None:
+def validate(
+    batches: list[Any],
+    waveforms: list[Tensor],
+    watch: Any,
+    trainer: Callable[..., pl.Trainer],
+    module: type[Listening] = Listening,
+) -> None:
     loader: DataLoader[Any] = DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch)  # type: ignore[arg-type]
-    trainer(watch).validate(Listening(waveforms), loader, verbose=False)
+    trainer(watch).validate(module(waveforms), loader, verbose=False)
 
 
 @pytest.mark.parametrize("name", BATCHES)
@@ -113,6 +126,34 @@ def test_padding_changes_nothing(
     pd.testing.assert_frame_equal(*tables)
 
 
+class WithAndWithoutTime(Listening):
+    """A layer with frames, and one with a value a clip, which says nothing itself of how long clips are."""
+
+    def __init__(self, waveforms: list[Tensor]) -> None:
+        super().__init__(waveforms)
+        self.embedding = nn.Linear(4, 3)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.embedding(self.conv(self.waveforms[batch_idx][:, None]).mean(-1))
+
+
+@pytest.mark.parametrize("as_mask", [False, True], ids=["lengths", "mask"])
+def test_a_clip_without_any_audio_does_not_count(
+    as_mask: bool, waveforms: list[Tensor], callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
+) -> None:
+    lengths = torch.full((8,), RATE // 2)
+    lengths[[2, 5]] = 0
+    mask = torch.arange(RATE // 2) < lengths[:, None]
+    batches = [{"audio": x, "end": mask if as_mask else lengths} for x in waveforms]
+    metrics = ["pearson", "spearman", "mutual_information", "euclidean", "iou", "cka", "decodability"]
+    watch = callback(lengths="end", metrics=metrics, features=["rms", "centroid", "mel"])
+    validate(batches, waveforms, watch, trainer, WithAndWithoutTime)
+    table = watch.scores.table
+    assert set(table["metric"]) == set(metrics)
+    # Three batches of eight clips, six of which have audio; some units and features are undefined on some clips.
+    assert table.groupby("metric", observed=True)["n_clips"].max().to_dict() == dict.fromkeys(metrics, 18)
+
+
 @pytest.mark.parametrize(
     ("make", "arguments", "message"),
     [
@@ -120,7 +161,11 @@ def test_padding_changes_nothing(
         (lambda x: (x, x + 1), {}, "several tensors could be the audio"),
         (lambda x: {"audio": x}, {"waveform": "wav"}, r"waveform='wav' is not in the batch.*audio: float32"),
         (lambda x: (x, labels(x)), {"waveform": 1}, r"waveform=1 gave int64 \(8,\)"),
+        (lambda x: {"x": x[:, :512], "audio": x}, {}, r"several tensors could be the audio \(x, audio\)"),
         (lambda x: (x, labels(x) / 2), {"lengths": 1}, r"lengths=1 gave float32 \(8,\)"),
+        (lambda x: (x, torch.full((9,), 4_000)), {"lengths": 1}, r"lengths=1 gave int64 \(9,\).* \(8,\).* 8 clips"),
+        (lambda x: (x, torch.ones(9, 4_000) > 0), {"lengths": 1}, r"lengths=1 gave bool \(9, 4000\).* 8 clips"),
+        (left_padded, {"lengths": "attention_mask"}, "lengths='attention_mask': .*padding_side='right'"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_found_says_what_to_do(
@@ -135,8 +180,42 @@ def test_what_cannot_be_found_says_what_to_do(
         validate([make(x) for x in waveforms], waveforms, callback(**arguments), trainer)
 
 
+def test_a_mask_that_is_not_waited_for_is_looked_at_when_the_run_ends(
+    waveforms: list[Tensor], callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
+) -> None:
+    """A mask that says so stands for one on a GPU, of which only the first batch's is waited for."""
+
+    class Elsewhere(Tensor):
+        device = torch.device("cuda")
+
+        def sum(self, *axes: int) -> Any:
+            return self.as_subclass(Tensor).sum(*axes)
+
+    seen = []
+
+    class Counting(Listening):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            seen.append(batch_idx)
+            super().validation_step(batch, batch_idx)
+
+    def mask(batch: dict[str, Tensor]) -> Tensor:
+        return batch["attention_mask"].as_subclass(Elsewhere)
+
+    whole = {"input_values": waveforms[0], "attention_mask": torch.ones_like(waveforms[0])}
+    left = left_padded(waveforms[1])
+    for batches, expected in (([left, whole, whole], []), ([whole, left, whole], [0, 1, 2])):
+        seen.clear()
+        with pytest.raises(ValueError, match=r"lengths=.* has padding before a clip"):
+            validate(batches, waveforms, callback(waveform="input_values", lengths=mask), trainer, Counting)
+        assert seen == expected
+
+
 @pytest.mark.parametrize("key", ["sample_rate", "sampling_rate", "sr"])
-@pytest.mark.parametrize("rate", [16_000, 16_000.0, torch.tensor(16_000), torch.tensor([8_000] * 7 + [16_000])])
+@pytest.mark.parametrize(
+    "rate",
+    [16_000, 16_000.0, "16000", [8_000] * 7 + [16_000], ["16000"] * 8, torch.tensor(16_000),
+     torch.tensor([8_000] * 7 + [16_000])],
+)  # fmt: skip
 def test_another_sample_rate_in_a_batch_is_an_error_with_advice(
     key: str, rate: Any, waveforms: list[Tensor], callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
 ) -> None:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["check_lengths", "frame_mask", "trim"]
+__all__ = ["check_lengths", "frame_mask", "trim", "without_empty"]
 
 
 def check_lengths(lengths: Tensor, shape: torch.Size, size: int, of: str) -> Tensor:
@@ -39,3 +39,14 @@ def trim(y: Tensor, lengths: Tensor | None) -> Tensor:
     if lengths is None:
         return y
     return torch.where(frame_mask(check_lengths(lengths, y.shape[:-1], y.shape[-1], "y"), y.shape[-1]), y, 0.0)
+
+
+def without_empty(y: Tensor, lengths: Tensor) -> Tensor:
+    """Return NaN in place of each item, along the first axis, whose length is 0: nothing is known of it.
+
+    Example:
+        >>> without_empty(torch.zeros(2, 2), torch.tensor([2, 0]))
+        tensor([[0., 0.],
+                [nan, nan]])
+    """
+    return torch.where(lengths.to(y.device).view(-1, *[1] * (y.dim() - 1)) > 0, y, torch.nan)
