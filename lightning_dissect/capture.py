@@ -3,6 +3,7 @@
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from types import TracebackType
@@ -11,7 +12,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
-from torch.utils.hooks import RemovableHandle
 
 from lightning_dissect.axes import known_kinds
 
@@ -19,6 +19,12 @@ _NORMALISATION = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn
 _CLASS_TOKENS = ("cls_token", "class_token", "class_embedding", "dist_token", "distillation_token")
 _WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(\.|$)")
 """What torch.compile, FSDP and activation checkpointing put between the parts of a name."""
+
+IS_SCRIPTED = (
+    "is scripted by torch.jit.script, and takes no hooks. Watch the layer around it, or dissect the network before it "
+    "is scripted."
+)
+"""What to say of a layer that :func:`is_scripted`."""
 
 
 def find_layers(module: nn.Module, patterns: Sequence[str] | None = None) -> dict[str, nn.Module]:
@@ -33,10 +39,11 @@ def find_layers(module: nn.Module, patterns: Sequence[str] | None = None) -> dic
 
     Returns:
         The submodules by name, in the network's order. One that has several names (tied weights) comes once, by the
-        first that matches; lists of modules, which never run themselves, and parametrizations do not come.
+        first that matches; lists of modules, which never run themselves, and parametrizations do not come. Scripted
+        layers among others do, see :func:`is_scripted`.
 
     Raises:
-        ValueError: if a pattern matches nothing, or the network has no layer with parameters.
+        ValueError: if a pattern matches nothing, or scripted layers alone, or the network has no layer with parameters.
 
     Example:
         >>> net = nn.Sequential(nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.Conv1d(4, 8, 3))
@@ -91,6 +98,16 @@ def find_kinds(module: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, 
     return found
 
 
+def is_scripted(layer: nn.Module) -> bool:
+    """Whether a layer was made by ``torch.jit.script``, and takes no hooks. Traced ones do take them.
+
+    Example:
+        >>> is_scripted(nn.Linear(3, 4))
+        False
+    """
+    return isinstance(layer, torch.jit.RecursiveScriptModule)
+
+
 def find_class_tokens(module: nn.Module) -> list[str]:
     """Find the parameters that transformers put before the frames or patches of a clip.
 
@@ -118,6 +135,8 @@ def _matches(pattern: str, named: Mapping[str, nn.Module]) -> set[str]:
     if not running:
         kind = type(named[min(matches)]).__name__
         raise ValueError(f"layers: {pattern!r} is a {kind}, which never runs itself. Watch {pattern + '.*'!r}.")
+    if all(is_scripted(named[name]) for name in running):
+        raise ValueError(f"layers: {pattern!r} {IS_SCRIPTED}")
     return running
 
 
@@ -128,7 +147,8 @@ def _has_units_of_its_own(layer: nn.Module) -> bool:
 
 def _runs(layer: nn.Module) -> bool:
     """False for lists of modules and the like, which hold layers and have no forward."""
-    return getattr(layer.forward, "__func__", None) is not nn.Module.forward
+    forward = getattr(layer, "forward", None)
+    return forward is not None and getattr(forward, "__func__", None) is not nn.Module.forward
 
 
 def _glob(pattern: str) -> re.Pattern[str]:
@@ -226,11 +246,16 @@ class Capture:
         self.layers = dict(layers)
         self.receive = receive
         self.error: Exception | None = None
-        self._handles: list[RemovableHandle] = []
+        self._placed = ExitStack()
 
     def __enter__(self) -> Self:
-        _uncompiled.enter(self)
-        self._handles = [layer.register_forward_hook(self._hook(name)) for name, layer in self.layers.items()]
+        with ExitStack() as placed:
+            placed.callback(_uncompiled.leave, self)
+            _uncompiled.enter(self)
+            for name, layer in self.layers.items():
+                placed.callback(layer.register_forward_hook(self._hook(name)).remove)
+            # All is in place: from here on it stays until `close`.
+            self._placed = placed.pop_all()
         return self
 
     def __exit__(
@@ -240,9 +265,7 @@ class Capture:
 
     def close(self) -> None:
         """Remove the hooks; doing so twice is harmless."""
-        _uncompiled.leave(self)
-        while self._handles:
-            self._handles.pop().remove()
+        self._placed.close()
 
     def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(layer: nn.Module, _inputs: Any, output: Any) -> None:

@@ -1,10 +1,12 @@
+import importlib
+import re
 from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_dissect.capture import Capture, find_kinds, find_layers, first_tensor
+from lightning_dissect.capture import Capture, find_kinds, find_layers, first_tensor, is_scripted
 
 
 class Network(nn.Module):
@@ -91,6 +93,24 @@ def test_codes_are_passed_over_and_complex_numbers_read_as_magnitudes() -> None:
     torch.testing.assert_close(first_tensor(torch.polar(x, 3 * x)), x)
 
 
+class Scripted(nn.Module):
+    """A scripted list of modules has no forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(2, 2)])
+        self.weights = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return self.weights(x)
+
+
+def partly_scripted() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(2, 2), torch.jit.script(nn.Linear(2, 2)), nn.Linear(2, 2))
+
+
 def count_hooks(module: nn.Module) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in module.modules())
 
@@ -121,3 +141,37 @@ def test_an_error_of_the_receiver_does_not_reach_the_network() -> None:
     with Capture(find_layers(network), receive) as capture:
         assert network(torch.randn(2, 1, 8, 8)).shape == (2, 3)
     assert str(capture.error) == "layer 'features.0': no good: (2, 4, 8, 8)"
+
+
+def stance() -> str:
+    return torch._dynamo.eval_frame._stance.stance
+
+
+def test_a_hook_that_cannot_be_placed_takes_the_others_with_it() -> None:
+    importlib.import_module("torch._dynamo")  # Or no stance would be taken.
+    network = partly_scripted()
+    with pytest.raises(RuntimeError, match="not supported on ScriptModules"):
+        Capture(dict(network.named_children()), lambda *_: None).__enter__()
+    assert count_hooks(network) == 0
+    assert stance() == "default"
+
+
+@pytest.mark.parametrize("pattern", ["1", "2", "1.*", "*.weights"])
+def test_scripted_layers_asked_for_by_name_are_refused(pattern: str) -> None:
+    network = nn.Sequential(nn.Linear(2, 2), torch.jit.script(Scripted()), torch.jit.script(nn.Linear(2, 2)))
+    with pytest.raises(ValueError, match=rf"layers: '{re.escape(pattern)}' is scripted .* Watch the layer around it"):
+        find_layers(network, ["0", pattern])
+
+
+def test_scripted_layers_among_others_are_found() -> None:
+    """The dissection leaves them out with a word."""
+    network = partly_scripted()
+    assert list(find_layers(network)) == list(find_layers(network, ["*"])) == ["0", "1", "2"]
+    assert [is_scripted(layer) for layer in network] == [False, True, False]
+
+
+def test_traced_layers_are_watched() -> None:
+    network, seen = nn.Sequential(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2))), []
+    with Capture(find_layers(network, ["0"]), lambda name, *_: seen.append(name)):
+        network(torch.zeros(3, 2))
+    assert seen == ["0"]
