@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
@@ -223,6 +224,41 @@ class _Uncompiled:
 _uncompiled = _Uncompiled()
 
 
+class _Hook:
+    """A forward hook of a capture, known by its type among the hooks of others."""
+
+    def __init__(self, capture: "Capture", name: str) -> None:
+        self._capture, self._name = capture, name
+
+    def __call__(self, layer: nn.Module, _inputs: Any, output: Any) -> None:
+        capture = self._capture
+        try:
+            capture.receive(self._name, layer, first_tensor(output).detach())
+        except Exception as error:
+            if capture.error is None:
+                named = isinstance(error, ValueError)
+                capture.error = type(error)(f"layer {self._name!r}: {error}") if named else error
+
+    def place(self, layer: nn.Module) -> Callable[[], None]:
+        """Register with a layer, whose copies will not have it; returns what takes it back."""
+        handle, hooks = layer.register_forward_hook(self), layer._forward_hooks
+        # However a layer is copied or pickled, the dictionary of its hooks is asked for its contents. A hook for all
+        # modules would not be copied either, but runs before the layer's own hooks, which may change the output, and
+        # PyTorch's fused transformer, which runs none of its parts, would not step aside for it.
+        vars(hooks)["__reduce_ex__"] = lambda _protocol: (OrderedDict, (_of_others(hooks),))
+
+        def remove() -> None:
+            handle.remove()
+            if len(_of_others(hooks)) == len(hooks):
+                vars(hooks).pop("__reduce_ex__", None)
+
+        return remove
+
+
+def _of_others(hooks: Mapping[int, Any]) -> list[tuple[int, Any]]:
+    return [(key, hook) for key, hook in hooks.items() if not isinstance(hook, _Hook)]
+
+
 class Capture:
     """Forward hooks on layers, for as long as the ``with`` block lasts.
 
@@ -231,8 +267,10 @@ class Capture:
         receive: called with a layer's name, the layer and its output tensor, detached, each time a layer has run. It
             has to reduce or copy what it keeps: a later in-place operation of the network overwrites the tensor.
 
-    What ``receive`` raises does not reach the network's forward: the first such error is kept in ``error``. Networks
-    compiled by ``torch.compile`` run uncompiled within the block (from torch 2.6 on): compiled code calls no hooks.
+    Copies of a layer that are made meanwhile, by ``copy.deepcopy`` or ``torch.save``, have no hook of ours, and are not
+    watched. What ``receive`` raises does not reach the network's forward: the first such error is kept in ``error``.
+    Networks compiled by ``torch.compile`` run uncompiled within the block (from torch 2.6 on): compiled code calls no
+    hooks.
 
     Example:
         >>> net, shapes = nn.Sequential(nn.Linear(3, 2)), {}
@@ -253,7 +291,7 @@ class Capture:
             placed.callback(_uncompiled.leave, self)
             _uncompiled.enter(self)
             for name, layer in self.layers.items():
-                placed.callback(layer.register_forward_hook(self._hook(name)).remove)
+                placed.callback(_Hook(self, name).place(layer))
             # All is in place: from here on it stays until `close`.
             self._placed = placed.pop_all()
         return self
@@ -266,13 +304,3 @@ class Capture:
     def close(self) -> None:
         """Remove the hooks; doing so twice is harmless."""
         self._placed.close()
-
-    def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(layer: nn.Module, _inputs: Any, output: Any) -> None:
-            try:
-                self.receive(name, layer, first_tensor(output).detach())
-            except Exception as error:
-                if self.error is None:
-                    self.error = type(error)(f"layer {name!r}: {error}") if isinstance(error, ValueError) else error
-
-        return hook

@@ -1,5 +1,9 @@
+import copy
 import importlib
+import io
+import pickle
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -168,6 +172,56 @@ def test_scripted_layers_among_others_are_found() -> None:
     network = partly_scripted()
     assert list(find_layers(network)) == list(find_layers(network, ["*"])) == ["0", "1", "2"]
     assert [is_scripted(layer) for layer in network] == [False, True, False]
+
+
+def double(_layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+    """A hook of the user's own."""
+    return 2 * output
+
+
+class Described(nn.Linear):
+    """Says itself what is pickled of it."""
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"said": True}
+
+
+def through_a_file(network: nn.Module) -> nn.Module:
+    file = io.BytesIO()
+    torch.save(network, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear, Described, nn.LSTM])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net)), through_a_file])
+def test_copies_carry_no_hook_of_ours(layer: type[nn.Module], copied: Callable[[nn.Module], nn.Module]) -> None:
+    network, seen = nn.Sequential(layer(2, 2)), []
+    handle = network[0].register_forward_hook(double)
+    captures = [Capture(find_layers(network, ["0"]), lambda name, *_: seen.append(name)) for _ in range(2)]
+    with captures[0], captures[1]:
+        copies = [copied(network)]
+        captures[0].close()  # Of two captures the first to start is the first to end.
+        copies.append(copied(network))
+        for each in copies:
+            assert list(each[0]._forward_hooks.values()) == [double]
+            pickle.dumps(each)
+        assert len(network[0]._forward_hooks) == 2
+        handle.remove()
+        network(torch.zeros(1, 2))
+    assert seen == ["0"]
+    assert not vars(network[0]._forward_hooks)
+    assert count_hooks(network) == 0
+
+
+def test_copies_of_parametrized_layers_carry_no_hook_of_ours() -> None:
+    """They have a way to copy themselves."""
+    network, seen = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv1d(1, 2, 3))), []
+    with Capture(find_layers(network), lambda name, *_: seen.append(name)):
+        copied = copy.deepcopy(network)
+        copied(torch.zeros(1, 1, 4))
+    assert not seen
+    assert count_hooks(copied) == 0
 
 
 def test_traced_layers_are_watched() -> None:
