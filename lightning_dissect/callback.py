@@ -234,7 +234,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             kinds=find_kinds(network, layers),
             strict=self.layers is not None,
             keepers=keepers,
-        ).__enter__()
+        )
+        self._run.__enter__()
 
     def _begin(self, batch: Any, batch_idx: int, dataloader: int) -> None:
         if self._run is not None:
@@ -338,12 +339,14 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
                 "network's forward calls. Layers inside torch.compile are watched from torch 2.6 on."
             )
         if left_out and len(left_out) + len(run.unseen()) == len(run.layers):
-            raise ValueError(f"layers=None: no layer can be compared with features. {left_out[0]}")
+            raise ValueError(f"layers={self.layers}: no layer can be compared with features. {left_out[0]}")
         if trainer.sanity_checking or self._warned:
             return
         self._warned = True
         if left_out:
-            rank_zero_warn(f"layers=None leaves out what cannot be compared with features: {' '.join(left_out)}")
+            rank_zero_warn(
+                f"layers={self.layers} leaves out what cannot be compared with features: {' '.join(left_out)}"
+            )
         if unseen:
             rank_zero_warn(f"These watched layers did not run in this validation and have no scores: {unseen}.")
         if uncompared:

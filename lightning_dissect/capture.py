@@ -2,7 +2,9 @@
 
 import re
 import sys
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from types import TracebackType
@@ -11,7 +13,6 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import ParametrizationList
-from torch.utils.hooks import RemovableHandle
 
 from lightning_dissect.axes import known_kinds
 
@@ -19,6 +20,12 @@ _NORMALISATION = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn
 _CLASS_TOKENS = ("cls_token", "class_token", "class_embedding", "dist_token", "distillation_token")
 _WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)(\.|$)")
 """What torch.compile, FSDP and activation checkpointing put between the parts of a name."""
+
+IS_SCRIPTED = (
+    "is scripted by torch.jit.script, and takes no hooks. Watch the layer around it, or dissect the network before it "
+    "is scripted."
+)
+"""What to say of a layer that :func:`is_scripted`."""
 
 
 def find_layers(module: nn.Module, patterns: Sequence[str] | None = None) -> dict[str, nn.Module]:
@@ -33,10 +40,11 @@ def find_layers(module: nn.Module, patterns: Sequence[str] | None = None) -> dic
 
     Returns:
         The submodules by name, in the network's order. One that has several names (tied weights) comes once, by the
-        first that matches; lists of modules, which never run themselves, and parametrizations do not come.
+        first that matches; lists of modules, which never run themselves, and parametrizations do not come. Scripted
+        layers among others do, see :func:`is_scripted`.
 
     Raises:
-        ValueError: if a pattern matches nothing, or the network has no layer with parameters.
+        ValueError: if a pattern matches nothing, or scripted layers alone, or the network has no layer with parameters.
 
     Example:
         >>> net = nn.Sequential(nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.Conv1d(4, 8, 3))
@@ -91,6 +99,16 @@ def find_kinds(module: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, 
     return found
 
 
+def is_scripted(layer: nn.Module) -> bool:
+    """Whether a layer was made by ``torch.jit.script``, and takes no hooks. Traced ones do take them.
+
+    Example:
+        >>> is_scripted(nn.Linear(3, 4))
+        False
+    """
+    return isinstance(layer, torch.jit.RecursiveScriptModule)
+
+
 def find_class_tokens(module: nn.Module) -> list[str]:
     """Find the parameters that transformers put before the frames or patches of a clip.
 
@@ -118,6 +136,8 @@ def _matches(pattern: str, named: Mapping[str, nn.Module]) -> set[str]:
     if not running:
         kind = type(named[min(matches)]).__name__
         raise ValueError(f"layers: {pattern!r} is a {kind}, which never runs itself. Watch {pattern + '.*'!r}.")
+    if all(is_scripted(named[name]) for name in running):
+        raise ValueError(f"layers: {pattern!r} {IS_SCRIPTED}")
     return running
 
 
@@ -128,7 +148,8 @@ def _has_units_of_its_own(layer: nn.Module) -> bool:
 
 def _runs(layer: nn.Module) -> bool:
     """False for lists of modules and the like, which hold layers and have no forward."""
-    return getattr(layer.forward, "__func__", None) is not nn.Module.forward
+    forward = getattr(layer, "forward", None)
+    return forward is not None and getattr(forward, "__func__", None) is not nn.Module.forward
 
 
 def _glob(pattern: str) -> re.Pattern[str]:
@@ -203,6 +224,41 @@ class _Uncompiled:
 _uncompiled = _Uncompiled()
 
 
+class _Hook:
+    """A forward hook of a capture, known by its type among the hooks of others."""
+
+    def __init__(self, capture: "Capture", name: str) -> None:
+        self._capture, self._name = capture, name
+
+    def __call__(self, layer: nn.Module, _inputs: Any, output: Any) -> None:
+        capture = self._capture
+        try:
+            capture.receive(self._name, layer, first_tensor(output).detach())
+        except Exception as error:
+            if capture.error is None:
+                error.add_note(f"layer {self._name!r}")
+                capture.error = error
+
+    def place(self, layer: nn.Module) -> Callable[[], None]:
+        """Register with a layer, whose copies will not have it; returns what takes it back."""
+        handle, hooks = layer.register_forward_hook(self), layer._forward_hooks
+        # However a layer is copied or pickled, the dictionary of its hooks is asked for its contents. A hook for all
+        # modules would not be copied either, but runs before the layer's own hooks, which may change the output, and
+        # PyTorch's fused transformer, which runs none of its parts, would not step aside for it.
+        vars(hooks)["__reduce_ex__"] = lambda _protocol: (OrderedDict, (_of_others(hooks),))
+
+        def remove() -> None:
+            handle.remove()
+            if len(_of_others(hooks)) == len(hooks):
+                vars(hooks).pop("__reduce_ex__", None)
+
+        return remove
+
+
+def _of_others(hooks: Mapping[int, Any]) -> list[tuple[int, Any]]:
+    return [(key, hook) for key, hook in hooks.items() if not isinstance(hook, _Hook)]
+
+
 class Capture:
     """Forward hooks on layers, for as long as the ``with`` block lasts.
 
@@ -211,9 +267,10 @@ class Capture:
         receive: called with a layer's name, the layer and its output tensor, detached, each time a layer has run. It
             has to reduce or copy what it keeps: a later in-place operation of the network overwrites the tensor.
 
-    What ``receive`` raises does not reach the network's forward: the first such error is kept in ``error``, with a note
-    that names the layer. Networks compiled by ``torch.compile`` run uncompiled within the block (from torch 2.6 on):
-    compiled code calls no hooks.
+    Copies of a layer that are made meanwhile, by ``copy.deepcopy`` or ``torch.save``, have no hook of ours, and are not
+    watched. What ``receive`` raises does not reach the network's forward: the first such error is kept in ``error``,
+    with a note that names the layer. Networks compiled by ``torch.compile`` run uncompiled within the block (from torch
+    2.6 on): compiled code calls no hooks.
 
     Example:
         >>> net, shapes = nn.Sequential(nn.Linear(3, 2)), {}
@@ -227,11 +284,16 @@ class Capture:
         self.layers = dict(layers)
         self.receive = receive
         self.error: Exception | None = None
-        self._handles: list[RemovableHandle] = []
+        self._placed = ExitStack()
 
     def __enter__(self) -> Self:
-        _uncompiled.enter(self)
-        self._handles = [layer.register_forward_hook(self._hook(name)) for name, layer in self.layers.items()]
+        with ExitStack() as placed:
+            placed.callback(_uncompiled.leave, self)
+            _uncompiled.enter(self)
+            for name, layer in self.layers.items():
+                placed.callback(_Hook(self, name).place(layer))
+            # All is in place: from here on it stays until `close`.
+            self._placed = placed.pop_all()
         return self
 
     def __exit__(
@@ -241,17 +303,4 @@ class Capture:
 
     def close(self) -> None:
         """Remove the hooks; doing so twice is harmless."""
-        _uncompiled.leave(self)
-        while self._handles:
-            self._handles.pop().remove()
-
-    def _hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(layer: nn.Module, _inputs: Any, output: Any) -> None:
-            try:
-                self.receive(name, layer, first_tensor(output).detach())
-            except Exception as error:
-                if self.error is None:
-                    error.add_note(f"layer {name!r}")
-                    self.error = error
-
-        return hook
+        self._placed.close()

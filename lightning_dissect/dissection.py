@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lightning_dissect.axes import Axes, name_axes
 from lightning_dissect.batch import Batch
-from lightning_dissect.capture import Capture
+from lightning_dissect.capture import IS_SCRIPTED, Capture, is_scripted
 from lightning_dissect.comparison import Comparison
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.metrics import SimilarityMetric
@@ -72,7 +72,8 @@ class Dissection:
     Attributes:
         units: number of units of each layer that has run.
         axes: how the output of each of these was read.
-        left_out: layers whose output could not be read, and why; empty if ``strict``.
+        left_out: layers that take no hook, or whose output could not be read, and why; none of the latter if
+            ``strict``.
 
     Example:
         >>> from lightning_dissect.comparison import find_metrics
@@ -108,13 +109,14 @@ class Dissection:
         self.metrics = tuple(metrics)
         self.examples: dict[str, Example] = {}
         self.axes: dict[str, Axes] = {}
-        self.left_out: dict[str, str] = {}
+        self.left_out = {name: f"it {IS_SCRIPTED}" for name, layer in layers.items() if is_scripted(layer)}
         self._named = {name: Axes.parse(words) for name, words in (axes or {}).items()}
         self._kinds = dict(kinds or {})
         self._strict = strict
         self._clips, self._map_clips = _Budget(max_clips, batches), _Budget(sift_clips, batches)
         self._comparison = Comparison(metrics, layers, bank.rows)
-        self._capture = Capture(self.layers, self._receive)
+        watched = {name: layer for name, layer in layers.items() if name not in self.left_out}
+        self._capture = Capture(watched, self._receive)
         self._batch: _Running | None = None
         self._seen: dict[int, int] = {}
 

@@ -1,4 +1,10 @@
+import copy
+import importlib
+import io
 import json
+import pickle
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -6,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_dissect.capture import Capture, find_kinds, find_layers, first_tensor
+from lightning_dissect.capture import Capture, find_kinds, find_layers, first_tensor, is_scripted
 
 
 class Network(nn.Module):
@@ -93,6 +99,24 @@ def test_codes_are_passed_over_and_complex_numbers_read_as_magnitudes() -> None:
     torch.testing.assert_close(first_tensor(torch.polar(x, 3 * x)), x)
 
 
+class Scripted(nn.Module):
+    """A scripted list of modules has no forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(2, 2)])
+        self.weights = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return self.weights(x)
+
+
+def partly_scripted() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(2, 2), torch.jit.script(nn.Linear(2, 2)), nn.Linear(2, 2))
+
+
 def count_hooks(module: nn.Module) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in module.modules())
 
@@ -125,3 +149,87 @@ def test_an_error_of_the_receiver_is_kept_as_it_is_with_the_layer_noted(error: E
         assert network(torch.randn(2, 1, 8, 8)).shape == (2, 3)
     assert capture.error is error
     assert error.__notes__ == ["layer 'features.0'"]
+
+
+def stance() -> str:
+    return torch._dynamo.eval_frame._stance.stance
+
+
+def test_a_hook_that_cannot_be_placed_takes_the_others_with_it() -> None:
+    importlib.import_module("torch._dynamo")  # Or no stance would be taken.
+    network = partly_scripted()
+    with pytest.raises(RuntimeError, match="not supported on ScriptModules"):
+        Capture(dict(network.named_children()), lambda *_: None).__enter__()
+    assert count_hooks(network) == 0
+    assert stance() == "default"
+
+
+@pytest.mark.parametrize("pattern", ["1", "2", "1.*", "*.weights"])
+def test_scripted_layers_asked_for_by_name_are_refused(pattern: str) -> None:
+    network = nn.Sequential(nn.Linear(2, 2), torch.jit.script(Scripted()), torch.jit.script(nn.Linear(2, 2)))
+    with pytest.raises(ValueError, match=rf"layers: '{re.escape(pattern)}' is scripted .* Watch the layer around it"):
+        find_layers(network, ["0", pattern])
+
+
+def test_scripted_layers_among_others_are_found() -> None:
+    """The dissection leaves them out with a word."""
+    network = partly_scripted()
+    assert list(find_layers(network)) == list(find_layers(network, ["*"])) == ["0", "1", "2"]
+    assert [is_scripted(layer) for layer in network] == [False, True, False]
+
+
+def double(_layer: nn.Module, _inputs: object, output: Tensor) -> Tensor:
+    """A hook of the user's own."""
+    return 2 * output
+
+
+class Described(nn.Linear):
+    """Says itself what is pickled of it."""
+
+    def __getstate__(self) -> dict[str, object]:
+        return self.__dict__ | {"said": True}
+
+
+def through_a_file(network: nn.Module) -> nn.Module:
+    file = io.BytesIO()
+    torch.save(network, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("layer", [nn.Linear, Described, nn.LSTM])
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net)), through_a_file])
+def test_copies_carry_no_hook_of_ours(layer: type[nn.Module], copied: Callable[[nn.Module], nn.Module]) -> None:
+    network, seen = nn.Sequential(layer(2, 2)), []
+    handle = network[0].register_forward_hook(double)
+    captures = [Capture(find_layers(network, ["0"]), lambda name, *_: seen.append(name)) for _ in range(2)]
+    with captures[0], captures[1]:
+        copies = [copied(network)]
+        captures[0].close()  # Of two captures the first to start is the first to end.
+        copies.append(copied(network))
+        for each in copies:
+            assert list(each[0]._forward_hooks.values()) == [double]
+            pickle.dumps(each)
+        assert len(network[0]._forward_hooks) == 2
+        handle.remove()
+        network(torch.zeros(1, 2))
+    assert seen == ["0"]
+    assert not vars(network[0]._forward_hooks)
+    assert count_hooks(network) == 0
+
+
+def test_copies_of_parametrized_layers_carry_no_hook_of_ours() -> None:
+    """They have a way to copy themselves."""
+    network, seen = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv1d(1, 2, 3))), []
+    with Capture(find_layers(network), lambda name, *_: seen.append(name)):
+        copied = copy.deepcopy(network)
+        copied(torch.zeros(1, 1, 4))
+    assert not seen
+    assert count_hooks(copied) == 0
+
+
+def test_traced_layers_are_watched() -> None:
+    network, seen = nn.Sequential(torch.jit.trace(nn.Linear(2, 2), torch.zeros(1, 2))), []
+    with Capture(find_layers(network, ["0"]), lambda name, *_: seen.append(name)):
+        network(torch.zeros(3, 2))
+    assert seen == ["0"]

@@ -1,6 +1,8 @@
 """Trainings of many kinds: each finds the planted unit, and goes on as it would without the callback, to the bit."""
 
 import copy
+import io
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -91,6 +93,17 @@ def expecting(dtype: torch.dtype) -> Callable[[Any], Any]:
     return change
 
 
+def copying_itself(module: Any) -> Any:
+    """Keeps and saves copies of the network while it is validated, as teachers and best models are."""
+
+    def copy_itself(*_: Any) -> None:
+        pickle.dumps(copy.deepcopy(module.network))
+        torch.save(module.network, io.BytesIO())
+
+    module.on_validation_batch_end = module.on_validation_epoch_end = copy_itself
+    return module
+
+
 class Cycle(nn.Module):
     """The same layer twice in one forward, and under two names."""
 
@@ -160,6 +173,7 @@ CONTEXTS = {
     "moving average of weights": Context(callbacks=lambda: [Average()]),
     "LoRA": Context(change=with_lora, arguments={"layers": ["**.conv", "**.level", "**.head"]}),
     "frozen and partly in eval mode": Context(change=frozen_in_part),
+    "copies in validation": Context(change=copying_itself),
     "tied layers": Context(change=tied, arguments={"layers": [*LAYERS, "network.tied"]}),
 }  # fmt: skip
 

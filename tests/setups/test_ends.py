@@ -1,10 +1,13 @@
 """However a run ends, nothing of the callback stays in the network."""
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+import torch
+from torch import nn
 
 
 class Failing(pl.Callback):
@@ -83,3 +86,22 @@ def test_nothing_stays_when_the_callback_fails_itself(training: Any) -> None:
     with pytest.warns(UserWarning, match="no audio any more"):
         training.trainer(watch).fit(model, training.data(), training.data())
     training.assert_no_trace(model)
+
+
+class Unhookable(nn.Linear):
+    def register_forward_hook(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("no hooks here")
+
+
+@pytest.mark.parametrize("on_error", ["raise", "warn"])
+def test_nothing_stays_when_one_of_the_hooks_cannot_be_placed(
+    on_error: str, data: Callable[[], Any], module: Any, callback: Callable[..., Any], trainer: Callable[..., Any]
+) -> None:
+    importlib.import_module("torch._dynamo")  # Or no stance would be taken.
+    model, watch = module(), callback(layers=["network.*"], on_error=on_error)
+    model.network.head = Unhookable(5, 2)
+    reported = pytest.warns(UserWarning, match="switched off .* no hooks here")
+    with reported if on_error == "warn" else pytest.raises(RuntimeError, match="no hooks here"):
+        trainer(watch, max_epochs=1).fit(model, data(), data())
+    assert not any(layer._forward_hooks for layer in model.modules())
+    assert torch._dynamo.eval_frame._stance.stance == "default"

@@ -196,6 +196,21 @@ def test_layers_that_cannot_be_read_are_left_out_unless_they_were_asked_for(
         trainer(callback(layers=["layer.*"])).validate(Listening(layers, feed), data(), verbose=False)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")
+@pytest.mark.parametrize("layers", [None, ["layer.*"]])
+def test_scripted_layers_are_left_out_of_others_unless_they_were_asked_for(
+    layers: Any, data: Callable[[], Any], callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
+) -> None:
+    model = Listening(nn.Sequential(torch.jit.script(nn.Conv1d(UNITS, 3, 1)), nn.Conv1d(3, 2, 1)))
+    watch = callback(layers=layers)
+    with pytest.warns(UserWarning, match=r"layers=.* leaves out .* layer 'layer.0': it is scripted"):
+        trainer(watch).validate(model, data(), verbose=False)
+    assert set(watch.scores.table["layer"]) == {"layer.1"}
+    with pytest.raises(ValueError, match=r"layers: 'layer.0' is scripted"):
+        trainer(callback(layers=["layer.0", "layer.1"])).validate(model, data(), verbose=False)
+    assert not any(layer._forward_hooks for layer in model.layer[1].modules())
+
+
 class WithClassToken(nn.Module):
     def __init__(self) -> None:
         super().__init__()
