@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Self, cast, get_args
 
+import torch
 from torch import Tensor, nn
 
 Axis = Literal["batch", "unit", "frequency", "time"]
@@ -40,6 +41,10 @@ class Axes:
     does: all examples of the first clip, then those of the second. Their times are put one after the other, and where
     there is no time, the examples are the times.
 
+    ``"call batch time unit"`` is a layer that runs several times for each clip, as in a network that is fed a clip in
+    chunks: the times of all its calls are put one after the other, and with ``"call batch unit"``, where there is no
+    time, the calls are the times. Without ``call`` only the first of several runs counts.
+
     Example:
         >>> import torch
         >>> axes = Axes.parse("batch 2+(frequency=12 time) unit")
@@ -48,6 +53,7 @@ class Axes:
     """
 
     items: tuple[_Item, ...]
+    joins_calls: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -57,25 +63,27 @@ class Axes:
             ValueError: if a word is unknown or repeated, ``batch`` or ``unit`` is missing, or an axis read as two is
                 made neither of ``time`` and a ``frequency`` of a given size, nor of ``batch`` and ``example``.
         """
-        found = [match.groups() for match in _ITEM.finditer(text)]
+        each_call = text.removeprefix("call ")
+        found = [match.groups() for match in _ITEM.finditer(each_call)]
         items = [_item(skipped, word, pair) for skipped, word, pair in found]
         names = [name for item in items if item for name in item.names]
-        rest = _ITEM.sub("", text).strip()
+        rest = _ITEM.sub("", each_call).strip()
         if rest or None in items or len(set(names)) < len(names) or not {"batch", "unit"} <= set(names):
             raise ValueError(
                 f"axes: {text!r} is not understood. Write each axis of the output once, in its order: 'batch' and "
                 "'unit', and 'frequency' and 'time' where there are such axes; '1+time' leaves out one class token, "
                 "'(frequency=12 time)' reads one axis as 12 frequencies × times, '(batch example)' as the examples "
-                "that each clip was cut into."
+                "that each clip was cut into; 'call' in front joins the runs of a layer along time."
             )
-        return cls(tuple(item for item in items if item))
+        return cls(tuple(item for item in items if item), each_call != text)
 
     @property
     def names(self) -> tuple[Axis, ...]:
         """The axes after :meth:`read`."""
         names = [name for item in self.items for name in item.names]
         left_out = "example" if "time" in names else None
-        return tuple("time" if name == "example" else name for name in names if name != left_out)
+        read = tuple("time" if name == "example" else name for name in names if name != left_out)
+        return read if "time" in read or not self.joins_calls else ("time", *read)
 
     def read(self, output: Tensor, clips: int | None = None) -> Tensor:
         """Leave out what is no time, take apart what holds two axes, and put a clip's examples one after the other.
@@ -109,7 +117,12 @@ class Axes:
             if len(names) == 2:
                 known = {"frequency": bins, "batch": clips or 1}
                 output = output.unflatten(place, [known.get(name, -1) for name in names])
-        return self._join_examples(output)
+        joined = self._join_examples(output)
+        return joined if joined.ndim == len(self.names) else joined.unsqueeze(0)
+
+    def join(self, calls: Sequence[Tensor]) -> Tensor:
+        """Put what was read of each call of a layer one after the other along time."""
+        return torch.cat(list(calls), self.names.index("time"))
 
     def _join_examples(self, output: Tensor) -> Tensor:
         names = [name for item in self.items for name in item.names]
@@ -121,7 +134,7 @@ class Axes:
         return output.permute(order).flatten(time, time + 1)
 
     def __str__(self) -> str:
-        return " ".join(_words(item) for item in self.items)
+        return ("call " if self.joins_calls else "") + " ".join(map(_words, self.items))
 
 
 def _item(skipped: str | None, word: str | None, pair: str | None) -> _Item | None:

@@ -75,7 +75,8 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         hop_length: samples between frames of the features.
         axes: for layers whose output is not what their kind suggests, by name or glob, the axes in words, like
             ``{"blocks.*": "batch unit time frequency"}`` or ``{"blocks.*": "batch 1+time unit"}`` to leave out a class
-            token; see :class:`~lightning_dissect.axes.Axes`. How each was read stands in ``scores.settings["axes"]``.
+            token, or ``"call batch time unit"`` to join the runs of a layer that is fed in chunks; see
+            :class:`~lightning_dissect.axes.Axes`. How each was read stands in ``scores.settings["axes"]``.
         max_clips: how many clips of each data loader are compared in a run, in each process; ``None`` for all. They
             are spread over the batches if there is a number of these, or else are the first. The rest costs nothing.
         sift_clips: how many clips of a run are compared at map level (SIFT); 0 for none. They are spread over the
@@ -351,6 +352,14 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
             rank_zero_warn(f"These watched layers did not run in this validation and have no scores: {unseen}.")
         if uncompared:
             rank_zero_warn(f"These layers have no level that a metric and a feature have, too: {uncompared}.")
+        if run.repeated:
+            times = ", ".join(f"{name!r} ({runs} times)" for name, runs in run.repeated.items())
+            name = next(iter(run.repeated))
+            rank_zero_warn(
+                f"These layers run several times in a batch, and only the first run is compared: {times}. Where each "
+                "run gets a part of the clips, join the runs along time with the argument `axes`, for example "
+                f"{name!r}: 'call {run.axes[name]}'; for another run, watch the layer around it."
+            )
         tokens = find_class_tokens(self._network(trainer.lightning_module))
         layers = [name for name, axes in run.axes.items() if str(axes) == "batch time unit"]
         if tokens and layers and not self._axes:

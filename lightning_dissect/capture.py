@@ -3,15 +3,14 @@
 import re
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from types import TracebackType
 from typing import Any, Self
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from lightning_dissect.axes import known_kinds
@@ -22,7 +21,7 @@ _WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_m
 """What torch.compile, FSDP and activation checkpointing put between the parts of a name."""
 
 IS_SCRIPTED = (
-    "is scripted by torch.jit.script, and takes no hooks. Watch the layer around it, or dissect the network before it "
+    "is scripted (TorchScript), and takes no hooks. Watch the layer around it, or dissect the network before it "
     "is scripted."
 )
 """What to say of a layer that :func:`is_scripted`."""
@@ -106,7 +105,7 @@ def is_scripted(layer: nn.Module) -> bool:
         >>> is_scripted(nn.Linear(3, 4))
         False
     """
-    return isinstance(layer, torch.jit.RecursiveScriptModule)
+    return isinstance(layer, torch.jit.RecursiveScriptModule)  # type: ignore[attr-defined]
 
 
 def find_class_tokens(module: nn.Module) -> list[str]:
@@ -165,41 +164,6 @@ def _advice(pattern: str, names: list[str]) -> str:
     return f"Did you mean: {listed}?" if close else f"Submodules are: {listed}{more}."
 
 
-def first_tensor(output: Any) -> Tensor:
-    """Find the activation in what a layer returned: a tensor, or the first one in a tuple, mapping or dataclass.
-
-    Tensors of integers, such as codes, are passed over; of complex numbers the magnitude is taken.
-
-    Raises:
-        ValueError: if there is none, or it is shared out among processes.
-    """
-    for leaf in _leaves(output):
-        if hasattr(leaf, "placements"):
-            raise ValueError(
-                f"its output is a DTensor of shape {tuple(leaf.shape)}, shared out among processes. Watch a layer that "
-                "puts out whole tensors, or use lightning_dissect.dissect on a checkpoint, in one process."
-            )
-        if leaf.is_complex():
-            return leaf.abs()
-        if leaf.is_floating_point():
-            return leaf
-    raise ValueError(f"its output is a {type(output).__name__} without a tensor of real or complex numbers.")
-
-
-def _leaves(value: Any) -> Iterable[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _leaves(item)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _leaves(item)
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from _leaves(getattr(value, field.name))
-
-
 class _Uncompiled:
     """Lets compiled networks run uncompiled while any capture is open, whichever closes first."""
 
@@ -233,7 +197,7 @@ class _Hook:
     def __call__(self, layer: nn.Module, _inputs: Any, output: Any) -> None:
         capture = self._capture
         try:
-            capture.receive(self._name, layer, first_tensor(output).detach())
+            capture.receive(self._name, layer, output)
         except Exception as error:
             if capture.error is None:
                 error.add_note(f"layer {self._name!r}")
@@ -264,8 +228,8 @@ class Capture:
 
     Args:
         layers: the layers by name.
-        receive: called with a layer's name, the layer and its output tensor, detached, each time a layer has run. It
-            has to reduce or copy what it keeps: a later in-place operation of the network overwrites the tensor.
+        receive: called with a layer's name, the layer and its output each time a layer has run. It has to reduce or
+            copy what it keeps: a later in-place operation of the network overwrites a tensor.
 
     Copies of a layer that are made meanwhile, by ``copy.deepcopy`` or ``torch.save``, have no hook of ours, and are not
     watched. What ``receive`` raises does not reach the network's forward: the first such error is kept in ``error``,
@@ -280,7 +244,7 @@ class Capture:
         {'0': torch.Size([5, 2])}
     """
 
-    def __init__(self, layers: Mapping[str, nn.Module], receive: Callable[[str, nn.Module, Tensor], None]) -> None:
+    def __init__(self, layers: Mapping[str, nn.Module], receive: Callable[[str, nn.Module, Any], None]) -> None:
         self.layers = dict(layers)
         self.receive = receive
         self.error: Exception | None = None

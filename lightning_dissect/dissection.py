@@ -8,13 +8,13 @@ from typing import Any, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from lightning_dissect.axes import Axes, name_axes
+from lightning_dissect.activations import Activations
 from lightning_dissect.batch import Batch
 from lightning_dissect.capture import IS_SCRIPTED, Capture, is_scripted
 from lightning_dissect.comparison import Comparison
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.metrics import SimilarityMetric
-from lightning_dissect.pairing import Extent, Side, pool_activation, pool_feature
+from lightning_dissect.pairing import Extent, Side, pool_feature
 from lightning_dissect.processes import gather
 from lightning_dissect.scores import Scores
 
@@ -74,6 +74,7 @@ class Dissection:
         axes: how the output of each of these was read.
         left_out: layers that take no hook, or whose output could not be read, and why; none of the latter if
             ``strict``.
+        repeated: layers that ran several times in a batch, of which only the first run was compared, and the most runs.
 
     Example:
         >>> from lightning_dissect.comparison import find_metrics
@@ -108,11 +109,10 @@ class Dissection:
         self.bank = bank
         self.metrics = tuple(metrics)
         self.examples: dict[str, Example] = {}
-        self.axes: dict[str, Axes] = {}
-        self.left_out = {name: f"it {IS_SCRIPTED}" for name, layer in layers.items() if is_scripted(layer)}
-        self._named = {name: Axes.parse(words) for name, words in (axes or {}).items()}
-        self._kinds = dict(kinds or {})
-        self._strict = strict
+        self._activations = Activations(axes, kinds, strict)
+        self.axes, self.repeated = self._activations.axes, self._activations.repeated
+        self.left_out = self._activations.left_out
+        self.left_out |= {name: f"it {IS_SCRIPTED}" for name, layer in layers.items() if is_scripted(layer)}
         self._clips, self._map_clips = _Budget(max_clips, batches), _Budget(sift_clips, batches)
         self._comparison = Comparison(metrics, layers, bank.rows)
         watched = {name: layer for name, layer in layers.items() if name not in self.left_out}
@@ -132,6 +132,7 @@ class Dissection:
     def close(self) -> None:
         """Remove the hooks and let go of the batch; what was compared stays. Closing twice is harmless."""
         self._capture.close()
+        self._activations.clear()
         self._batch = None
 
     def begin(self, waveform: Tensor, lengths: Tensor | None = None, dataloader: int = 0) -> None:
@@ -156,7 +157,8 @@ class Dissection:
             sides = {name: pool_feature(feature, extent) for name, feature in values.items()}
             for keeper in self.keepers:
                 keeper.begin(waveform, extent, sides, dataloader, first)
-        self._batch = _Running(Batch(extent, sides, dataloader), clips, set())
+        self._activations.begin(clips, extent)
+        self._batch = _Running(Batch(extent, sides, dataloader), waveform.device)
 
     def end(self) -> None:
         """Finish the batch.
@@ -171,6 +173,9 @@ class Dissection:
         if batch is None:
             return
         with torch.no_grad():
+            with _float32(batch.device):
+                for name, side in self._activations.end():
+                    self._compare(name, side, batch.features)
             for keeper in self.keepers:
                 keeper.end()
 
@@ -232,44 +237,29 @@ class Dissection:
         return next((parameter.device for parameter in parameters), torch.device("cpu"))
 
     @torch.no_grad()
-    def _receive(self, name: str, layer: nn.Module, output: Tensor) -> None:
-        running = self._batch
-        if running is None or name in running.seen or name in self.left_out:
+    def _receive(self, name: str, layer: nn.Module, output: Any) -> None:
+        if self._batch is None or name in self.left_out:
             return
-        running.seen.add(name)
-        batch = running.features
-        with _float32(output.device):
-            side = self._read(name, layer, output, batch.extent, running.clips)
-            if side is None:
-                return
-            self._comparison.update(name, side, batch)
-            for keeper in self.keepers:
-                keeper.receive(name, side)
+        with _float32(self._batch.device):
+            side = self._activations.read(name, layer, output)
+            if side is not None:
+                self._compare(name, side, self._batch.features)
+
+    def _compare(self, name: str, side: Side, batch: Batch) -> None:
+        self._comparison.update(name, side, batch)
+        for keeper in self.keepers:
+            keeper.receive(name, side)
         self.units[name] = side.clip.shape[1]
         if side.map is not None and name not in self.examples:
             maps = {feature: other.map[:_DRAWN] for feature, other in batch.features.items() if other.map is not None}
             self.examples[name] = Example(side.map[:_DRAWN].clone(), maps)
 
-    def _read(self, name: str, layer: nn.Module, output: Tensor, extent: Extent, clips: int) -> Side | None:
-        try:
-            axes = self._named.get(name) or name_axes(self._kinds.get(name, layer), output.shape, clips)
-            taken = _first_clips(axes.read(output, clips), axes.names.index("batch"), extent.clips, clips)
-            side = pool_activation(taken, axes.names, extent)
-        except ValueError as error:
-            if self._strict or name in self._named:
-                raise
-            self.left_out[name] = str(error)
-            return None
-        self.axes[name] = axes
-        return side
-
 
 class _Running(NamedTuple):
-    """The batch under way: its features, how many clips it has in all, and the layers that have run."""
+    """The batch under way: its features, and where they were computed."""
 
     features: Batch
-    clips: int
-    seen: set[str]
+    device: torch.device
 
 
 class _Budget:
@@ -301,14 +291,3 @@ def _float32(device: torch.device) -> Iterator[None]:
             yield
     finally:
         torch.set_default_dtype(default)
-
-
-def _first_clips(values: Tensor, axis: int, taken: int, clips: int) -> Tensor:
-    """The clips that were taken of a batch, if there is one item for each of its clips."""
-    if values.shape[axis] != clips:
-        raise ValueError(
-            f"its output {tuple(values.shape)} does not hold one item for each of {clips} clips along its batch axis. "
-            "Name its axes with the argument `axes` ('(batch example) …' if clips are cut into examples), or watch "
-            "another layer."
-        )
-    return values.narrow(axis, 0, taken)

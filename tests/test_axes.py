@@ -69,6 +69,10 @@ def test_an_output_without_meaning_is_refused() -> None:
         "batch unit (frequency=0 time)",
         "batch unit (frequency=4 time) time",
         "batch unit (time frequency=4",
+        "batch call unit",
+        "call call batch unit",
+        "calls batch unit",
+        "2+call batch unit",
     ],
 )
 def test_axes_in_words_are_checked(words: str) -> None:

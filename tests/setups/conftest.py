@@ -14,6 +14,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect import DissectCallback
+from lightning_dissect.activations import first_tensor
 from lightning_dissect.capture import Capture
 
 RATE = 8_000
@@ -105,8 +106,8 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[StorageWeakRef]:
     make = Capture.__init__
 
     def noting(self: Capture, layers: Any, receive: Any) -> None:
-        def receive_and_note(name: str, layer: nn.Module, output: Tensor) -> None:
-            seen.append(StorageWeakRef(output.untyped_storage()))
+        def receive_and_note(name: str, layer: nn.Module, output: Any) -> None:
+            seen.append(StorageWeakRef(first_tensor(output).untyped_storage()))
             receive(name, layer, output)
 
         make(self, layers, receive_and_note)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool1d
 from torch.nn.utils.rnn import pack_padded_sequence
+from torch.utils.data import DataLoader, TensorDataset
 
 FRAMES, UNITS = 25, 4
 
@@ -53,6 +54,17 @@ class Emit(nn.Module):
 
 def model_output(x: Tensor) -> Any:
     return pytest.importorskip("transformers.modeling_outputs").BaseModelOutput(last_hidden_state=x, attentions=(x,))
+
+
+class Quantiser(nn.Module):
+    """Its layers of books put out codes, or nothing."""
+
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.books, self.output = nn.Parameter(torch.rand(3)), output
+
+    def forward(self, x: Tensor) -> Any:
+        return x.argmax(1) if self.output == "codes" else None
 
 
 KINDS: dict[str, Callable[[Tensor], Any]] = {
@@ -165,7 +177,7 @@ def test_a_layer_that_skips_batches_is_compared_on_the_others(
     assert set(watch.scores.table["n_clips"]) == {12}
 
 
-def test_of_several_runs_in_a_batch_the_first_counts(
+def test_of_several_runs_in_a_batch_the_first_counts_with_a_word(
     data: Callable[[], Any], callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
 ) -> None:
     def feed(layer: nn.Module, x: Tensor) -> None:
@@ -173,9 +185,53 @@ def test_of_several_runs_in_a_batch_the_first_counts(
         layer(torch.zeros_like(x))
 
     watch = callback(layers=["layer"])
-    trainer(watch).validate(Listening(Emit(lambda x: x), feed), data(), verbose=False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            trainer(watch).validate(Listening(Emit(lambda x: x), feed), data(), verbose=False)
+    said = [str(w.message) for w in caught if "only the first run is compared" in str(w.message)]
+    assert len(said) == 1
+    assert "'layer' (2 times)" in said[0]
+    assert "'layer': 'call batch unit time'" in said[0]
     planted_is_found(watch, "batch unit time")
     assert set(watch.scores.table["n_clips"]) == {24}
+
+
+class Streaming(pl.LightningModule):
+    """Feeds its layer a quarter of each clip at a time: one number each, or its frames."""
+
+    def __init__(self, frames: int) -> None:
+        super().__init__()
+        self.frames = frames
+        self.layer = Emit(lambda x: x)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        for quarter in batch[0].square().chunk(4, dim=1):
+            level = adaptive_avg_pool1d(quarter, self.frames or 1).sqrt()
+            self.layer(level[:, None] if self.frames else level)
+
+
+@pytest.mark.parametrize(("frames", "axes"), [(0, "batch unit"), (10, "batch unit time")])
+def test_runs_on_parts_of_a_clip_are_joined_along_time(
+    frames: int, axes: str, callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
+) -> None:
+    """Each quarter has a loudness of its own; windows of 64 samples in quarters of 1000 smear little."""
+    torch.manual_seed(0)
+    loudness = torch.rand(64, 4).repeat_interleave(1_000, dim=1)
+    clips = DataLoader(TensorDataset(torch.randn(64, 4_000) * loudness), batch_size=8)
+    scores = {}
+    for words in (axes, f"call {axes}"):
+        watch = callback(layers=["layer"], features=["rms"], axes={"layer": words}, n_fft=64, hop_length=32)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            trainer(watch).validate(Streaming(frames), clips, verbose=False)
+        assert any("'layer' (4 times)" in str(w.message) for w in caught) == (words == axes)
+        assert watch.scores.settings["axes"] == {"layer": words}
+        scores[words] = watch.scores.table.set_index("level")["score"]
+    # Of four independent quarters one says half of the whole: its correlation with the mean is 1/√4.
+    assert scores[axes]["clip"] < 0.8
+    assert set(scores[f"call {axes}"].index) == {"clip", "frame"}
+    assert (scores[f"call {axes}"] > 0.95).all()
 
 
 def test_layers_that_cannot_be_read_are_left_out_unless_they_were_asked_for(
@@ -194,6 +250,23 @@ def test_layers_that_cannot_be_read_are_left_out_unless_they_were_asked_for(
     assert set(watch.scores.table["layer"]) == {"layer.conv"}
     with pytest.raises(ValueError, match=r"its output \(1, 25, 3\)(.|\n)*layer 'layer.positions'"):
         trainer(callback(layers=["layer.*"])).validate(Listening(layers, feed), data(), verbose=False)
+
+
+@pytest.mark.parametrize("output", ["codes", None])
+def test_layers_that_put_out_no_numbers_are_left_out_unless_they_were_asked_for(
+    output: str | None, data: Callable[[], Any], callback: Callable[..., Any], trainer: Callable[..., pl.Trainer]
+) -> None:
+    def feed(layer: nn.Module, x: Tensor) -> None:
+        layer.get_submodule("quantiser")(layer.get_submodule("conv")(x))
+
+    layers = nn.ModuleDict({"conv": nn.Conv1d(UNITS, 5, 1), "quantiser": Quantiser(output)})
+    watch = callback()
+    with pytest.warns(UserWarning, match=r"layers=None leaves out .* layer 'layer.quantiser': its output is a "):
+        trainer(watch).validate(Listening(layers, feed), data(), verbose=False)
+    assert set(watch.scores.table["layer"]) == {"layer.conv"}
+    with pytest.raises(ValueError, match=r"its output is a (Tensor|NoneType) without") as raised:
+        trainer(callback(layers=["layer.*"])).validate(Listening(layers, feed), data(), verbose=False)
+    assert raised.value.__notes__ == ["layer 'layer.quantiser'"]
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")

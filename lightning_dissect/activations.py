@@ -1,0 +1,166 @@
+"""What layers put out in a batch, read by their axes."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from lightning_dissect.axes import Axes, name_axes
+from lightning_dissect.pairing import Extent, Side, pool_activation
+
+
+class Activations:
+    """Reads what layers put out, batch after batch, and brings it to the levels that it has.
+
+    Args:
+        axes: for layers whose output does not read as :func:`~lightning_dissect.axes.name_axes` says, its axes in
+            words.
+        kinds: for layers that do not say themselves where their units are, the layer that does.
+        strict: whether an output that cannot be read is an error; else its layer is left out. One whose axes are said
+            in words always is.
+
+    Attributes:
+        axes: how the output of each layer was read.
+        left_out: layers whose output could not be read, and why.
+        repeated: layers that ran several times in a batch, of which only the first run was read, and the most runs.
+
+    Example:
+        >>> import torch
+        >>> activations = Activations()
+        >>> activations.begin(clips=2, extent=Extent(clips=2, frames=50, fraction=None, map_clips=0))
+        >>> side = activations.read("conv", nn.Conv1d(1, 8, 3), torch.randn(2, 8, 100))
+        >>> side.clip.shape, side.frame.shape
+        (torch.Size([2, 8]), torch.Size([2, 8, 50]))
+    """
+
+    def __init__(
+        self, axes: Mapping[str, str] | None = None, kinds: Mapping[str, nn.Module] | None = None, strict: bool = True
+    ) -> None:
+        self.axes: dict[str, Axes] = {}
+        self.left_out: dict[str, str] = {}
+        self.repeated: dict[str, int] = {}
+        self._named = {name: Axes.parse(words) for name, words in (axes or {}).items()}
+        self._kinds = dict(kinds or {})
+        self._strict = strict
+        self._runs: Counter[str] = Counter()
+        self._calls: dict[str, list[Tensor]] = {}
+
+    def begin(self, clips: int, extent: Extent) -> None:
+        """Begin a batch.
+
+        Args:
+            clips: how many clips it has in all.
+            extent: how far those reach that are compared, the first ones.
+        """
+        self.clear()
+        self._clips, self._extent = clips, extent
+
+    def read(self, name: str, layer: nn.Module, output: Any) -> Side | None:
+        """Read what a layer put out in one run.
+
+        Returns:
+            Nothing if the layer is left out, has run before in this batch, or its runs are joined at the end.
+
+        Raises:
+            ValueError: if it cannot be read, and its layer is not to be left out for that.
+        """
+        self._runs[name] += 1
+        runs, joins = self._runs[name], name in self._named and self._named[name].joins_calls
+        if runs > 1 and not joins:
+            self.repeated[name] = max(runs, self.repeated.get(name, runs))
+            return None
+        try:
+            axes, values = self._read(name, layer, output)
+            if joins:
+                self._keep(name, axes, values)
+                return None
+            side = pool_activation(values, axes.names, self._extent)
+        except ValueError as error:
+            if self._strict or name in self._named:
+                raise
+            self.left_out[name] = str(error)
+            return None
+        self.axes[name] = axes
+        return side
+
+    def end(self) -> list[tuple[str, Side]]:
+        """The layers whose runs in the batch are joined along time."""
+        found = []
+        for name, parts in self._calls.items():
+            axes = self.axes[name] = self._named[name]
+            found.append((name, pool_activation(axes.join(parts), axes.names, self._extent)))
+        self.clear()
+        return found
+
+    def clear(self) -> None:
+        """Let go of the batch."""
+        self._runs.clear()
+        self._calls.clear()
+
+    def _read(self, name: str, layer: nn.Module, output: Any) -> tuple[Axes, Tensor]:
+        found = first_tensor(output)
+        axes = self._named.get(name) or name_axes(self._kinds.get(name, layer), found.shape, self._clips)
+        values = axes.read(found, self._clips)
+        return axes, _first_clips(values, axes.names.index("batch"), self._extent.clips, self._clips)
+
+    def _keep(self, name: str, axes: Axes, values: Tensor) -> None:
+        """Keep a copy until the batch's end, since the network may write over it."""
+        before = self._calls.setdefault(name, [])
+        time = axes.names.index("time")
+        for other in before[:1]:
+            if other.narrow(time, 0, 1).shape != values.narrow(time, 0, 1).shape:
+                raise ValueError(
+                    f"its calls put out {tuple(other.shape)} and {tuple(values.shape)}, which do not go one after the "
+                    f"other along the time axis of '{axes}'. Name its axes without 'call', or watch another layer."
+                )
+        before.append(values.clone())
+
+
+def first_tensor(output: Any) -> Tensor:
+    """Find the activation in what a layer put out: a tensor, or the first one in a tuple, mapping or dataclass.
+
+    Tensors of integers, such as codes, are passed over; of complex numbers the magnitude is taken.
+
+    Raises:
+        ValueError: if there is none, or it is shared out among processes.
+    """
+    for leaf in _leaves(output):
+        if hasattr(leaf, "placements"):
+            raise ValueError(
+                f"its output is a DTensor of shape {tuple(leaf.shape)}, shared out among processes. Watch a layer that "
+                "puts out whole tensors, or use lightning_dissect.dissect on a checkpoint, in one process."
+            )
+        if leaf.is_complex():
+            return leaf.abs()
+        if leaf.is_floating_point():
+            return leaf
+    raise ValueError(
+        f"its output is a {type(output).__name__} without a tensor of real or complex numbers. Watch another layer."
+    )
+
+
+def _leaves(value: Any) -> Iterable[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _leaves(item)
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _leaves(item)
+    elif is_dataclass(value):
+        for field in fields(value):
+            yield from _leaves(getattr(value, field.name))
+
+
+def _first_clips(values: Tensor, axis: int, taken: int, clips: int) -> Tensor:
+    """The clips that were taken of a batch, if there is one item for each of its clips."""
+    if values.shape[axis] != clips:
+        raise ValueError(
+            f"its output {tuple(values.shape)} does not hold one item for each of {clips} clips along its batch axis. "
+            "Name its axes with the argument `axes` ('(batch example) …' if clips are cut into examples), or watch "
+            "another layer."
+        )
+    return values.narrow(axis, 0, taken)
