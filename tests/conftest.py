@@ -41,18 +41,18 @@ def clips() -> Callable[..., Tensor]:
 
 @pytest.fixture
 def run_processes() -> Callable[..., list[int]]:
-    """Runs a script in two processes, ``script rank port *arguments``, and returns their exit statuses."""
+    """Runs a script in processes, two or more, ``script rank port *arguments``, and returns their exit statuses."""
 
-    def run(script: str, *arguments: Any) -> list[int]:
+    def run(script: str, *arguments: Any, processes: int = 2) -> list[int]:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
-        commands = [[sys.executable, script, str(rank), port, *map(str, arguments)] for rank in range(2)]
-        processes = [subprocess.Popen(command) for command in commands]
+        commands = [[sys.executable, script, str(rank), port, *map(str, arguments)] for rank in range(processes)]
+        started = [subprocess.Popen(command) for command in commands]
         try:
-            return [process.wait(200) for process in processes]
+            return [process.wait() for process in started]  # pytest's own limit ends what hangs
         finally:
-            for process in processes:
+            for process in started:
                 process.kill()
 
     return run

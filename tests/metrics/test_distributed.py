@@ -1,8 +1,6 @@
 import ast
-import os
-import socket
-import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,10 +41,9 @@ def data(kind):
     return torch.randn(30, 4, generator=g) + 50, torch.randn(30, 2, generator=g), mask
 
 
-def work(rank: int, edges: list[float], port: str, out: str) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+def work(rank: int, port: str, edges: list[float], folder: Path) -> None:
     torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=len(edges) - 1)
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=len(edges) - 1)
     results = {}
     for kind, build in METRICS.items():
         x, f, mask = data(kind)
@@ -57,7 +54,7 @@ def work(rank: int, edges: list[float], port: str, out: str) -> None:
             part = slice(batch, min(batch + 6, stop))
             metric.update(x[part], f[part], None if mask is None else mask[part])
         results[kind] = tuple(metric.compute())
-    torch.save(results, out)
+    torch.save(results, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()
 
 
@@ -69,18 +66,10 @@ def work(rank: int, edges: list[float], port: str, out: str) -> None:
         pytest.param((0, 0.2, 0.5, 0.7, 1), id="4", marks=pytest.mark.slow),
     ],
 )
-def test_processes_equal_one(tmp_path, edges):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    files = [tmp_path / f"{rank}.pt" for rank in range(len(edges) - 1)]
-    commands = [[sys.executable, __file__, str(rank), repr(edges), port, str(file)] for rank, file in enumerate(files)]
-    processes = [subprocess.Popen(command) for command in commands]
-    try:
-        assert [process.wait(120) for process in processes] == [0] * len(files)
-    finally:
-        for process in processes:
-            process.kill()
+def test_processes_equal_one(run_processes, tmp_path, edges):
+    number = len(edges) - 1
+    assert run_processes(__file__, repr(edges), tmp_path, processes=number) == [0] * number
+    files = [tmp_path / f"{rank}.pt" for rank in range(number)]
     for kind, build in METRICS.items():
         metric = build()
         metric.update(*data(kind))
@@ -91,4 +80,4 @@ def test_processes_equal_one(tmp_path, edges):
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[1]), list(ast.literal_eval(sys.argv[2])), sys.argv[3], sys.argv[4])
+    work(int(sys.argv[1]), sys.argv[2], list(ast.literal_eval(sys.argv[3])), Path(sys.argv[4]))

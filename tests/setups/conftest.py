@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import numpy as np
+import pandas as pd
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -130,6 +132,43 @@ def assert_no_trace(captured: list[StorageWeakRef]) -> Callable[[nn.Module], Non
             assert not layer._backward_hooks
         if "torch._dynamo" in sys.modules:
             assert torch._dynamo.eval_frame._stance.stance == "default"
+
+    return check
+
+
+@pytest.fixture(scope="session")
+def moved() -> Callable[[Tensor], list[Tensor]]:
+    """Makes clips twice that differ from others by a millionth of each sample at most."""
+
+    def move(waveform: Tensor) -> list[Tensor]:
+        noises = (torch.rand(waveform.shape, generator=torch.Generator().manual_seed(seed)) for seed in range(2))
+        return [waveform * (1 + 1e-6 * (2 * noise - 1)) for noise in noises]
+
+    return move
+
+
+@pytest.fixture
+def assert_same_scores(left_out: Callable[[int, int, str], None]) -> Callable[..., None]:
+    """Asserts that processes have the scores of one, where that one keeps its own when its clips are :func:`moved`."""
+
+    def near(one: pd.DataFrame, other: pd.DataFrame, column: str) -> Any:
+        both = one.merge(other, on=["layer", "unit", "feature", "level", "metric"], suffixes=("", "_other"))
+        assert len(both) == len(one) == len(other)
+        assert both["n_clips"].equals(both["n_clips_other"])
+        # Clips are shared out differently: sums over 24 clips run in another order, and matrix products, too.
+        return np.isclose(both[column], both[f"{column}_other"], rtol=1e-5, atol=1e-5, equal_nan=True)
+
+    def check(one: pd.DataFrame, others: list[pd.DataFrame], when_moved: list[pd.DataFrame]) -> None:
+        for column in ("score", "null", "effect"):
+            # Below the clip level these are means over other pairs of clips, which batches make.
+            rows = one["level"].eq("clip") | (column == "score")
+            kept = np.all([near(one, table, column) for table in when_moved], axis=0)
+            for table in others:
+                assert near(one, table, column)[kept & rows].all(), column
+            left_out(int((rows & ~kept).sum()), int(rows.sum()), f"rows by {column}")
+            for metric in one["metric"][rows].unique():
+                # Of SIFT's, one key point or match of 24 clips may come or go in each row.
+                assert kept[rows & one["metric"].eq(metric)].mean() >= (0.5 if metric == "sift" else 0.98), metric
 
     return check
 
