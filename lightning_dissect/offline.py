@@ -1,9 +1,13 @@
 """The dissection of a trained network, without a training script."""
 
 import importlib
-from collections.abc import Callable, Iterable
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
+import torch
 from torch import nn
 
 from lightning_dissect.callback import DissectCallback
@@ -25,7 +29,8 @@ def dissect(
 
     Args:
         model: a LightningModule, whose ``validation_step`` is run, or any other module, which is called with the
-            waveform (B, samples) of each batch. It is left in the mode it was in.
+            waveform (B, samples) of each batch. Modes, device and torch's random numbers are left as they were, also
+            when something goes wrong.
         dataloader: gives batches with audio, like a validation data loader.
         sample_rate: of the audio, in Hz.
         forward: runs the network on a batch that is already on the device, instead of the above. Of a plain module
@@ -39,7 +44,7 @@ def dissect(
         The scores.
 
     Raises:
-        ValueError: as :class:`~lightning_dissect.DissectCallback` does.
+        ValueError: as :class:`~lightning_dissect.DissectCallback` does; or if a Trainer is at work on the model.
 
     Example:
         >>> import torch
@@ -50,6 +55,7 @@ def dissect(
         >>> scores.labels()["feature"].tolist()
         ['rms', 'rms', 'rms', 'rms']
     """
+    _check_free(model, sample_rate)
     lightning = _lightning_of(model)
     callback = _NetworkCallback(sample_rate, on_error="raise", **arguments)
     module = model
@@ -71,9 +77,60 @@ def dissect(
         enable_progress_bar=progress,
         callbacks=[callback],
     )
-    trainer.validate(module, dataloader, verbose=False)
+    with left_as_found(model):
+        trainer.validate(module, dataloader, verbose=False)
     assert callback.scores is not None
     return callback.scores
+
+
+@contextmanager
+def left_as_found(model: nn.Module) -> Iterator[None]:
+    """Undo what Lightning does beside running a network, however the block ends.
+
+    Each submodule gets its mode back, a network that was on one device that device (Lightning leaves it on the CPU),
+    torch's random numbers their state, and Ctrl-C its meaning (Lightning ignores it from a first one on).
+
+    Args:
+        model: the network.
+
+    Example:
+        >>> net = nn.Linear(2, 2)
+        >>> with left_as_found(net):
+        ...     _ = net.eval()
+        >>> net.training
+        True
+    """
+    modes = {module: module.training for module in model.modules()}
+    devices = _devices(model)
+    interrupt = signal.getsignal(signal.SIGINT)
+    try:
+        # A GPU that is not in use yet has no random numbers to keep, and asking for them would take memory.
+        with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()):
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+        if len(devices) == 1 and devices != _devices(model):
+            model.to(devices.pop())
+        if signal.getsignal(signal.SIGINT) != interrupt:
+            signal.signal(signal.SIGINT, interrupt)
+
+
+def _devices(model: nn.Module) -> set[torch.device]:
+    return {tensor.device for tensor in chain(model.parameters(), model.buffers())}
+
+
+def _check_free(model: nn.Module, sample_rate: int) -> None:
+    """Refuse a model that a Trainer is at work on: a LightningModule has one, and would be lost to the new one."""
+    for part in model.modules():
+        trainer = getattr(part, "_trainer", None)  # `trainer` raises where there is none
+        if getattr(getattr(trainer, "state", None), "status", None) == "running":
+            raise ValueError(
+                f"model: a Trainer is at work on this {type(part).__name__}, and would lose it to the one that "
+                f"dissect makes. Give that Trainer a DissectCallback(sample_rate={sample_rate}), which does the same "
+                "in each validation; or dissect a part of it that is no LightningModule, or the whole when the Trainer "
+                "is done."
+            )
 
 
 class _NetworkCallback(DissectCallback):

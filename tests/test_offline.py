@@ -1,4 +1,6 @@
+import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import lightning.pytorch
@@ -9,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect import dissect
+from lightning_dissect.offline import left_as_found
 
 RATE = 8_000
 
@@ -51,6 +54,99 @@ def test_the_network_is_left_as_it_was(batches: DataLoader[Any]) -> None:
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert not any(module._forward_hooks for module in net.modules())
     assert all(parameter.grad is None for parameter in net.parameters())
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
+def test_modes_random_numbers_and_interrupts_are_left_as_they_were_however_it_ends(
+    error: type[BaseException] | None, clips: Callable[..., Tensor]
+) -> None:
+    net = network().train()
+    net[1].eval()
+
+    def run(batch: Any) -> None:
+        net(batch)
+        if error is not None:
+            raise error
+
+    modes, random = [module.training for module in net.modules()], torch.get_rng_state()
+    interrupt = signal.getsignal(signal.SIGINT)
+    shuffled = DataLoader(clips(8, seconds=0.5, sample_rate=RATE), batch_size=4, shuffle=True)
+    try:
+        # Lightning makes a SystemExit of an interruption.
+        with nullcontext() if error is None else pytest.raises((error, SystemExit)):
+            dissect(net, shuffled, RATE, forward=run, features=["rms"], metrics=["pearson"], progress=False)
+        assert [module.training for module in net.modules()] == modes
+        assert torch.equal(torch.get_rng_state(), random)
+        assert signal.getsignal(signal.SIGINT) is interrupt
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
+
+
+class Trained(pytorch_lightning.LightningModule):
+    """Learns, and dissects something at the end of each epoch."""
+
+    def __init__(self, dissected: Callable[[Any], Any]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net, self.dissected = nn.Sequential(network(), nn.Flatten(), nn.LazyLinear(1)), dissected
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.net(batch[0]).square().mean()
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.net(batch[0])
+
+    def on_train_epoch_end(self) -> None:
+        self.log("dissected", float(self.dissected(self) is not None))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters())
+
+
+def fit(model: Trained, data: Any) -> pytorch_lightning.Trainer:
+    trainer = pytorch_lightning.Trainer(
+        max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(model, DataLoader(data, batch_size=8, shuffle=True))
+    return trainer
+
+
+def test_a_module_that_is_being_trained_is_refused_and_its_training_goes_on(batches: DataLoader[Any]) -> None:
+    arguments = {"layers": ["net.0.1"], "features": ["rms"], "metrics": ["pearson"], "progress": False}
+
+    def refused(model: Trained) -> Any:
+        for more in ({}, {"forward": lambda batch: model.net(batch[0])}):
+            with pytest.raises(ValueError, match=r"model: a Trainer is at work on this Trained, .* DissectCallback"):
+                dissect(model, batches, RATE, **more, **arguments)
+
+    model = Trained(refused)
+    trainer = fit(model, batches.dataset)
+    assert trainer.current_epoch == 2
+    assert len(dissect(model, batches, RATE, **arguments)) > 0  # as soon as the training is over
+
+
+def test_a_part_of_a_module_that_is_being_trained_can_be_dissected(batches: DataLoader[Any]) -> None:
+    """Training goes on as it would without, to the bit."""
+
+    def dissected(model: Trained) -> Any:
+        return dissect(model.net, batches, RATE, features=["rms"], metrics=["pearson"], progress=False)
+
+    left = []
+    for function in (lambda model: None, dissected):
+        model = Trained(function)
+        fit(model, batches.dataset)
+        left.append([*model.state_dict().values(), torch.get_rng_state()])
+    for plain, watched in zip(*left, strict=True):
+        assert torch.equal(plain, watched)
+
+
+def test_a_network_comes_back_to_its_device() -> None:
+    """The device without values stands for a GPU: Lightning leaves what it has run on the CPU."""
+    net = network().to("meta")
+    with left_as_found(net):
+        net.to_empty(device="cpu")
+    assert {parameter.device.type for parameter in net.parameters()} == {"meta"}
 
 
 def test_a_function_runs_a_lightning_module_in_place_of_its_validation_step(batches: DataLoader[Any]) -> None:
