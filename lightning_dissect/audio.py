@@ -1,8 +1,6 @@
 """Excerpts as files: WAV, and the Parquet table that points at them."""
 
-import os
 import wave
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,40 +8,35 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lightning_dissect.files import Place, whole
+from lightning_dissect.files.layout import AUDIO, TABLE, leads_out
 from lightning_dissect.playlist import Excerpt, Played
 
-TABLE = "playlist.parquet"
-AUDIO = "audio"
 
-
-def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:
+def write_wav(path: Place, samples: np.ndarray, sample_rate: int) -> None:
     """Write a mono WAV file of 16 bits, wholly or not at all.
 
     Args:
-        path: the file; its folder has to exist.
+        path: the file; its folder is made if it is missing.
         samples: (samples,) in [-1, 1]; what lies outside is clipped.
         sample_rate: in Hz.
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
         >>> path = Path(tempfile.mkdtemp()) / "tone.wav"
         >>> write_wav(path, np.sin(np.arange(800) / 4), 8_000)
         >>> with wave.open(str(path)) as file:
         ...     file.getnframes(), file.getframerate()
         (800, 8000)
     """
-    whole = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with wave.open(str(partial), "wb") as file:
-            file.setparams((1, 2, sample_rate, len(whole), "NONE", ""))
-            file.writeframes(whole.tobytes())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    numbers = np.round(np.clip(samples, -1, 1) * 32767).astype("<i2")
+    with whole(path) as raw, wave.open(raw, "wb") as file:
+        file.setparams((1, 2, sample_rate, len(numbers), "NONE", ""))
+        file.writeframes(numbers.tobytes())
 
 
-def save_playlists(played: Played, folder: Path, sample_rate: int, **constant: Any) -> pd.DataFrame:
+def save_playlists(played: Played, folder: Place, sample_rate: int, **constant: Any) -> pd.DataFrame:
     """Write ``playlist.parquet`` and ``audio/*.wav`` into a folder, in place of those of an earlier run.
 
     An excerpt that drives several units is written once. If one is louder than full scale, as it is where a data set is
@@ -59,28 +52,25 @@ def save_playlists(played: Played, folder: Path, sample_rate: int, **constant: A
         The table as it was written: that of ``played``, before it the constant columns, and after it ``file``, the path
         of the WAV file from the folder on, missing where the audio was not kept.
     """
-    (folder / AUDIO).mkdir(parents=True, exist_ok=True)
-    names = {excerpt: f"{AUDIO}/{_name(excerpt)}.wav" for excerpt in played.audio}
-    loudest = max((float(np.abs(samples).max(initial=0)) for samples in played.audio.values()), default=0.0)
-    for excerpt, samples in played.audio.items():
+    audio = {} if leads_out(folder / AUDIO, folder) else played.audio
+    names = {excerpt: f"{AUDIO}/{_name(excerpt)}.wav" for excerpt in audio}
+    loudest = max((float(np.abs(samples).max(initial=0)) for samples in audio.values()), default=0.0)
+    for excerpt, samples in audio.items():
         write_wav(folder / names[excerpt], samples / max(loudest, 1.0), sample_rate)
     excerpts = map(Excerpt._make, played.table[list(Excerpt._fields)].itertuples(index=False, name=None))
     table = played.table.assign(file=pd.array([names.get(excerpt) for excerpt in excerpts], dtype="string"))
     for place, (name, value) in enumerate(constant.items()):
         table.insert(place, name, value)
-    partial = folder / f".{TABLE}.{os.getpid()}.partial"
-    try:
-        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), partial, compression="zstd")
-        partial.replace(folder / TABLE)
-    finally:
-        partial.unlink(missing_ok=True)
-    for file in (folder / AUDIO).glob("*.wav"):
-        if f"{AUDIO}/{file.name}" not in names.values():
-            file.unlink()
+    with whole(folder / TABLE) as raw:
+        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), raw, compression="zstd")
+    if not leads_out(folder / AUDIO, folder):
+        for file in (folder / AUDIO).glob("*.wav"):
+            if f"{AUDIO}/{file.name}" not in names.values():
+                file.unlink()
     return table
 
 
-def load_playlists(folder: Path) -> pd.DataFrame:
+def load_playlists(folder: Place) -> pd.DataFrame:
     """Read the table that :func:`save_playlists` wrote into a folder.
 
     Raises:
@@ -89,7 +79,8 @@ def load_playlists(folder: Path) -> pd.DataFrame:
     path = folder / TABLE
     if not path.exists():
         raise FileNotFoundError(f"{folder}: no {TABLE} here. A run writes it beside its scores, unless playlist=0.")
-    table: pd.DataFrame = pq.read_table(path).to_pandas()
+    with path.open("rb") as file:
+        table: pd.DataFrame = pq.read_table(file).to_pandas()
     return table
 
 

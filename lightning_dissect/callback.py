@@ -18,6 +18,8 @@ from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.features.feature import Feature
 from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.spectrograms import SpectrogramBank, check_values
+from lightning_dissect.files.earlier import Earlier
+from lightning_dissect.files.layout import Stage, score_file
 from lightning_dissect.loggers.folder import run_folder
 from lightning_dissect.loggers.watch import check_layers, check_units
 from lightning_dissect.metrics import SimilarityMetric
@@ -47,9 +49,9 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
 
     It watches layers while the validation batches go through the network, computes the features of the same audio on
     the same device, and compares each unit with each feature. At the end of the run the scores go to every logger of
-    the trainer and, as a Parquet file, into ``dissect/`` beside the logger's files (a trainer's second callback writes
-    into ``dissect2/``; without a logger nothing is written). Training is left as it would be without the callback, to
-    the bit.
+    the trainer and, as a Parquet file, into ``dissect/`` beside the logger's files (those of a test into
+    ``dissect-test/``; a trainer's second callback writes into ``dissect2/``; without a logger nothing is written).
+    Training is left as it would be without the callback, to the bit.
 
     Args:
         sample_rate: of the audio, in Hz.
@@ -152,6 +154,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         self._due = self._switched_off = False
         self._failure: str | None = None
         self._announced = self._warned = False
+        self._earlier = Earlier()
 
     def setup(self, trainer: Any, pl_module: nn.Module, stage: str) -> None:
         """Switch on again, if the last fit or validation has switched the callback off."""
@@ -161,6 +164,10 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         """Check the processes and the layer names before the first training step."""
         self._guard(trainer, check_clips_of_their_own, trainer)
         check_layers(self.watch, list(find_layers(self._network(pl_module), self.layers)))
+
+    def on_train_start(self, trainer: Any, pl_module: nn.Module) -> None:
+        """Remember at which step the fit begins, by which its score files are told from those of an older one."""
+        self._earlier.begin(trainer.global_step)
 
     def on_validation_start(self, trainer: Any, pl_module: nn.Module) -> None:
         """Put the hooks in place, if this run is due."""
@@ -276,7 +283,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         check_units(self.watch, run.units)
         if trainer.sanity_checking:
             return
-        self.scores = run.scores(trainer.current_epoch, trainer.global_step, self._settings(run))
+        self.scores = run.scores(trainer.current_epoch, trainer.global_step, self._settings(run), _stage(trainer))
         if self._publishes(trainer):
             self._publish(trainer, run, self.scores)
 
@@ -289,8 +296,12 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         self._labelled = labels.dropna(subset="feature")[["layer", "unit"]]
         played = playlists[0].compute(self._labelled) if playlists else None
         if trainer.is_global_zero:
-            folder = run_folder(trainer.loggers[0], trainer.default_root_dir) / self._name(trainer)
-            publish(trainer.loggers, folder, scores, labels, run, values, played, self.watch)
+            name, logs = self._name(trainer), run_folder(trainer.loggers[0], trainer.default_root_dir)
+            folders = {"validate": logs / name, "test": logs / f"{name}-test"}
+            stage = _stage(trainer)
+            file = folders[stage] / score_file(stage, trainer.current_epoch, trainer.global_step)
+            self._earlier.make_way(file, list(folders.values()), fitting=trainer.state.fn == "fit")
+            publish(trainer.loggers, file, scores, labels, run, values, played, self.watch)
 
     def _name(self, trainer: Any) -> str:
         """``dissect``, or ``dissect2``, … for a trainer's second callback, so that neither overwrites the other."""
@@ -386,3 +397,7 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         if self._run is not None:
             self._run.close()
             self._run = None
+
+
+def _stage(trainer: Any) -> Stage:
+    return "test" if trainer.testing else "validate"

@@ -13,6 +13,7 @@ from lightning_dissect.batch import Batch
 from lightning_dissect.capture import IS_SCRIPTED, Capture, is_scripted
 from lightning_dissect.comparison import Comparison
 from lightning_dissect.features.bank import FeatureBank
+from lightning_dissect.files.layout import Stage
 from lightning_dissect.metrics import SimilarityMetric
 from lightning_dissect.pairing import Extent, Side, pool_feature
 from lightning_dissect.processes import gather
@@ -217,17 +218,24 @@ class Dissection:
             f"its state takes {memory}, however many clips there are"
         )
 
-    def scores(self, epoch: int = 0, step: int = 0, settings: Mapping[str, Any] | None = None) -> Scores:
+    def scores(
+        self,
+        epoch: int = 0,
+        step: int = 0,
+        settings: Mapping[str, Any] | None = None,
+        stage: Stage = "validate",
+    ) -> Scores:
         """Compute every metric over all clips so far, of all processes.
 
         Args:
             epoch: for the table.
             step: for the table.
             settings: kept with the table, for citation.
+            stage: for the table.
         """
         self.share()
         similarities = self._comparison.similarities(leave_out=set(self.left_out))
-        when = {"epoch": epoch, "step": step}
+        when = {"epoch": epoch, "step": step, "stage": stage}
         return Scores.from_similarities(
             ((when | where, rows, values) for where, rows, values in similarities), settings
         )

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import chain
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,8 @@ from lightning_dissect import loggers
 from lightning_dissect.audio import save_playlists
 from lightning_dissect.clip_values import ClipValues
 from lightning_dissect.dissection import Dissection
+from lightning_dissect.files import Place, is_inside, whole
+from lightning_dissect.files.layout import TABLE, leads_out, list_scores, picture_file
 from lightning_dissect.loggers.scalars import summarise
 from lightning_dissect.loggers.watch import Watch, followed
 from lightning_dissect.playlist import Played
@@ -28,7 +29,6 @@ from lightning_dissect.report import (
     scatter,
     trajectories,
 )
-from lightning_dissect.report.run_folder import PICTURES
 from lightning_dissect.report.style import encode_png, style
 from lightning_dissect.scores import Scores, base_feature, read_table
 
@@ -39,7 +39,7 @@ _MOST_LAYERS_DRAWN = 8
 
 def publish(
     trainer_loggers: Sequence[Any],
-    folder: Path,
+    file: Place,
     scores: Scores,
     labels: pd.DataFrame,
     run: Dissection,
@@ -51,45 +51,63 @@ def publish(
 
     Args:
         trainer_loggers: the trainer's.
-        folder: of this callback's files; its name is what all tags begin with.
+        file: the score file; the others lie beside it, and the name of their folder is what all tags begin with.
         scores: the scores of the run.
         labels: of its units.
         run: the run.
         values: some of its clips.
         played: its playlists.
         watch: single units to follow.
+
+    Raises:
+        OSError: if something cannot be written.
+        ValueError: if the folder is a link that leads out of the folder of the logger's run.
     """
+    folder = file.parent
+    if not is_inside(folder, folder.parent):
+        raise ValueError(f"{folder} is a link that leads out of the run's folder: nothing is written there. Remove it.")
     name, table = folder.name, scores.last()
     epoch, step = (int(table[column].iloc[0]) for column in ("epoch", "step")) if len(table) else (0, 0)
-    files = [scores.save(folder / f"epoch={epoch:04d}-step={step:08d}.parquet")]
+    files = [scores.save(file)]
     players: list[loggers.Player] = []
     if played is not None:
         playlists = save_playlists(played, folder, run.bank.analysis.sample_rate, epoch=epoch, step=step)
         players = list(_players(labels, playlists, folder))
-        files.append(folder / "playlist.parquet")
+        files.append(folder / TABLE)
     figures = chain(_figures(scores, labels, run, values), _history(folder, labels))
     with style():
-        pictures = {tag: _as_picture(figure) for tag, figure in figures if figure is not None}
-    _save_pictures(pictures, folder / PICTURES)
-    shown = {f"{name}{tag}": picture for tag, picture in pictures.items()}
+        pictures = {drawn: _as_picture(figure) for drawn, figure in figures if figure is not None}
+    _save_pictures(pictures, folder)
+    shown = {f"{name}{drawn.tag}": picture for drawn, picture in pictures.items()}
     scalars = summarise(scores, labels, name) | followed(scores, watch, name)
     loggers.write(trainer_loggers, loggers.Contents(name, step, scores, labels, scalars, shown, players, files))
 
 
+class _Drawn(NamedTuple):
+    """A picture's name, and the layer that it is of; ``None`` for the network."""
+
+    name: str
+    layer: str | None = None
+
+    @property
+    def tag(self) -> str:
+        return f"/{self.name}" if self.layer is None else f".{self.layer}/{self.name}"
+
+
 def _figures(
     scores: Scores, labels: pd.DataFrame, run: Dissection, values: ClipValues
-) -> Iterator[tuple[str, Figure | None]]:
+) -> Iterator[tuple[_Drawn, Figure | None]]:
     table, layers = scores.last(), labels["layer"].astype(str).unique().tolist()
     layers = layers[:: max(1, -(-len(layers) // _MOST_LAYERS_DRAWN))]
     units = {name: str(getattr(feature, "unit", "")) for name, feature in run.bank.features.items()}
-    yield "/overview", overview(labels, list(run.bank.names))
+    yield _Drawn("overview"), overview(labels, list(run.bank.names))
     for layer in layers:
         rows = table[table["layer"] == layer]
-        yield f".{layer}/units", heat_map(rows, layer)
-        yield f".{layer}/chance", against_chance(rows, layer)
-        yield f".{layer}/clips", scatter(rows, layer, values, units)
+        yield _Drawn("units", layer), heat_map(rows, layer)
+        yield _Drawn("chance", layer), against_chance(rows, layer)
+        yield _Drawn("clips", layer), scatter(rows, layer, values, units)
         for _, figure in best_matches(rows, run.examples, run.metrics).items():
-            yield f".{layer}/sift", figure
+            yield _Drawn("sift", layer), figure
 
 
 def _as_picture(figure: Figure) -> loggers.Picture:
@@ -97,19 +115,19 @@ def _as_picture(figure: Figure) -> loggers.Picture:
     return loggers.Picture(pixels, encode_png(pixels))
 
 
-def _history(folder: Path, labels: pd.DataFrame) -> Iterator[tuple[str, Figure | None]]:
+def _history(folder: Place, labels: pd.DataFrame) -> Iterator[tuple[_Drawn, Figure | None]]:
     """The picture of the best units over the epochs so far, read back from their files."""
     units = choose_followed(labels)
-    files = sorted(folder.glob("epoch=*.parquet"))
+    files = list_scores(folder)
     if units.empty or len(files) < 2:
         return
     every = -(-len(files) // _MOST_EPOCHS_DRAWN)
     chosen = tuple(units["unit"].astype(int).unique().tolist())
     parts = [part for file in files[::-every][::-1] if len(part := _read_units(file, chosen))]
-    yield "/epochs", trajectories(Scores(pd.concat(parts, ignore_index=True)), units)
+    yield _Drawn("epochs"), trajectories(Scores(pd.concat(parts, ignore_index=True)), units)
 
 
-def _read_units(file: Path, units: Sequence[int]) -> pd.DataFrame:
+def _read_units(file: Place, units: Sequence[int]) -> pd.DataFrame:
     """Some units' scores of one epoch; none, and a warning, if its file cannot be read."""
     try:
         return read_table(file, units)[0]
@@ -119,22 +137,21 @@ def _read_units(file: Path, units: Sequence[int]) -> pd.DataFrame:
 
 
 @cache
-def _warn_of(file: Path, error: str) -> None:
+def _warn_of(file: Place, error: str) -> None:
     """Say it once, not in every epoch that follows."""
     rank_zero_warn(f"lightning_dissect leaves {file} out of the picture of all epochs: {error}")
 
 
-def _save_pictures(pictures: Mapping[str, loggers.Picture], folder: Path) -> None:
-    """Write each picture as ``<layer>/<picture>.png``, over that of the run before."""
-    for tag, picture in pictures.items():
-        path = folder / f"{tag[1:]}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_bytes(picture.png)
-        partial.replace(path)
+def _save_pictures(pictures: Mapping[_Drawn, loggers.Picture], folder: Place) -> None:
+    """Write each picture over that of the run before."""
+    for drawn, picture in pictures.items():
+        path = folder / picture_file(*drawn)
+        if not leads_out(path.parent, folder):
+            with whole(path) as file:
+                file.write(picture.png)
 
 
-def _players(labels: pd.DataFrame, playlists: pd.DataFrame, folder: Path) -> Iterator[loggers.Player]:
+def _players(labels: pd.DataFrame, playlists: pd.DataFrame, folder: Place) -> Iterator[loggers.Player]:
     """Excerpts of the unit that follows each feature best: one with audio, and that rises with it, if there is one."""
     named = labels.dropna(subset="feature")
     named = named.assign(feature=base_feature(named["feature"]), size=-named["effect"].abs(), falls=named["effect"] < 0)

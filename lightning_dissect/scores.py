@@ -5,7 +5,6 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +16,8 @@ from scipy.spatial import cKDTree
 from scipy.stats import false_discovery_control
 
 from lightning_dissect.blocks import Block, join
+from lightning_dissect.files import Place, RemotePath, find_place, whole
+from lightning_dissect.files.layout import Stage, list_scores
 from lightning_dissect.metrics.similarity import Similarity
 
 COLUMNS = {
@@ -36,10 +37,13 @@ COLUMNS = {
     "n_clips": "int64",
     "effect_low": "float64",
     "effect_high": "float64",
+    "stage": "category",
 }
 LABEL_COLUMNS = ["layer", "unit", "feature", "level", "metric", "score", "null", "effect", "q_value"]
 _INTERVAL = ["effect_low", "effect_high"]
-_RUN = ["epoch", "step"]
+_RUN = ["stage", "epoch", "step"]
+_OPTIONAL = ["q_value", *_INTERVAL, "stage"]
+"""Columns that a table may lack: what they hold can be computed, or was not known when it was written."""
 _UNIT = ["layer", "unit"]
 _KEY = b"lightning_dissect"
 _UNDEFINED = 1e6
@@ -51,16 +55,17 @@ class Scores:
 
     Args:
         table: one row for each unit × feature × metric, with the columns of ``Scores.table`` below; ``q_value`` may be
-            missing and is then computed; the interval may be missing and is then NaN.
+            missing and is then computed; the interval may be missing and is then NaN; without ``stage``, it is a
+            validation's.
         settings: what the run was made with, for citation: versions, sample rate, features, metrics.
 
     Attributes:
         table: a DataFrame with the columns ``epoch, step, dataloader, layer, unit, feature, level, metric, score, null,
-            effect, p_value, q_value, n_clips, effect_low, effect_high``. ``unit`` is missing for a metric of the whole
-            layer. ``null`` is the score that chance gives, ``effect`` is ``score - null``, ``p_value`` tests the effect
-            over clips, ``q_value`` is the Benjamini–Hochberg adjusted p-value over all rows of its run (one epoch and
-            step), ``effect_low`` and ``effect_high`` are the ends of the effect's 95 % interval. Undefined scores are
-            NaN.
+            effect, p_value, q_value, n_clips, effect_low, effect_high, stage``. ``unit`` is missing for a metric of the
+            whole layer. ``null`` is the score that chance gives, ``effect`` is ``score - null``, ``p_value`` tests the
+            effect over clips, ``q_value`` is the Benjamini–Hochberg adjusted p-value over all rows of its run (one
+            stage, epoch and step), ``effect_low`` and ``effect_high`` are the ends of the effect's 95 % interval,
+            ``stage`` is ``"validate"`` or ``"test"``. Undefined scores are NaN.
         settings: as given.
 
     Raises:
@@ -69,8 +74,11 @@ class Scores:
 
     def __init__(self, table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> None:
         _check_columns(list(table), "table")
+        if "stage" not in table:
+            table = table.assign(stage="validate")
         if "q_value" not in table:
-            table = table.assign(q_value=table.groupby(_RUN)["p_value"].transform(adjust_p_values))
+            groups = table.groupby(_RUN, observed=True)["p_value"]
+            table = table.assign(q_value=groups.transform(adjust_p_values))
         table = table.assign(**{end: np.nan for end in _INTERVAL if end not in table})
         self.table = table[list(COLUMNS)].astype(COLUMNS).reset_index(drop=True)
         self.settings = dict(settings or {})
@@ -84,9 +92,9 @@ class Scores:
         """Make the table from computed metrics.
 
         Args:
-            similarities: for each metric the constant columns (``epoch, step, dataloader, layer, level, metric``; and
-                ``unit`` as ``None`` for a metric of the whole layer), the names of its feature rows, and its result,
-                each field of shape (units, rows).
+            similarities: for each metric the constant columns (``epoch, step, dataloader, layer, level, metric``;
+                ``stage``, unless it is a validation; and ``unit`` as ``None`` for a metric of the whole layer), the
+                names of its feature rows, and its result, each field of shape (units, rows).
             settings: see the class.
         """
         blocks = [Block(constant, rows, similarity) for constant, rows, similarity in similarities]
@@ -95,10 +103,10 @@ class Scores:
         return cls(pd.DataFrame(join(blocks)), settings)
 
     def last(self) -> pd.DataFrame:
-        """The rows of the last run, the latest step of the latest epoch."""
+        """The rows of the last run, the latest step of the latest epoch; of a validation and a test, the one below."""
         in_last = self.table["epoch"] == self.table["epoch"].max()
         table: pd.DataFrame = self.table.loc[in_last & (self.table["step"] == self.table.loc[in_last, "step"].max())]
-        return table
+        return table if table["stage"].nunique() < 2 else table[table["stage"] == table["stage"].iloc[-1]]
 
     def labels(self, q: float = 0.05) -> pd.DataFrame:
         """Label each unit of the last run with the feature that is best supported.
@@ -166,6 +174,7 @@ class Scores:
         feature: str | None = None,
         level: str | None = None,
         metric: str | None = None,
+        stage: Stage | None = None,
     ) -> Self:
         """Keep the rows that have all the given values; the q-values stay those of the whole run.
 
@@ -178,12 +187,13 @@ class Scores:
             feature: name or glob; ``"chroma"`` means all its rows, ``"chroma[A]"`` one of them.
             level: ``clip``, ``frame`` or ``map``.
             metric: name of the metric.
+            stage: ``"validate"`` or ``"test"``.
 
         Returns:
             Scores with these rows, none if nothing fits. Its :meth:`labels` are decided among these rows alone.
         """
         numbers = {"epoch": epoch, "step": step, "dataloader": dataloader, "unit": unit}
-        globs = {"layer": layer, "level": level, "metric": metric}
+        globs = {"layer": layer, "level": level, "metric": metric, "stage": stage}
         keep = pd.Series(True, index=self.table.index)
         for column, number in numbers.items():
             if number is not None:
@@ -310,48 +320,49 @@ class Scores:
         columns = [*_UNIT, "duplicate_of"]
         return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+    def save(self, path: str | os.PathLike[str] | RemotePath) -> Place:
         """Write the table to a Parquet file, wholly or not at all.
 
         Args:
-            path: the file; its folder is made if it is missing, and an older file of that name is replaced.
+            path: the file; its folder is made if it is missing, and an older file of that name is replaced. A path with
+                a scheme (``s3://…``) is written to by fsspec.
 
         Returns:
             The path.
         """
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        place = find_place(path)
         arrow = pa.Table.from_pandas(self.table, preserve_index=False)
         metadata = {**(arrow.schema.metadata or {}), _KEY: json.dumps(self.settings).encode()}
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            pq.write_table(arrow.replace_schema_metadata(metadata), partial, compression="zstd")
-            with partial.open("rb") as file:
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        return path
+        with whole(place, durable=True) as file:
+            pq.write_table(arrow.replace_schema_metadata(metadata), file, compression="zstd")
+        return place
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
+    def load(cls, path: str | os.PathLike[str] | RemotePath, stage: Stage | None = None) -> Self:
         """Read a file that :meth:`save` wrote, or join all the epochs in a folder of such files.
 
         Args:
             path: a ``.parquet`` file, or a folder that holds such files at any depth, such as a logger's run folder.
+                A path with a scheme (``s3://…``) is read by fsspec.
+            stage: of a folder, ``"validate"`` or ``"test"`` alone; ``None`` takes the runs of validation, and those of
+                tests where there is nothing else.
 
         Raises:
             FileNotFoundError: if there is no such file, or none in the folder.
             ValueError: if a file was not written by :meth:`save`.
         """
-        path = Path(path)
-        files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-        files = [file for file in files if not file.name.startswith(".") and file.name != "playlist.parquet"]
+        if stage not in (None, "validate", "test"):
+            raise ValueError(f"stage={stage!r} is none of 'validate' and 'test'; None takes what there is.")
+        place = find_place(path)
+        files = list_scores(place, stage) if place.is_dir() else [place]
         if not files or not all(file.exists() for file in files):
-            raise FileNotFoundError(f"{path}: no scores here. A run writes them as .parquet files into its log folder.")
+            kind = "" if stage is None else f" of stage={stage!r}"
+            raise FileNotFoundError(
+                f"{path}: no scores{kind} here. A run writes them as .parquet files into its log folder."
+            )
         parts = [read_table(file) for file in files]
         tables, settings = zip(*parts, strict=True)
-        joined: pd.DataFrame = pd.concat(tables, ignore_index=True).sort_values(_RUN, kind="stable")
+        joined: pd.DataFrame = pd.concat(tables, ignore_index=True).sort_values(["epoch", "step"], kind="stable")
         return cls(joined, settings[-1])
 
     def __len__(self) -> int:
@@ -407,7 +418,7 @@ def adjust_p_values(p_values: pd.Series) -> pd.Series:
     return adjusted
 
 
-def read_table(path: Path, units: Sequence[int] | None = None) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read_table(path: Place, units: Sequence[int] | None = None) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read the table and the settings of a file that :meth:`Scores.save` wrote.
 
     Args:
@@ -418,7 +429,7 @@ def read_table(path: Path, units: Sequence[int] | None = None) -> tuple[pd.DataF
         ValueError: if the file cannot be read, or was not written by :meth:`Scores.save`.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with path.open("rb") as raw, pq.ParquetFile(raw) as file:  # of a name with a colon, pyarrow makes a URI
             arrow = file.read()
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path} cannot be read as scores: {error}") from error
@@ -428,10 +439,12 @@ def read_table(path: Path, units: Sequence[int] | None = None) -> tuple[pd.DataF
     _check_columns(arrow.column_names, f"{path}: its table")
     if units is not None:
         arrow = arrow.filter(pc.is_in(arrow["unit"], pa.array(units, arrow["unit"].type)))
+    if "stage" not in arrow.column_names:
+        arrow = arrow.append_column("stage", pa.repeat("validate", len(arrow)))
     return arrow.to_pandas(), json.loads(metadata[_KEY])
 
 
 def _check_columns(columns: Iterable[Any], table: str) -> None:
-    missing = [column for column in COLUMNS if column not in [*columns, "q_value", *_INTERVAL]]
+    missing = [column for column in COLUMNS if column not in [*columns, *_OPTIONAL]]
     if missing:
         raise ValueError(f"{table} lacks the columns {missing}: scores need {list(COLUMNS)}.")

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from lightning_dissect.files import Place
 from lightning_dissect.scores import Scores
 
 
@@ -36,7 +36,7 @@ class Player:
 
     tag: str
     caption: str
-    file: Path
+    file: Place
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,11 @@ class Contents:
     scalars: Mapping[str, float]
     pictures: Mapping[str, Picture] = field(default_factory=dict)
     players: Sequence[Player] = ()
-    files: Sequence[Path] = ()
+    files: Sequence[Place] = ()
+
+
+LONGEST_TAG = 140
+"""Bytes, in loggers that name files after tags: they add a hundred, and a file's name has at most 255."""
 
 
 def prefixed(logger: Any, tag: str) -> str:

@@ -3,7 +3,9 @@
 import re
 from typing import Any
 
-from lightning_dissect.loggers.contents import Contents, prefixed
+from lightning_dissect.files import on_disk, shorten_name
+from lightning_dissect.files.layout import AUDIO
+from lightning_dissect.loggers.contents import LONGEST_TAG, Contents, prefixed
 from lightning_dissect.loggers.scalars import finite
 
 
@@ -25,13 +27,14 @@ def write(logger: Any, contents: Contents) -> None:
         experiment.log_image(
             run, picture.pixels, key=_allowed(prefixed(logger, tag)), step=contents.step, synchronous=True
         )
-    for file in contents.files:
-        experiment.log_artifact(run, str(file), contents.name)
-    for player in contents.players:
-        experiment.log_artifact(run, str(player.file), f"{contents.name}/audio")
+    files = [(file, contents.name) for file in contents.files]
+    files += [(player.file, f"{contents.name}/{AUDIO}") for player in contents.players]
+    for file, folder in files:
+        with on_disk(file) as local:
+            experiment.log_artifact(run, str(local), folder)
     labels = contents.labels.astype(object).where(contents.labels.notna(), None)
     experiment.log_table(run, labels, f"{contents.name}/labels-step={contents.step:08d}.json")
 
 
 def _allowed(tag: str) -> str:
-    return re.sub(r"[^a-zA-Z0-9_/. -]", "_", tag)
+    return shorten_name(re.sub(r"[^a-zA-Z0-9_/. -]", "_", tag), LONGEST_TAG)

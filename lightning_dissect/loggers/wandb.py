@@ -1,8 +1,10 @@
 """Weights & Biases: scalars, histograms, pictures, players, the table of labels, and the scores as an artifact."""
 
+from contextlib import ExitStack
 from typing import Any
 
-from lightning_dissect.loggers.contents import Contents
+from lightning_dissect.files import on_disk, shorten_name
+from lightning_dissect.loggers.contents import LONGEST_TAG, Contents
 from lightning_dissect.loggers.scalars import finite, scores_by_tag
 
 
@@ -25,11 +27,20 @@ def write(logger: Any, contents: Contents) -> None:
     for tag, values in scores_by_tag(contents.scores, contents.name):
         row[f"{tag}/units"] = wandb.Histogram(values.tolist())
     row |= {tag: wandb.Image(picture.pixels) for tag, picture in contents.pictures.items()}
-    row |= {player.tag: wandb.Audio(str(player.file), caption=player.caption) for player in contents.players}
     labels = contents.labels.astype(object).where(contents.labels.notna(), None)
     row[f"{contents.name}/labels"] = wandb.Table(dataframe=labels)
-    logger.log_metrics(row, step=contents.step)
     artifact = wandb.Artifact(f"{contents.name}-{logger.experiment.id}", type="scores")
-    for file in contents.files:
-        artifact.add_file(str(file))
-    logger.experiment.log_artifact(artifact)
+    with ExitStack() as open_files:
+        for player in contents.players:
+            sound = open_files.enter_context(on_disk(player.file))
+            row[player.tag] = wandb.Audio(str(sound), caption=player.caption)
+        logger.log_metrics({_allowed(tag): value for tag, value in row.items()}, step=contents.step)
+        for file in contents.files:
+            artifact.add_file(str(open_files.enter_context(on_disk(file))))
+        logger.experiment.log_artifact(artifact)
+
+
+def _allowed(tag: str) -> str:
+    """The client names files after tags, and makes folders of what stands before a slash: none may lead upwards."""
+    steps = shorten_name(tag, LONGEST_TAG).split("/")
+    return "/".join(step if step.strip(".") else "_" * len(step) for step in steps)

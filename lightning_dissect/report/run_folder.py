@@ -3,28 +3,30 @@
 import os
 from pathlib import Path
 
-from lightning_dissect.audio import TABLE
-
-PICTURES = "pictures"
-"""The folder beside the scores that holds the pictures of the last run, those of a layer in a folder of its name."""
+from lightning_dissect.files import find_place
+from lightning_dissect.files.layout import list_scores
 
 
 def find_score_files(run: str | os.PathLike[str]) -> list[Path]:
     """Find the score files of one run, one an epoch, in the order of their names.
+
+    Those of tests are left out where there are others; ``dissect-test``, in which they lie, has them alone.
 
     Args:
         run: the folder of a run, at any depth above its files (``lightning_logs/version_0``), or one such file.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no scores in it.
-        ValueError: if the folder holds the scores of several runs.
+        ValueError: if the folder holds the scores of several runs, or is none of this machine's.
     """
-    path = Path(run)
+    path = find_place(run)
+    if not isinstance(path, Path):
+        raise ValueError(f"{run}: only folders of this machine are read here. Copy the run's folder to one first.")
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such folder. A run's folder is needed, such as lightning_logs/version_0.")
-    files = sorted(file for file in path.rglob("*.parquet") if not file.name.startswith(".") and file.name != TABLE)
+    files = [file for file in list_scores(path) if isinstance(file, Path)]
     if not files:
         raise FileNotFoundError(f"{path}: no scores here. A run writes them as .parquet files into its log folder.")
     folders = sorted({str(file.parent) for file in files})

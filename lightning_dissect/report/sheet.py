@@ -4,6 +4,7 @@ A run ends with dozens of panels. matplotlib's ``Axes`` finds the place of each 
 panel; here margins follow from the words, which are drawn as outlines, each made once.
 """
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -26,6 +27,8 @@ HEADING = 0.42
 FOOTING = 0.3
 """Height that the line below takes, in inches."""
 SMALL, PLAIN, LARGE = 8.5, 10.0, 13.0
+_MEASURED = 200
+"""Characters; what is longer fits nowhere, and to measure thousands takes seconds."""
 _CAPITALS = 0.73
 """Height of a capital in a line of one em."""
 
@@ -61,6 +64,7 @@ class Sheet:
         self._words: list[tuple[str, Path, str]] = []
         self._lines: list[tuple[np.ndarray, str, float]] = []
         room = WIDTH - 2 * MARGIN
+        title = shorten(title, room, SMALL, bold=True)
         size = min(LARGE, LARGE * room / measure(title, LARGE, bold=True))
         self.write(MARGIN, height - 0.18, title, size=size, bold=True)
         size = min(SMALL, SMALL * room / measure(subtitle, SMALL))
@@ -119,17 +123,24 @@ class Sheet:
 
 
 def measure(words: str, size: float = SMALL, *, bold: bool = False) -> float:
-    """The width of words in inches."""
-    return _ems(words, bold) * size / 72
+    """The width of words in inches; of more than 200 characters, as if they went on as they begin."""
+    begin = words[:_MEASURED]
+    return _ems(begin, bold) * size / 72 * max(1.0, len(words) / _MEASURED)
 
 
-def shorten(words: str, room: float, size: float = SMALL) -> str:
+def shorten(words: str, room: float, size: float = SMALL, *, bold: bool = False) -> str:
     """Words that fit into a room in inches, their middle left out if need be."""
-    kept = len(words)
-    while kept > 2 and measure(words, size) > room:
-        kept -= 1
-        words = f"{words[: (kept + 1) // 2]}…{words[-(kept // 2) :]}" if len(words) > 3 else words[:1]
-    return words
+    if len(words) < 3 or measure(words, size, bold=bold) <= room:
+        return words
+    if len(words) == 3:
+        return words[:1]
+    lengths = range(3, len(words))
+    fitting = bisect_right(lengths, room, key=lambda kept: measure(_cut(words, kept), size, bold=bold))
+    return _cut(words, fitting + 2)
+
+
+def _cut(words: str, kept: int) -> str:
+    return f"{words[: (kept + 1) // 2]}…{words[-(kept // 2) :]}"
 
 
 def _font(bold: bool) -> FontProperties:

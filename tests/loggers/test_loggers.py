@@ -1,6 +1,7 @@
 """What real clients of each kind of logger keep of a run."""
 
 import io
+import itertools
 import json
 import math
 import re
@@ -9,6 +10,7 @@ import time
 import warnings
 import wave
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 
 from lightning_dissect import loggers
 from lightning_dissect.audio import write_wav
+from lightning_dissect.files import find_place, whole
 from lightning_dissect.loggers import Contents, Picture, Player
 from lightning_dissect.loggers.scalars import summarise
 from lightning_dissect.report.style import encode_png
@@ -69,7 +72,8 @@ def contents(tmp_path: Path) -> Contents:
 
 def read(folder: Path) -> EventAccumulator:
     (file,) = folder.rglob("events.out.tfevents*")
-    return EventAccumulator(str(file), size_guidance={"tensors": 0, "audio": 0, "images": 0}).Reload()
+    everything = dict.fromkeys(("tensors", "audio", "images", "scalars", "histograms"), 0)
+    return EventAccumulator(str(file), size_guidance=everything).Reload()
 
 
 @pytest.mark.parametrize("kind", [TensorBoardLogger, OtherTensorBoardLogger])
@@ -289,3 +293,70 @@ def test_the_prefix_of_a_logger_is_before_every_tag(store: str, contents: Conten
     assert all(tag.startswith("fold3-dissect") for tag in ours)
     metrics = database.experiment.get_run(database.run_id).data.metrics
     assert all(tag.startswith("fold3-dissect") for tag in metrics)
+
+
+@pytest.fixture
+def odd(contents: Contents) -> Contents:
+    """A run with a layer whose name leads upwards, and is too long for a file's; its files lie far away."""
+    layer, png = "../../../up/" + "é" * 300, contents.pictures["dissect.conv.0/units"]
+    folder = find_place("memory://odd")
+    files = []
+    for file in [*contents.files, contents.players[0].file]:
+        files.append(folder / file.name)
+        with whole(files[-1]) as copy:
+            copy.write(file.open("rb").read())
+    return Contents(
+        name="dissect",
+        step=10,
+        scores=contents.scores,
+        labels=contents.labels,
+        scalars={f"dissect.{layer}/loudness/pearson.clip/best": 0.5},
+        pictures={f"dissect.{layer}/units": png},
+        players=[Player("dissect/playlist/loudness/1", "conv.0, unit 1", files[1])],
+        files=files[:1],
+    )
+
+
+def test_mlflow_takes_odd_names_and_files_from_far_away(store: str, odd: Contents, tmp_path: Path) -> None:
+    logger = mlflow_logger(store, tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        loggers.write([logger], odd)
+    (tag,) = (tag for tag in logger.experiment.get_run(logger.run_id).data.metrics if "loudness" in tag)
+    assert tag.startswith("dissect.../../../up/___")
+    assert tag.endswith("/loudness/pearson.clip/best")
+    names = [path.name for path in (tmp_path / "artifacts").rglob("*.*")]
+    assert {file.name for file in [*odd.files, odd.players[0].file]} <= set(names)
+    assert [name for name in names if name.endswith(".png")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "artifacts", "clip00003-from0.00s.wav", "epoch=0000-step=00000010.parquet",
+    ]  # fmt: skip
+
+
+def test_wandb_takes_odd_names_and_files_from_far_away(offline: Any, odd: Contents, tmp_path: Path) -> None:
+    import wandb
+
+    loggers.write([offline], odd)
+    media = Path(offline.experiment.dir, "media")
+    wandb.finish()
+    (sound,) = media.rglob("*.wav")
+    with wave.open(str(sound)) as file:
+        assert file.getnframes() == RATE
+    (picture,) = media.rglob("*.png")
+    assert picture.name.startswith("units_")
+    assert list(tmp_path.rglob("units_*.png")) == [picture]
+
+
+def test_tensorboard_grows_with_the_logarithm_of_the_runs(contents: Contents, tmp_path: Path) -> None:
+    """All scalars; of what takes room, all of the first ten runs, and later ones never a tenth of them apart."""
+    logger = TensorBoardLogger(tmp_path / "logs")
+    for run in range(1, 301):
+        loggers.write([logger], replace(contents, step=run))
+    events = read(tmp_path / "logs")
+    assert len(events.Scalars("dissect/labelled_loudness/conv.0")) == 300
+    shown = [image.step for image in events.Images("dissect.conv.0/units")]
+    assert shown[:10] == list(range(1, 11))
+    assert all(after <= 1.1 * before + 1 for before, after in itertools.pairwise([*shown[9:], 300]))
+    assert len(shown) < 10 + np.log(300 / 10) / np.log(1.1)
+    assert [sound.step for sound in events.Audio("dissect/playlist/loudness/1")] == shown
+    assert [histogram.step for histogram in events.Histograms("dissect.conv.0/loudness/pearson.clip")] == shown

@@ -1,16 +1,16 @@
 """The report: one HTML file that opens offline."""
 
-import contextlib
 import importlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
+from lightning_dissect.files import whole
 from lightning_dissect.report.html.history import History, Progress, read_history
 from lightning_dissect.report.html.payload import (
     EXACT_STEPS,
@@ -72,10 +72,10 @@ def write_report(
         _require(package)
     folder = find_score_files(run)[0].parent
     path = Path(path) if path is not None else folder / "report.html"
-    with _replaced(path) as file:
+    with whole(path, durable=True) as file:
         history = read_history(run, q, progress)
         pictures = load_pictures(folder, [layer.name for layer in history.layers])
-        file.write(_render(history, load_players(folder, history), pictures))
+        file.write(_render(history, load_players(folder, history), pictures).encode())
     return path
 
 
@@ -86,21 +86,6 @@ def _require(package: str) -> None:
         raise ModuleNotFoundError(
             f"The report needs the package {package}: pip install 'lightning-dissect[report]'.", name=package
         ) from error
-
-
-@contextlib.contextmanager
-def _replaced(path: Path) -> Iterator[IO[str]]:
-    """A file that takes its name when everything has been written, and is never left behind half-written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _render(history: History, players: Players, pictures: Mapping[str, Sequence[Picture]]) -> str:

@@ -10,8 +10,8 @@ from PIL import Image
 
 from lightning_dissect import Scores
 from lightning_dissect.audio import save_playlists
+from lightning_dissect.files.layout import picture_file
 from lightning_dissect.playlist import Excerpt, Played
-from lightning_dissect.report.run_folder import PICTURES
 
 EVIL = "conv<script>alert(1)</script>&\"'"
 RATE = 8_000
@@ -53,7 +53,7 @@ def write_run(folder: Path, epochs: int = 3) -> Path:
         scores.save(folder / "dissect" / f"epoch={epoch:04d}-step={10 * (epoch + 1):08d}.parquet")
     write_playlist(folder / "dissect")
     for layer in (EVIL, "embedding"):
-        picture = folder / "dissect" / PICTURES / layer / "clips.png"
+        picture = folder / "dissect" / picture_file("clips", layer)
         picture.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 4), "red").save(picture)
     return folder

@@ -1,0 +1,105 @@
+"""What lies where in a run's folder."""
+
+import itertools
+import re
+from collections.abc import Collection, Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from lightning_utilities.core.rank_zero import rank_zero_warn
+
+from lightning_dissect.files.names import file_name
+from lightning_dissect.files.places import Place, is_inside, rename
+
+Stage = Literal["validate", "test"]
+
+TABLE = "playlist.parquet"
+AUDIO = "audio"
+PICTURES = "pictures"
+"""The folder beside the scores that holds the pictures of the last run, those of a layer in a folder of its name."""
+_TEST = "test-"
+_SCORES = re.compile(rf"(?:{_TEST})?epoch=-?\d+-step=(-?\d+)\.parquet")
+
+
+def score_file(stage: Stage, epoch: int, step: int) -> str:
+    """The name of a run's score file.
+
+    Example:
+        >>> score_file("validate", 2, 8), score_file("test", 2, 8)
+        ('epoch=0002-step=00000008.parquet', 'test-epoch=0002-step=00000008.parquet')
+    """
+    return f"{_TEST if stage == 'test' else ''}epoch={epoch:04d}-step={step:08d}.parquet"
+
+
+def picture_file(name: str, layer: str | None = None) -> str:
+    """The file of a picture of the network, or of a layer, whatever the layer is called; from the scores' folder on.
+
+    Args:
+        name: of the picture, such as ``"units"``.
+        layer: of which it is; ``None`` for the network.
+
+    Example:
+        >>> picture_file("overview"), picture_file("units", "conv.0"), picture_file("units", "../x")
+        ('pictures/overview.png', 'pictures/conv.0/units.png', 'pictures/_x-d6b96a97/units.png')
+    """
+    return f"{PICTURES}/{name}.png" if layer is None else f"{PICTURES}/{file_name(layer)}/{name}.png"
+
+
+def list_scores(folder: Place, stage: Stage | None = None) -> list[Place]:
+    """The score files at any depth of a folder, in the order of their names.
+
+    Args:
+        folder: where to look.
+        stage: those of validation or of tests; ``None`` for validation, and for tests where there is nothing else.
+    """
+    found: Iterator[Place] = folder.rglob("*.parquet")
+    files = sorted((file for file in found if not file.name.startswith(".") and file.name != TABLE), key=str)
+    tests = [file for file in files if file.name.startswith(_TEST)]
+    validations = [file for file in files if file not in tests]
+    if stage is None:
+        return validations or tests
+    return tests if stage == "test" else validations
+
+
+def leads_out(place: Place, folder: Place) -> bool:
+    """Whether links lead from below a folder out of it; then nothing is to be written there, as a warning says once."""
+    if not isinstance(place, Path) or is_inside(place, folder):
+        return False
+    steps = [step for step in (place, *place.parents) if step.is_relative_to(str(folder))]
+    _warn_of_link(next(step for step in reversed(steps) if not is_inside(step, folder)), folder)
+    return True
+
+
+@cache
+def _warn_of_link(link: Place, folder: Place) -> None:
+    rank_zero_warn(f"{link} is a link that leads out of {folder}: nothing is written there.")
+
+
+def set_aside(folders: Iterable[Place], start: int, keep: Collection[str] = ()) -> None:
+    """Rename the score files that a fit does not continue, so that its epochs are not mixed with theirs, and say so.
+
+    They get the ending ``.old``, under which nothing looks for scores.
+
+    Args:
+        folders: of score files.
+        start: the step at which the fit began. What is of that step or before it is its own history, except where it
+            began anew, at 0.
+        keep: files that stay nevertheless.
+    """
+    for folder in folders:
+        steps = {file: match[1] for file in folder.glob("*.parquet") if (match := _SCORES.fullmatch(file.name))}
+        foreign = [file for file, step in steps.items() if str(file) not in keep and not 0 < int(step) <= start]
+        for file in foreign:
+            rename(file, _free_name(file))
+        if foreign:
+            rank_zero_warn(
+                f"{folder}: {len(foreign)} score files of an earlier training, which this one does not continue, are "
+                "set aside; their names end in .parquet.old now."
+            )
+
+
+def _free_name(file: Place) -> str:
+    """Of the names under which a file can be set aside, the first that no older one has."""
+    names = (f"{file.name}.old{number if number > 1 else ''}" for number in itertools.count(1))
+    return next(name for name in names if not file.with_name(name).exists())
