@@ -10,10 +10,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lightning_dissect.playlist import Excerpt, Played
+from lightning_dissect.playlist import COLUMNS, Excerpt, Played
+from lightning_dissect.tables import read_parquet, to_frame
 
 TABLE = "playlist.parquet"
 AUDIO = "audio"
+_COLUMNS = {"epoch": "int32", "step": "int64", **COLUMNS, "file": "string"}
+_NEEDED = [*COLUMNS, "file"]
 
 
 def write_wav(path: Path, samples: np.ndarray, sample_rate: int) -> None:
@@ -85,11 +88,15 @@ def load_playlists(folder: Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: if there is none.
+        ValueError: if it cannot be read, or is none of ours.
     """
     path = folder / TABLE
     if not path.exists():
         raise FileNotFoundError(f"{folder}: no {TABLE} here. A run writes it beside its scores, unless playlist=0.")
-    table: pd.DataFrame = pq.read_table(path).to_pandas()
+    name = f"{path}: its table"
+    table = to_frame(read_parquet(path, "playlists"), _COLUMNS, name)
+    if missing := [column for column in _NEEDED if column not in table]:
+        raise ValueError(f"{name} lacks the columns {missing}: playlists need {_NEEDED}.")
     return table
 
 

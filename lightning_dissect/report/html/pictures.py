@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from lightning_dissect.report.run_folder import PICTURES
+from lightning_dissect.report.run_folder import PICTURES, may_be_read
 
 _WORDS = {
     "chance": "Scores of the units, and what chance would give",
@@ -32,7 +32,7 @@ def load_pictures(folder: Path, layers: Iterable[str]) -> dict[str, list[Picture
         layer: [
             Picture(words, base64.b64encode(file.read_bytes()).decode())
             for name, words in _WORDS.items()
-            if (file := folder / PICTURES / layer / f"{name}.png").is_file()
+            if may_be_read(file := folder / PICTURES / layer / f"{name}.png", folder)
         ]
         for layer in layers
     }
