@@ -10,7 +10,11 @@ import pyarrow.parquet as pq
 
 from lightning_dissect.files import Place, whole
 from lightning_dissect.files.layout import AUDIO, TABLE, leads_out
-from lightning_dissect.playlist import Excerpt, Played
+from lightning_dissect.playlist import COLUMNS, Excerpt, Played
+from lightning_dissect.tables import read_parquet, to_frame
+
+_COLUMNS = {"epoch": "int32", "step": "int64", **COLUMNS, "file": "string"}
+_NEEDED = [*COLUMNS, "file"]
 
 
 def write_wav(path: Place, samples: np.ndarray, sample_rate: int) -> None:
@@ -75,12 +79,15 @@ def load_playlists(folder: Place) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: if there is none.
+        ValueError: if it cannot be read, or is none of ours.
     """
     path = folder / TABLE
     if not path.exists():
         raise FileNotFoundError(f"{folder}: no {TABLE} here. A run writes it beside its scores, unless playlist=0.")
-    with path.open("rb") as file:
-        table: pd.DataFrame = pq.read_table(file).to_pandas()
+    name = f"{path}: its table"
+    table = to_frame(read_parquet(path, "playlists"), _COLUMNS, name)
+    if missing := [column for column in _NEEDED if column not in table]:
+        raise ValueError(f"{name} lacks the columns {missing}: playlists need {_NEEDED}.")
     return table
 
 

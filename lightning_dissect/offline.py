@@ -79,7 +79,8 @@ def dissect(
     )
     with left_as_found(model):
         trainer.validate(module, dataloader, verbose=False)
-    assert callback.scores is not None
+    if callback.scores is None:
+        raise ValueError("dataloader: it gave no batch, so there is nothing to compare. Is its data set empty?")
     return callback.scores
 
 

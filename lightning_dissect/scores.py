@@ -19,6 +19,7 @@ from lightning_dissect.blocks import Block, join
 from lightning_dissect.files import Place, RemotePath, find_place, whole
 from lightning_dissect.files.layout import Stage, list_scores
 from lightning_dissect.metrics.similarity import Similarity
+from lightning_dissect.tables import read_parquet, to_frame
 
 COLUMNS = {
     "epoch": "int32",
@@ -426,22 +427,38 @@ def read_table(path: Place, units: Sequence[int] | None = None) -> tuple[pd.Data
         units: keep the rows of the units with these indices, of any layer, which takes less time than to read all.
 
     Raises:
-        ValueError: if the file cannot be read, or was not written by :meth:`Scores.save`.
+        ValueError: if the file cannot be read, was not written by :meth:`Scores.save`, or holds what no run writes.
     """
-    try:
-        with path.open("rb") as raw, pq.ParquetFile(raw) as file:  # of a name with a colon, pyarrow makes a URI
-            arrow = file.read()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise ValueError(f"{path} cannot be read as scores: {error}") from error
+    arrow = read_parquet(path, "scores")
     metadata = arrow.schema.metadata or {}
     if _KEY not in metadata:
         raise ValueError(f"{path} is a Parquet file, but its scores were not written by lightning_dissect.")
     _check_columns(arrow.column_names, f"{path}: its table")
-    if units is not None:
+    if units is not None and pa.types.is_integer(arrow.field("unit").type):
         arrow = arrow.filter(pc.is_in(arrow["unit"], pa.array(units, arrow["unit"].type)))
     if "stage" not in arrow.column_names:
         arrow = arrow.append_column("stage", pa.repeat("validate", len(arrow)))
-    return arrow.to_pandas(), json.loads(metadata[_KEY])
+    table = to_frame(arrow, COLUMNS, f"{path}: its table")
+    if (table["unit"] < 0).any():
+        raise ValueError(f"{path}: its table has a unit {table['unit'].min():.0f}; units count from 0.")
+    return table, _read_settings(metadata[_KEY], path)
+
+
+def _read_settings(text: bytes, path: Place) -> dict[str, Any]:
+    try:
+        settings = json.loads(text)
+        json.dumps(settings, ensure_ascii=False).encode()  # JSON can hold halves of letters, which nothing can write
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: its settings cannot be read: {error}") from error
+    if not isinstance(settings, dict) or not isinstance(settings.get("versions", {}), dict) or not _is_flat(settings):
+        raise ValueError(f"{path}: its settings are no names with values, as lightning_dissect writes them.")
+    return settings
+
+
+def _is_flat(settings: Any, depth: int = 8) -> bool:
+    """Whether settings are nested no deeper than that; a run's are not."""
+    inner = settings.values() if isinstance(settings, dict) else settings if isinstance(settings, list) else ()
+    return all(depth > 0 and _is_flat(value, depth - 1) for value in inner)
 
 
 def _check_columns(columns: Iterable[Any], table: str) -> None:

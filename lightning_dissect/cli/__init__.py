@@ -2,11 +2,13 @@
 
 import os
 import sys
+import warnings
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from typing import NoReturn
 
 from lightning_dissect.cli import compare, demo, features, report, run, show
+from lightning_dissect.cli.terminal import complain, show_warning
 from lightning_dissect.errors import text_of
 
 __all__ = ["main"]
@@ -30,7 +32,8 @@ class _Parser(ArgumentParser):
     """Answers wrong use in one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+        complain(f"{self.prog}: {message} (see {self.prog} --help)")
+        self.exit(2)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,13 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
-        status: int = options.call(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = show_warning
+            status: int = options.call(options)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever reads has seen enough, like `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"lightning-dissect: {_one_line(error)}", file=sys.stderr)
+    except (ValueError, OSError, ModuleNotFoundError, MemoryError) as error:
+        complain(f"lightning-dissect: {_one_line(error)}")
         return 2
     return status
 
@@ -88,6 +93,6 @@ def _parser() -> ArgumentParser:
 def _one_line(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    lines = [line.strip() for line in text_of(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in (text_of(error) or type(error).__name__).splitlines() if line.strip()]
     more = [f"and {len(lines) - _MOST_LINES} more"] if len(lines) > _MOST_LINES else []
     return "; ".join([*lines[:_MOST_LINES], *more])

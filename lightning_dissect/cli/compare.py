@@ -11,7 +11,7 @@ exit status 1: no unit changed.
 from argparse import ArgumentParser, Namespace
 
 from lightning_dissect.cli.options import add_q, add_run, read_last
-from lightning_dissect.cli.show import print_table
+from lightning_dissect.cli.terminal import print_table, say
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -28,11 +28,13 @@ def call(options: Namespace) -> int:
     if not set(before.table["layer"]) & set(after.table["layer"]):
         raise ValueError(f"{options.before} and {options.after} have no layer in common.")
     both = before.compare(after, options.q)
+    if both.empty:
+        raise ValueError(f"{options.before} and {options.after} hold scores of whole layers alone: units are compared.")
     changed = both[both["changed"]].drop(columns="changed")
     if changed.empty:
-        print(f"None of {len(both)} units changed its label.")
+        say(f"None of {len(both)} units changed its label.")
         return 1
     print_table(changed, options.csv)
     if not options.csv:
-        print(f"\n{len(changed)} of {len(both)} units changed their label.")
+        say("", f"{len(changed)} of {len(both)} units changed their label.")
     return 0

@@ -39,7 +39,8 @@ def dissect_configured(options: Namespace) -> Scores:
         cli.trainer.callbacks.extend(callbacks)
     cli.trainer.validate(cli.model, datamodule=cli.datamodule, verbose=False)
     scores = callbacks[0].scores
-    assert scores is not None
+    if scores is None:
+        raise ValueError(f"{options.config}: its validation data are empty.")
     return scores
 
 
@@ -79,6 +80,9 @@ def _lightning_of(path: str) -> Any:
     try:
         kind = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"class_path {path} cannot be imported: {error}") from error
+        message = (
+            f"class_path {path} cannot be imported: {error}. Is its package installed, or its folder on PYTHONPATH?"
+        )
+        raise ValueError(message) from error
     ours = any(base.__module__.startswith("lightning.") for base in kind.__mro__)
     return importlib.import_module("lightning.pytorch" if ours else "pytorch_lightning")

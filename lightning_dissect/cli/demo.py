@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect.callback import DissectCallback
-from lightning_dissect.cli.options import show_progress
-from lightning_dissect.cli.show import print_table
+from lightning_dissect.cli.options import count, show_progress
+from lightning_dissect.cli.terminal import print_table, say
 from lightning_dissect.networks import CNNAT, POOLS_3_S
 from lightning_dissect.report.html import write_report
 
@@ -54,8 +54,8 @@ class _Classifier(pl.LightningModule):
 def add_arguments(parser: ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("--out", type=Path, default=Path("lightning_logs"), metavar="FOLDER", help="holds the runs")
-    parser.add_argument("--clips", type=_count, default=160, metavar="N", help="to train on, 48 or more (default: 160)")
-    parser.add_argument("--epochs", type=int, default=3, metavar="N", help="default: 3")
+    parser.add_argument("--clips", type=_clips, default=160, metavar="N", help="to train on, 48 or more (default: 160)")
+    parser.add_argument("--epochs", type=count, default=3, metavar="N", help="default: 3")
 
 
 def call(options: Namespace) -> int:
@@ -87,7 +87,7 @@ def call(options: Namespace) -> int:
     assert callback.scores is not None
     print_table(callback.scores.detectors())
     page = write_report(logger.log_dir, progress=show_progress)
-    print(f"\nThe report: {page}\nAll of it in TensorBoard: tensorboard --logdir {logger.log_dir}")
+    say("", f"The report: {page}", f"All of it in TensorBoard: tensorboard --logdir {logger.log_dir}")
     return 0
 
 
@@ -132,7 +132,7 @@ _SOUNDS: dict[str, Any] = {
 }
 
 
-def _count(text: str) -> int:
+def _clips(text: str) -> int:
     if not text.isdigit() or int(text) < 48:
         raise ArgumentTypeError(f"{text}: 48 clips at least are needed to train on")
     return int(text)

@@ -16,8 +16,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from lightning_dissect.cli.options import count, length
 from lightning_dissect.cli.recordings import read_clip
-from lightning_dissect.cli.show import print_table
+from lightning_dissect.cli.terminal import print_table
 from lightning_dissect.features import FeatureBank, FeatureValues, feature_names, plot
 
 DEFAULT = [name for name in feature_names() if not name.endswith("_nnaudio")]
@@ -29,8 +30,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--features", nargs="+", metavar="NAME", default=DEFAULT, help="default: all, but for nnAudio's"
     )
-    parser.add_argument("--sample-rate", type=int, default=22_050, metavar="HZ", help="analyse at this rate")
-    parser.add_argument("--seconds", type=float, default=30.0, metavar="S", help="at most so much of it (default: 30)")
+    parser.add_argument("--sample-rate", type=count, default=22_050, metavar="HZ", help="analyse at this rate")
+    parser.add_argument("--seconds", type=length, default=30.0, metavar="S", help="at most so much of it (default: 30)")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the first feature beside the spectrogram")
     parser.add_argument("--csv", action="store_true", help="print comma-separated values, to more digits")
 

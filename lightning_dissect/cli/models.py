@@ -6,17 +6,14 @@ from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
-import torch
 from torch import nn
-from torch.utils.data import DataLoader
 
 from lightning_dissect import networks
 from lightning_dissect.cli.recordings import Recordings
 from lightning_dissect.networks import AudioNetwork
-from lightning_dissect.networks.checkpoint import load_checkpoint
+from lightning_dissect.networks.checkpoint import load_checkpoint, read_checkpoint
 from lightning_dissect.offline import dissect
 from lightning_dissect.scores import Scores
 
@@ -37,13 +34,13 @@ class Subject:
 
     def dissect(self, options: Namespace) -> Scores:
         """Dissect it on the recordings of ``options.data``."""
-        clips = Recordings(options.data, self.sample_rate, options.seconds)
+        clips = Recordings(options.data, self.sample_rate, options.seconds, options.batch_size)
         arguments = {**self.arguments, "features": options.features, "metrics": options.metrics}
         if options.layers:
             arguments["layers"] = options.layers
         return dissect(
             self.model,
-            DataLoader(clips, options.batch_size),
+            clips,
             self.sample_rate,
             forward=lambda batch: self.model(batch["waveform"]),
             accelerator=options.accelerator,
@@ -95,7 +92,10 @@ def load_model(path: str, checkpoint: Path, sample_rate: int) -> Subject:
         raise ValueError(f"--model {path} cannot be imported: {error}. It is written package.module:Class.") from error
     try:
         model = kind.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
-    except (KeyError, RuntimeError, TypeError, AttributeError, EOFError, UnpicklingError) as error:
+    except Exception as error:
+        read_checkpoint(checkpoint)  # says what is wrong with a file that is no checkpoint at all
+        if not isinstance(error, KeyError | RuntimeError | TypeError | AttributeError):
+            raise
         raise ValueError(f"{checkpoint} does not fit {name}: {error}") from error
     return Subject(model.eval(), sample_rate)
 
@@ -107,9 +107,9 @@ def load_state(model: nn.Module, checkpoint: Path) -> None:
         ValueError: if it is neither, or does not fit.
     """
     try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        content = read_checkpoint(checkpoint)
         model.load_state_dict(content.get("state_dict", content))
-    except (RuntimeError, AttributeError, TypeError, EOFError, UnpicklingError) as error:
+    except (RuntimeError, AttributeError, TypeError) as error:
         raise ValueError(f"{checkpoint} does not fit {type(model).__name__}: {error}") from error
 
 

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import math
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,6 +9,8 @@ from tqdm import tqdm
 
 from lightning_dissect.report.run_folder import find_score_files
 from lightning_dissect.scores import Scores
+
+_SHORTEST = 0.01
 
 
 def add_run(parser: ArgumentParser, name: str, words: str = "a run's folder") -> None:
@@ -33,6 +36,24 @@ def show_progress(files: Sequence[Path]) -> Iterable[Path]:
     """A progress bar on a terminal, nothing elsewhere."""
     shown: Iterable[Path] = tqdm(files, desc="Reading epochs", unit="file", disable=None, leave=False)
     return shown
+
+
+def length(text: str) -> float:
+    """Read a number of seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not _SHORTEST <= seconds < math.inf:
+        raise ArgumentTypeError(f"{text} is no length of {_SHORTEST} seconds or more, such as 10")
+    return seconds
+
+
+def count(text: str) -> int:
+    """Read a whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text} is no whole number from 1 on")
+    return int(text)
 
 
 def _rate(text: str) -> float:

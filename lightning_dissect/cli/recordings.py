@@ -1,6 +1,7 @@
 """Recordings in a folder as clips of one length."""
 
-import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 import torch
-from torch.utils.data import Dataset
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from lightning_dissect.cli.terminal import complain
 
 SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".ogg", ".opus", ".wav")
 
@@ -26,67 +30,82 @@ def read_clip(path: Path, sample_rate: int, seconds: float) -> npt.NDArray[np.fl
 
     Raises:
         ModuleNotFoundError: if soundfile is missing.
-        ValueError: if the file cannot be read, is empty, or holds values that are not finite.
+        ValueError: if the file cannot be read, is empty, ends before its middle has, or holds values that are not
+            finite.
     """
     soundfile = _soundfile()
     try:
+        if not path.is_file():  # a pipe would be waited for
+            raise ValueError(f"{path} cannot be read as audio: it is no regular file")
         with soundfile.SoundFile(path) as file:
-            wanted = round(seconds * file.samplerate)
-            file.seek(max(file.frames - wanted, 0) // 2)
+            wanted = min(round(seconds * file.samplerate), file.frames)
+            file.seek((file.frames - wanted) // 2)
             mono = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
             rate = file.samplerate
-    except soundfile.SoundFileError as error:
+    except (soundfile.SoundFileError, OSError, UnicodeEncodeError) as error:
         raise ValueError(f"{path} cannot be read as audio: {error}") from error
-    if not mono.size or not np.isfinite(mono).all():
-        raise ValueError(f"{path} is empty, or holds samples that are not finite.")
+    if not mono.size:
+        raise ValueError(f"{path} cannot be read as audio: it is empty")
+    if len(mono) < wanted:
+        raise ValueError(f"{path} cannot be read as audio: it ends before its middle does")
+    if not np.isfinite(mono).all():
+        raise ValueError(f"{path} cannot be read as audio: it holds samples that are not finite")
     clip: npt.NDArray[np.float32] = soxr.resample(mono, rate, sample_rate).astype(np.float32)
     return clip
 
 
-class Recordings(Dataset[dict[str, Any]]):
-    """All the recordings below a folder, each cut to its middle or padded with silence.
+class Recordings:
+    """All the recordings below a folder in batches, each cut to its middle or padded with silence.
 
-    Items are ``{"waveform": (samples,), "lengths": samples that are no padding}``. What cannot be read is named on
-    stderr and left out.
+    A batch is ``{"waveform": (B, samples), "lengths": (B,)}``, the lengths counting the samples that are no padding.
+    Each recording is read once, when its turn comes: what cannot be read then is named on stderr and left out.
 
     Args:
         folder: is searched at any depth for wav, flac, mp3, ogg, opus and aiff files.
         sample_rate: in Hz.
         seconds: length of a clip.
+        batch_size: clips at a time.
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        ValueError: if no file in it can be read.
+        ValueError: if there is no recording in it, or, when all have had their turn, none that can be read.
     """
 
-    def __init__(self, folder: Path, sample_rate: int, seconds: float) -> None:
+    def __init__(self, folder: Path, sample_rate: int, seconds: float, batch_size: int) -> None:
         if not folder.is_dir():
             raise FileNotFoundError(f"--data {folder}: no such folder; a folder of recordings is needed.")
-        found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-        self.files = [path for path in found if _can_be_read(path)]
+        self.folder = folder
+        self.files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
         if not self.files:
-            raise ValueError(f"--data {folder}: none of {len(found)} recordings can be read ({', '.join(SUFFIXES)}).")
-        self.sample_rate, self.seconds = sample_rate, seconds
+            raise self._nothing()
+        self.sample_rate, self.seconds, self.batch_size = sample_rate, seconds, batch_size
 
     def __len__(self) -> int:
-        return len(self.files)
+        """Batches, at most."""
+        return -(-len(self.files) // self.batch_size)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        clip = read_clip(self.files[index], self.sample_rate, self.seconds)
-        whole = np.zeros(round(self.seconds * self.sample_rate), np.float32)
-        whole[: len(clip)] = clip[: len(whole)]
-        return {"waveform": torch.from_numpy(whole), "lengths": min(len(clip), len(whole))}
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        clips, found = self._clips(), False
+        while batch := list(islice(clips, self.batch_size)):
+            found = True
+            yield default_collate(batch)
+        if not found:
+            raise self._nothing()
 
+    def _clips(self) -> Iterator[dict[str, Any]]:
+        for file in self.files:
+            try:
+                clip = read_clip(file, self.sample_rate, self.seconds)
+            except ValueError as error:
+                complain(f"left out: {error}")
+                continue
+            whole = np.zeros(round(self.seconds * self.sample_rate), np.float32)
+            whole[: len(clip)] = clip[: len(whole)]
+            yield {"waveform": torch.from_numpy(whole), "lengths": min(len(clip), len(whole))}
 
-def _can_be_read(path: Path) -> bool:
-    soundfile = _soundfile()
-    try:
-        readable = bool(soundfile.info(path).frames)
-    except soundfile.SoundFileError:
-        readable = False
-    if not readable:
-        print(f"left out, since it cannot be read: {path}", file=sys.stderr)
-    return readable
+    def _nothing(self) -> ValueError:
+        kinds = ", ".join(SUFFIXES)
+        return ValueError(f"--data {self.folder}: none of {len(self.files)} recordings can be read ({kinds}).")
 
 
 def _soundfile() -> Any:

@@ -14,6 +14,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from lightning_dissect.cli.options import add_q, add_run, show_progress
+from lightning_dissect.cli.terminal import say
 from lightning_dissect.report.html import write_report
 
 
@@ -28,12 +29,12 @@ def add_arguments(parser: ArgumentParser) -> None:
 def call(options: Namespace) -> int:
     """Write the page, and show it if asked to."""
     if options.serve is None:
-        print(write_report(options.run, options.out, options.q, show_progress))
+        say(write_report(options.run, options.out, options.q, show_progress))
         return 0
     with _server(options.serve) as server:  # a port in use is told before the work
         page = write_report(options.run, options.out, options.q, show_progress)
         server.page = page
-        print(f"{page}\nhttp://localhost:{server.server_port}/  (Ctrl-C ends it)", flush=True)
+        say(page, f"http://localhost:{server.server_port}/  (Ctrl-C ends it)")
         with contextlib.suppress(KeyboardInterrupt):
             server.serve_forever()
     return 0

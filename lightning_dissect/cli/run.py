@@ -22,8 +22,8 @@ from typing import Any
 from lightning_dissect.callback import DEFAULT_FEATURES, DEFAULT_METRICS
 from lightning_dissect.cli.configuration import dissect_configured
 from lightning_dissect.cli.models import load_model, load_network
-from lightning_dissect.cli.options import add_q
-from lightning_dissect.cli.show import print_table
+from lightning_dissect.cli.options import add_q, count, length
+from lightning_dissect.cli.terminal import print_table, say
 from lightning_dissect.scores import Scores
 
 
@@ -44,9 +44,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--features", nargs="+", default=DEFAULT_FEATURES, metavar="NAME")
     parser.add_argument("--metrics", nargs="+", default=DEFAULT_METRICS, metavar="NAME")
-    parser.add_argument("--sample-rate", type=int, metavar="HZ", help="of the network's input; needed with --model")
-    parser.add_argument("--seconds", type=float, default=10.0, metavar="S", help="length of a clip (default: 10)")
-    parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="clips at a time (default: 8)")
+    parser.add_argument("--sample-rate", type=count, metavar="HZ", help="of the network's input; needed with --model")
+    parser.add_argument("--seconds", type=length, default=10.0, metavar="S", help="length of a clip (default: 10)")
+    parser.add_argument("--batch-size", type=count, default=8, metavar="N", help="clips at a time (default: 8)")
     parser.add_argument("--accelerator", default="auto", help="cpu, gpu, mps, … (default: the best there is)")
     add_q(parser)
 
@@ -61,12 +61,11 @@ def call(options: Namespace) -> int:
     path = scores.save(out / "dissect" / "epoch=0000-step=00000000.parquet")
     found = scores.detectors(options.q)
     print_table(found)
-    print(f"\n{path}\nNext: lightning-dissect show {out}, or lightning-dissect report {out}")
+    say("", path, f"Next: lightning-dissect show {out}, or lightning-dissect report {out}")
     return 0 if found["labelled"].any() else 1
 
 
 def _dissect(options: Namespace) -> Scores:
-    sys.path.insert(0, os.getcwd())  # as `python -m` does: models lie beside where one works
     if options.config is not None:
         return dissect_configured(options)
     if options.data is None:
@@ -75,6 +74,7 @@ def _dissect(options: Namespace) -> Scores:
         return load_network(options.network, options.checkpoint, dict(options.set)).dissect(options)
     if options.sample_rate is None:
         raise ValueError("--sample-rate is needed with --model: the rate of the network's input, in Hz.")
+    sys.path.append(os.getcwd())  # models lie beside where one works; what is installed comes first
     return load_model(options.model, options.checkpoint, options.sample_rate).dissect(options)
 
 

@@ -7,6 +7,8 @@ Like this::
   lightning-dissect show lightning_logs/version_0 --summary      one line a layer
   lightning-dissect show lightning_logs/version_0 --csv > labels.csv
 
+Of a run whose metrics compare whole layers alone (cka, cca, …), the layers are printed.
+
 exit status 1: no unit is like that.
 """
 
@@ -16,9 +18,8 @@ from fnmatch import fnmatchcase
 import pandas as pd
 
 from lightning_dissect.cli.options import add_q, add_run, read_last
-from lightning_dissect.scores import base_feature
-
-FORMATS = {"q_value": "{:.1e}".format}
+from lightning_dissect.cli.terminal import print_table, say
+from lightning_dissect.scores import LABEL_COLUMNS, Scores, base_feature, best_first
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -35,15 +36,34 @@ def add_arguments(parser: ArgumentParser) -> None:
 def call(options: Namespace) -> int:
     """Print the table."""
     scores = read_last(options.run)
+    if scores.table["unit"].isna().all():
+        return _show_whole_layers(scores, options)
     table = scores.detectors(options.q) if options.summary else scores.labels(options.q)
-    table = table[[fnmatchcase(str(layer), options.layer) for layer in table["layer"]]]
+    table = _of_layers(table, options.layer)
     if not options.summary:
         table = _choose(table, options.feature, options.all)
     if table.empty:
-        print("No unit is like that.")
+        say("No unit is like that.")
         return 1
     print_table(table, options.csv)
     return 0
+
+
+def _show_whole_layers(scores: Scores, options: Namespace) -> int:
+    """Of a run whose metrics compare whole layers alone: what each holds."""
+    table = best_first(scores.last())[LABEL_COLUMNS].drop(columns="unit")
+    table = table if options.all else table[table["q_value"] < options.q]
+    table = _of_layers(table, options.layer)
+    table = _choose(table, options.feature, options.all)
+    if table.empty:
+        say("No unit was compared, and no layer is like that.")
+        return 1
+    print_table(table, options.csv)
+    return 0
+
+
+def _of_layers(table: pd.DataFrame, glob: str) -> pd.DataFrame:
+    return table[table["layer"].isin([layer for layer in set(table["layer"]) if fnmatchcase(str(layer), glob)])]
 
 
 def _choose(labels: pd.DataFrame, feature: str | None, unlabelled: bool) -> pd.DataFrame:
@@ -52,12 +72,3 @@ def _choose(labels: pd.DataFrame, feature: str | None, unlabelled: bool) -> pd.D
     named = labels.dropna(subset="feature")
     both = zip(named["feature"].astype(str), base_feature(named["feature"]), strict=True)
     return named[[feature == row or fnmatchcase(base, feature) for row, base in both]]
-
-
-def print_table(table: pd.DataFrame, csv: bool = False) -> None:
-    """Print a table in columns or as comma-separated values."""
-    if csv:
-        print(table.to_csv(index=False), end="")
-    else:
-        known = {name: FORMATS[name] for name in table if name in FORMATS}
-        print(table.to_string(index=False, formatters=known, float_format="{:.3f}".format, na_rep="–"))

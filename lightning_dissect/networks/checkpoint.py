@@ -22,7 +22,7 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str], left_out: 
         ValueError: if the file holds something else, or lacks tensors, has others, or has some in another shape; the
             message names each.
     """
-    given = _read(path)
+    given = _read_weights(path)
     wanted = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(left_out)}
     given = _without_holder(given, next(iter(wanted), ""))
     given = {name: tensor for name, tensor in given.items() if not name.startswith(left_out)}
@@ -40,16 +40,35 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str], left_out: 
     network.load_state_dict(given, strict=False)
 
 
-def _read(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+def read_checkpoint(path: str | os.PathLike[str]) -> Any:
+    """Read what `torch.save` wrote into a file, without running any code in it.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file holds something else, or objects that could run code.
+    """
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(f"{os.fspath(path)} is no file of weights: {error}") from error
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except UnpicklingError as error:  # whose text advises to run the code
+        words = "it holds other things than tensors and plain values, which could run code, or is damaged"
+        raise ValueError(f"{os.fspath(path)} is no file of weights: {words}.") from error
+    except Exception as error:  # what is no pickle, or half of one, ends in errors of any kind
+        raise ValueError(f"{os.fspath(path)} is no file of weights: {error or type(error).__name__}") from error
+
+
+def _read_weights(path: str | os.PathLike[str]) -> dict[str, Tensor]:
+    content = read_checkpoint(path)
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+    if not isinstance(content, dict) or not all(map(_is_weight, content, content.values())):
         raise ValueError(f"{os.fspath(path)} holds a {type(content).__name__}; needed is a dict of tensors by name")
     return content
+
+
+def _is_weight(name: Any, tensor: Any) -> bool:
+    return isinstance(name, str) and isinstance(tensor, Tensor) and tensor.layout == torch.strided
 
 
 def _without_holder(given: dict[str, Tensor], wanted: str) -> dict[str, Tensor]:

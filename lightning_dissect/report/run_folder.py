@@ -1,6 +1,7 @@
 """The files of a run."""
 
 import os
+import warnings
 from pathlib import Path
 
 from lightning_dissect.files import find_place
@@ -26,10 +27,30 @@ def find_score_files(run: str | os.PathLike[str]) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such folder. A run's folder is needed, such as lightning_logs/version_0.")
-    files = [file for file in list_scores(path) if isinstance(file, Path)]
+    files = [file for file in list_scores(path) if isinstance(file, Path) and may_be_read(file, path)]
     if not files:
         raise FileNotFoundError(f"{path}: no scores here. A run writes them as .parquet files into its log folder.")
     folders = sorted({str(file.parent) for file in files})
     if len(folders) > 1:
         raise ValueError(f"{path} holds {len(folders)} runs; name one of them: {', '.join(folders)}.")
     return files
+
+
+def may_be_read(file: Path, folder: Path) -> bool:
+    """Whether a file of a run is one that its report may hold: a regular one that lies in the run's folder.
+
+    A run may come from elsewhere, and then its names may be paths, and its files links, pipes or devices. What is there
+    and may not be read is named by a warning.
+
+    Args:
+        file: whatever the run calls it.
+        folder: of the run; a link to it is as good.
+    """
+    try:
+        real = file.resolve(strict=True)
+        allowed = real.is_file() and real.is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # nothing is there: no such file, a null byte, links in a circle
+        return False
+    if not allowed:
+        warnings.warn(f"{file} is left out: only regular files inside {folder} are read.", stacklevel=2)
+    return allowed

@@ -1,5 +1,8 @@
 """A run of two epochs and a folder of recordings."""
 
+import resource
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +11,8 @@ import pytest
 import soundfile
 
 from lightning_dissect import Scores
+from lightning_dissect.audio import save_playlists
+from lightning_dissect.playlist import Excerpt, Played
 
 
 def make_scores(epoch: int) -> Scores:
@@ -43,3 +48,25 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
         soundfile.write(folder / f"{n:02d}.wav", samples, 44_100)
     (folder / "broken.flac").write_text("not audio")
     return folder
+
+
+@pytest.fixture
+def scores_folder(run: Path, tmp_path: Path) -> Path:
+    """The folder of a run's scores, with one excerpt that drives unit 0."""
+    folder = tmp_path / "dissect"
+    shutil.copytree(run / "dissect", folder)
+    row = {"layer": "conv", "unit": 0, "rank": 1, "process": 0, "dataloader": 0, "clip": 0}
+    table = pd.DataFrame([row | {"time": 0.1, "start": 0.0, "end": 0.5, "activation": 1.0}])
+    samples = np.sin(np.arange(4_000) / 4).astype(np.float32)
+    save_playlists(Played(table, {Excerpt(0, 0, 0, 0.0): samples}), folder, 8_000, epoch=1, step=1)
+    return folder
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """What asks for gigabytes fails, instead of being given memory that it does not touch."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + 2**31, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

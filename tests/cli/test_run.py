@@ -1,6 +1,9 @@
 """Checkpoints on recordings."""
 
 import importlib
+import os
+import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +92,7 @@ def test_a_network_of_the_package(here: Path, recordings: Path, capsys: pytest.C
     arguments = ["run", "last.ckpt", "--network", "WaveformCNN", "--set", "n_classes=3", "--layers", "dense*"]
     assert main([*arguments, "--data", str(recordings), *QUICK]) == 0
     shown = capsys.readouterr()
-    assert "left out, since it cannot be read" in shown.err
+    assert "left out: " in shown.err
     assert "broken.flac" in shown.err
     table = Scores.load("out").table
     assert list(table["layer"].unique()) == ["dense1", "dense2"]
@@ -125,6 +128,86 @@ def test_the_model_of_a_file_on_recordings(here: Path, recordings: Path) -> None
     assert scores.table["n_clips"].max() == 12
 
 
+DECOY = "import pathlib; pathlib.Path('ran').touch()"
+
+
+@pytest.fixture
+def decoy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file in the current folder that has the name of a package which is not yet imported, and makes ``ran``."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [folder for folder in sys.path if folder not in ("", os.getcwd())])
+    monkeypatch.delitem(sys.modules, "soundfile", raising=False)
+    Path("soundfile.py").write_text(DECOY)
+    return Path("ran")
+
+
+def test_no_file_of_the_current_folder_runs(here: Path, decoy: Path, recordings: Path) -> None:
+    path = list(sys.path)
+    torch.save(WaveformCNN(n_classes=3).state_dict(), "last.ckpt")
+    arguments = ["run", "last.ckpt", "--network", "WaveformCNN", "--set", "n_classes=3", "--layers", "dense2"]
+    assert main([*arguments, "--data", str(recordings), *QUICK]) < 2
+    assert not decoy.exists()
+    assert sys.path == path
+
+
+def test_installed_packages_come_before_the_current_folder(own: Path, decoy: Path, recordings: Path) -> None:
+    Path("taggers_here.py").write_text(MODULE)
+    arguments = ["run", str(own / "last.ckpt"), "--model", "taggers_here:Tagger", "--sample-rate", "8000"]
+    assert main([*arguments, "--data", str(recordings), *QUICK]) < 2
+    assert not decoy.exists()
+    assert sys.path[-1] == os.getcwd()
+
+
+class Pickled:
+    """Runs a command when it is unpickled without care."""
+
+    def __reduce__(self) -> Any:
+        return os.system, ("touch ran",)
+
+
+KINDS = [
+    ["--network", "WaveformCNN"],
+    ["--model", "own_taggers:Tagger", "--sample-rate", "8000"],
+    ["--config", "config.yaml"],
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind[0])
+@pytest.mark.parametrize("place", ["alone", "weight", "hyper_parameters", "legacy", "pickle"])
+def test_a_pickled_checkpoint_is_refused(
+    kind: list[str], place: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("config.yaml").write_text(yaml.safe_dump(configuration(here)))
+    content = torch.load(here / "last.ckpt", weights_only=True)
+    parts: dict[str, Any] = {
+        "alone": Pickled(),
+        "weight": content | {"state_dict": {"conv.weight": Pickled()}},
+        "hyper_parameters": content | {"hyper_parameters": {"width": Pickled()}},
+    }
+    if place == "pickle":
+        Path("last.ckpt").write_bytes(pickle.dumps(Pickled()))
+    else:
+        torch.save(parts.get(place, Pickled()), "last.ckpt", _use_new_zipfile_serialization=place != "legacy")
+    data = ["--data", "."] if kind[0] != "--config" else []
+    assert main(["run", "last.ckpt", *kind, *data, "--out", "out"]) == 2
+    own = [line for line in capsys.readouterr().err.splitlines() if line.startswith("lightning-dissect: ")]
+    assert len(own) == 1
+    assert "last.ckpt is no file of weights" in own[0]
+    assert "weights_only" not in own[0]
+    assert not Path("ran").exists()
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("instantiator", ["os.system", "evil.make", 3])
+def test_a_checkpoint_names_no_function_to_call(instantiator: Any, here: Path) -> None:
+    Path("evil.py").write_text(DECOY)
+    content = torch.load(here / "last.ckpt", weights_only=True)
+    content["hyper_parameters"] |= {"_instantiator": instantiator, "_class_path": "evil.Tagger"}
+    torch.save(content, "last.ckpt")
+    assert main(["run", "last.ckpt", *KINDS[1], "--data", "."]) == 2
+    assert not Path("ran").exists()
+
+
 WRONG = {
     "checkpoint": (["missing.ckpt", "--network", "VGGish"], "missing.ckpt: no such checkpoint"),
     "network": (["last.ckpt", "--network", "Vggish", "--data", "sounds"], "There are CNNAT, ChoiCNN"),
@@ -144,8 +227,9 @@ WRONG = {
     "no model": (["last.ckpt", "--model", "nowhere:Tagger", "--sample-rate", "8000", "--data", "sounds"], "imported"),
     "not a model": (
         ["config.yaml", "--model", "own_taggers:Tagger", "--sample-rate", "8", "--data", "sounds"],
-        "not fit",
+        "is no file of weights",
     ),
+    "config of what is not installed": (["last.ckpt", "--config", "elsewhere.yaml"], "or its folder on PYTHONPATH"),
     "no config": (["last.ckpt", "--config", "missing.yaml"], "missing.yaml: No such file"),
     "config of nothing": (["last.ckpt", "--config", "empty.yaml"], "does not say what the model is"),
     "config of another": (["last.ckpt", "--config", "config.yaml"], "does not fit Tagger"),
@@ -166,6 +250,9 @@ def test_wrong_use_is_answered_in_one_line(
     Path("config.yaml").write_text(yaml.safe_dump(configuration(here, model=narrow)))
     typo = {"class_path": "own_taggers.Tagger", "init_args": {"with": 3}}
     Path("typo.yaml").write_text(yaml.safe_dump(configuration(here, model=typo)))
+    elsewhere = {"class_path": "beside.Tagger", "init_args": {}}
+    Path("elsewhere.yaml").write_text(yaml.safe_dump(configuration(here, model=elsewhere)))
+    Path("beside.py").write_text(MODULE)
     assert main(["run", *arguments]) == 2
     lines = capsys.readouterr().err.splitlines()
     own = [line for line in lines if line.startswith("lightning-dissect: ")]

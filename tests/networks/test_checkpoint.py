@@ -1,3 +1,6 @@
+import contextlib
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -86,3 +89,27 @@ def test_a_lightning_checkpoint_is_taken_too(tmp_path, holder):
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / "last.ckpt")
     load_checkpoint(network, tmp_path / "last.ckpt")
     assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in trained.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "content", [{1: torch.zeros(2)}, {"1.bias": torch.zeros(4).to_sparse()}, {"state_dict": {}}, 3]
+)
+def test_what_is_no_dict_of_tensors_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other\.pth (holds a|does not fit)"):
+        load_checkpoint(nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4)), tmp_path / "other.pth")
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("new", [True, False], ids=["zip", "legacy"])
+def test_damaged_files_are_named(tmp_path, new):
+    network, path = nn.Linear(2, 3), tmp_path / "damaged.pth"
+    torch.save(network.state_dict(), path, _use_new_zipfile_serialization=new)
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    for _ in range(100):
+        content = bytearray(whole[: rng.integers(len(whole) + 1)] if rng.random() < 0.3 else whole)
+        for place in rng.integers(len(content), size=rng.integers(1, 8)) if content else ():
+            content[place] = rng.integers(256)
+        path.write_bytes(content)
+        with contextlib.suppress(ValueError):  # some damage does not matter: to a number, or to padding
+            load_checkpoint(network, path)

@@ -124,8 +124,8 @@ def _load(files: Iterable[Path]) -> Iterator[Scores]:
     """The scores of each epoch and step of each file."""
     for file in files:
         scores = Scores.load(file)
-        if scores.table["unit"].isna().all():
-            raise ValueError(f"{file} has no scores of units, and a report shows units.")
+        if not len(scores):
+            raise ValueError(f"{file} holds no scores.")
         groups = scores.table.groupby(["epoch", "step"])
         for _, rows in groups:
             yield scores if groups.ngroups == 1 else Scores(rows, scores.settings)
@@ -134,6 +134,8 @@ def _load(files: Iterable[Path]) -> Iterator[Scores]:
 def _as_arrays(table: pd.DataFrame, field: str) -> dict[_Key, Values]:
     """A field of the table as an array over units for each layer and column; of a feature's rows, the best one's."""
     rows = table.loc[table["unit"].notna().to_numpy()]
+    if rows.empty:
+        return {}
     base = base_feature(pd.Series(rows["feature"].cat.categories))
     features = pd.Categorical(base.to_numpy()[rows["feature"].cat.codes])
     kinds = [pd.Categorical(names) for names in (rows["layer"], features, rows["metric"], rows["level"])]
@@ -144,10 +146,14 @@ def _as_arrays(table: pd.DataFrame, field: str) -> dict[_Key, Values]:
     groups = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
     arrays = {}
     for group in sorted(groups, key=lambda group: int(group[0])):  # in the order of the table
+        layer, *column = (str(kind.categories[kind.codes[group[0]]]) for kind in kinds)
+        if unit[group].max() >= len(group):  # a run writes rows of all units, and an array is as long as the last says
+            raise ValueError(
+                f"layer {layer!r} has a unit {unit[group].max()}, but no scores of some before it: a report needs all."
+            )
         values = np.full(unit[group].max() + 1, np.nan, np.float32)
         worst_first = group[np.lexsort((-size[group], p_value[group]))[::-1]]
         values[unit[worst_first]] = value[worst_first]  # what is written last stays
-        layer, *column = (str(kind.categories[kind.codes[group[0]]]) for kind in kinds)
         arrays[_Key(layer, Column(*column))] = values
     return arrays
 
@@ -189,4 +195,4 @@ def _name(run: Path) -> str:
     """The last two names of a run's path, without the folder that the scores lie in: ``instruments/version_0``."""
     folder = run.resolve()
     folder = folder.parent if folder.name.startswith("dissect") and folder.is_dir() else folder
-    return f"{folder.parent.name}/{folder.name}"
+    return os.fsencode(f"{folder.parent.name}/{folder.name}").decode(errors="replace")  # a page holds letters

@@ -8,8 +8,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lightning_dissect.files import whole
 from lightning_dissect.report.html.history import History, Progress, read_history
 from lightning_dissect.report.html.payload import (
@@ -141,7 +139,7 @@ def _data(history: History, summary: Summary) -> tuple[dict[str, Any], dict[str,
         "epochs": [moment.epoch for moment in history.moments],
         "features": history.features,
         "comparisons": [describe_comparison(*pair) for pair in pairs],
-        "comparison": int(np.argmax([most.get(pair, 0) for pair in pairs])),
+        "comparison": max(range(len(pairs)), key=lambda place: most.get(pairs[place], 0), default=0),
         "columns": columns,
         "layers": layers,
         "counts": history.counts.tolist(),

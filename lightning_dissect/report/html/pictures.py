@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lightning_dissect.files.layout import picture_file
+from lightning_dissect.report.run_folder import may_be_read
 
 _WORDS = {
     "chance": "Scores of the units, and what chance would give",
@@ -32,7 +33,7 @@ def load_pictures(folder: Path, layers: Iterable[str]) -> dict[str, list[Picture
         layer: [
             Picture(words, base64.b64encode(file.read_bytes()).decode())
             for name, words in _WORDS.items()
-            if (file := folder / picture_file(name, layer)).is_file()
+            if may_be_read(file := folder / picture_file(name, layer), folder)
         ]
         for layer in layers
     }

@@ -15,6 +15,7 @@ from lightning_dissect.audio import load_playlists
 from lightning_dissect.features import FeatureBank
 from lightning_dissect.files.layout import TABLE
 from lightning_dissect.report.html.history import History
+from lightning_dissect.report.run_folder import may_be_read
 from lightning_dissect.scores import base_feature
 
 _POINTS = 200
@@ -22,6 +23,9 @@ _POINTS = 200
 _HEIGHT = 100
 _CLIPS = 32
 """Excerpts that are analysed together."""
+_FRAMES = ("n_fft", "hop_length")
+_LARGEST, _MOST_OVERLAP = 2**20, 64
+"""Of the settings of a run that may come from elsewhere: more would ask for gigabytes."""
 
 
 class Players(NamedTuple):
@@ -39,10 +43,10 @@ class Players(NamedTuple):
 
 def load_players(folder: Path, history: History) -> Players:
     """Read the playlists beside the scores; without any, there is nothing to play."""
-    if not (folder / TABLE).exists():
+    if not may_be_read(folder / TABLE, folder):
         return Players({}, [])
     table = load_playlists(folder).dropna(subset="file")
-    files = [str(file) for file in dict.fromkeys(table["file"]) if (folder / str(file)).is_file()]
+    files = [str(file) for file in dict.fromkeys(table["file"]) if may_be_read(folder / str(file), folder)]
     table = table[table["file"].isin(files)].sort_values("rank", kind="stable")
     labels = history.labels.dropna(subset="feature")
     followed = {(row.layer, row.unit): str(row.feature) for row in labels.itertuples()}
@@ -88,12 +92,15 @@ def _curves(
 
 
 def _banks(features: list[str], settings: Mapping[str, Any]) -> Iterator[FeatureBank]:
-    if "sample_rate" not in settings:
+    frames = {"n_fft": 2048, "hop_length": 512} | {name: settings[name] for name in _FRAMES if name in settings}
+    numbers = {"sample_rate": settings.get("sample_rate"), **frames}
+    if not all(isinstance(number, int) and 0 < number <= _LARGEST for number in numbers.values()):
         return
-    frames = {name: settings[name] for name in ("n_fft", "hop_length") if name in settings}
+    if frames["n_fft"] > _MOST_OVERLAP * frames["hop_length"]:
+        return
     for feature in features:
         try:
-            yield FeatureBank([feature], settings["sample_rate"], **frames)
+            yield FeatureBank([feature], **numbers)
         except ValueError:
             continue
 
@@ -106,6 +113,13 @@ def _scale(line: np.ndarray) -> list[int]:
 
 
 def _read(path: Path) -> torch.Tensor:
-    with wave.open(str(path)) as file:
-        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")
-    return torch.from_numpy(samples.astype(np.float32) / 32768)
+    try:
+        with wave.open(str(path)) as file:
+            kind, frames = (file.getnchannels(), file.getsampwidth()), file.getnframes()
+            # What the header says may be more than there is memory for.
+            content = file.readframes(frames) if 0 < 2 * frames <= path.stat().st_size else b""
+    except (wave.Error, EOFError) as error:
+        raise ValueError(f"{path} cannot be read as WAV: {error or 'it ends too early'}.") from error
+    if kind != (1, 2) or not frames or len(content) != 2 * frames:
+        raise ValueError(f"{path} is no mono WAV file of 16 bits, or is empty or ends too early.")
+    return torch.from_numpy(np.frombuffer(content, "<i2").astype(np.float32) / 32768)
