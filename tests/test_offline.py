@@ -201,3 +201,10 @@ def test_a_progress_bar_is_shown_if_asked_for(
 ) -> None:
     dissect(network(), batches, RATE, features=["rms"], metrics=["pearson"], progress=progress)
     assert ("3/3" in "".join(capsys.readouterr())) == progress
+
+
+@pytest.mark.filterwarnings("ignore:.*Total length")
+@pytest.mark.parametrize("loader", [DataLoader(torch.zeros(0, 8_000)), []], ids=["DataLoader", "list"])
+def test_a_loader_without_clips_is_named(loader):
+    with pytest.raises(ValueError, match="dataloader: it gave no batch"):
+        dissect(nn.Conv1d(1, 2, 8), loader, 8_000, layers=[""], progress=False)

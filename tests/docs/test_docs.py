@@ -66,3 +66,11 @@ def test_python_blocks_run(page, tmp_path, monkeypatch):
 def test_links_lead_somewhere(page):
     missing = [target for target in LINK.findall(page.read_text()) if not (page.parent / target).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_tests_that_are_named_are_there(page):
+    named = re.findall(r"`(tests/[^`]*)::(\w+)`", page.read_text())
+    missing = [(file, test) for file, test in named if f"def {test}(" not in (ROOT / file).read_text()]
+    assert not missing
+    assert named or page.name != "protection.md"

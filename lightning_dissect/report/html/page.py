@@ -64,7 +64,7 @@ def write_report(
         FileNotFoundError: if there are no scores in the run.
         ModuleNotFoundError: if one of the packages is missing that come with ``lightning-dissect[report]``.
         OSError: if the page cannot be written.
-        ValueError: if a file is not one of ours, or holds no scores of units.
+        ValueError: if a file is not one of ours, is damaged, or holds no scores, or not those of all units.
     """
     for package in _PACKAGES:
         _require(package)

@@ -24,7 +24,7 @@ ROWS = [
 ]
 
 
-def make_table(epoch: int, units: dict[str, int], seed: int = 0) -> pd.DataFrame:
+def write_table(epoch: int, units: dict[str, int], seed: int = 0) -> pd.DataFrame:
     """Units 0, 3, … follow percussive, 1, 4, … chroma[B], more from epoch to epoch; the last of each layer is dead."""
     rng = np.random.default_rng([seed, epoch])
     rows = []
@@ -49,7 +49,7 @@ SETTINGS = {"versions": {"torch": "2.11.0"}, "sample_rate": RATE, "layers": [EVI
 
 def write_run(folder: Path, epochs: int = 3) -> Path:
     for epoch in range(epochs):
-        scores = Scores(make_table(epoch, {EVIL: 14, "embedding": 40}), SETTINGS)
+        scores = Scores(write_table(epoch, {EVIL: 14, "embedding": 40}), SETTINGS)
         scores.save(folder / "dissect" / f"epoch={epoch:04d}-step={10 * (epoch + 1):08d}.parquet")
     write_playlist(folder / "dissect")
     for layer in (EVIL, "embedding"):
@@ -84,3 +84,8 @@ def make_run() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="session")
+def make_table() -> Callable[..., pd.DataFrame]:
+    return write_table

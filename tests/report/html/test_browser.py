@@ -2,12 +2,20 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from lightning_dissect import Scores
+from lightning_dissect.audio import load_playlists, save_playlists
+from lightning_dissect.playlist import Excerpt, Played
 from lightning_dissect.report.html import write_report
 
 CHROMIUM = shutil.which("chromium")
@@ -41,21 +49,27 @@ def report(run: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_report(run, tmp_path_factory.mktemp("browser") / "report.html").as_uri()
 
 
-@pytest.fixture
-def page(browser: Any, report: str) -> Iterator[Any]:
-    """The report with its table; afterwards nothing may have gone to the console or to the network."""
+@contextmanager
+def watched(browser: Any, report: str) -> Iterator[Any]:
+    """A report with its table; afterwards nothing may have gone to the console or to the network."""
     complaints: list[str] = []
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.on("console", lambda message: complaints.append(message.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on(
-        "request", lambda request: request.url.startswith(("file:", "blob:", "data:")) or complaints.append(request.url)
-    )
+    page.on("dialog", lambda dialog: complaints.append(dialog.message) or dialog.dismiss())
+    allowed = (report, "blob:", "data:")
+    page.on("request", lambda request: request.url.startswith(allowed) or complaints.append(request.url))
     page.goto(report)
     page.wait_for_selector("body[data-ready]")
     yield page
     page.close()
     assert complaints == []
+
+
+@pytest.fixture
+def page(browser: Any, report: str) -> Iterator[Any]:
+    with watched(browser, report) as page:
+        yield page
 
 
 def scroll_to_pictures(page: Any) -> None:
@@ -128,7 +142,8 @@ def test_a_unit_can_be_heard(page: Any) -> None:
     assert page.get_by_text("1. Clip 3, 0.00 to 1.00 s, strongest at 0.25 s").count() == 1
     page.locator("#unit-players audio").first.focus()
     page.keyboard.press("Space")
-    page.wait_for_function("document.querySelector('audio').currentTime > 0.2")
+    while not page.evaluate("document.querySelector('audio').currentTime > 0.2"):  # the page's policy allows no waiting
+        page.wait_for_timeout(50)
     assert page.evaluate("document.querySelector('audio').duration") == pytest.approx(1.0, abs=0.05)
     assert float(page.locator("#unit-players svg line").first.get_attribute("x1")) >= 0
     assert page.get_by_text("percussive over the excerpt").count() == 2
@@ -170,3 +185,89 @@ def test_it_can_be_used_without_sight(page: Any) -> None:
     page.locator("#table button.open").first.click()
     page.wait_for_selector("#unit[data-unit]")
     assert violations(page) == []
+
+
+ATTACKS = [
+    "<img src=x onerror=alert(1)>",
+    '"><script>alert(2)</script>',
+    "</script><script>alert(3)</script>",
+    "<b onmouseover=alert(4)>x</b><a href='javascript:alert(5)'>y</a>",
+    "{{ 7 * 7 }}${alert(6)}' onfocus='alert(7)' autofocus='",
+    "<svg/onload=alert(8)><iframe src=https://example.org/></iframe>",
+    "<style>@import 'https://example.org/a.css';</style><link rel=stylesheet href=//example.org/b.css>",
+    "&lt;img src=x onerror=alert(9)&gt;",
+    "__proto__",
+    "]]><!--",
+]
+
+
+@pytest.fixture(scope="module")
+def hostile(make_table: Callable[..., pd.DataFrame], tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A report in which all that a run names is markup or script."""
+    folder = tmp_path_factory.mktemp("run") / "<img src=x onerror=alert(0)>"
+    table = make_table(2, dict.fromkeys(ATTACKS, 4))
+    for column, attack in zip(("feature", "metric", "level"), ATTACKS[:3], strict=True):
+        table[column] = attack + table[column]
+    settings = {name: {name: [name, name]} for name in ATTACKS} | {"versions": {name: name for name in ATTACKS}}
+    for epoch in range(2):
+        Scores(table.assign(epoch=epoch), settings).save(folder / f"{epoch}.parquet")
+    played = pd.DataFrame({"layer": ATTACKS}).assign(
+        unit=0, rank=1, process=0, dataloader=0, clip=0, time=0.1, start=0.0, end=1.0, activation=1.0
+    )
+    save_playlists(Played(played, {Excerpt(0, 0, 0, 0.0): np.zeros(8_000, np.float32)}), folder, 8_000)
+    sound = folder / ATTACKS[0]
+    (folder / "audio" / "clip00000-from0.00s.wav").rename(sound)
+    load_playlists(folder).assign(file=sound.name).to_parquet(folder / "playlist.parquet")
+    return write_report(folder, tmp_path_factory.mktemp("hostile") / "report.html").as_uri()
+
+
+def test_names_run_nothing_and_fetch_nothing(browser: Any, hostile: str) -> None:
+    with watched(browser, hostile) as page:
+        scroll_to_pictures(page)
+        assert page.locator("#overview tbody th").all_inner_texts() == ATTACKS
+        for place in range(len(ATTACKS)):
+            page.locator("#layer").select_option(str(place))
+            page.locator("#filter-layer").select_option(str(place))
+            assert set(column(page, 1)) == {ATTACKS[place]}
+        page.locator("#heatmap .nsewdrag").hover(position={"x": 30, "y": 10})
+        page.locator("#filter-audio").check()
+        page.locator("#table button.open").first.click()
+        page.wait_for_selector("#unit[data-unit]")
+        assert page.locator("#unit-title").inner_text() == f"{ATTACKS[-1]}, unit 0"
+        assert page.locator("#unit-players audio").count() == 1
+        page.wait_for_timeout(300)  # for what a page may do later
+        assert page.locator("img, iframe, style ~ link[href*=example], a[href^=javascript], [onerror], b").count() == 0
+
+
+class _Listener(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.server.heard.append(self.path)  # type: ignore[attr-defined]
+        self.send_error(404)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_the_page_forbids_the_browser_to_fetch(browser: Any, report: str) -> None:
+    """Were there a hole in the page, its policy would still hold."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Listener) as server:
+        server.heard = []  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        page = browser.new_page()
+        page.goto(report)
+        page.evaluate(
+            """async (address) => {
+                const ended = (name, where) => new Promise((done) => {
+                    const item = document.createElement(name);
+                    document.body.append(Object.assign(item, where, { onload: done, onerror: done }));
+                });
+                await fetch(address + "fetched").catch(() => null);
+                await ended("img", { src: address + "a.png" });
+                await ended("script", { src: address + "a.js" });
+                await ended("link", { rel: "stylesheet", href: address + "a.css" });
+            }""",
+            f"http://127.0.0.1:{server.server_port}/",
+        )
+        page.close()
+        server.shutdown()
+        assert server.heard == []  # type: ignore[attr-defined]

@@ -68,7 +68,15 @@ def test_nothing_there_is_said(tmp_path: Path) -> None:
         read_history(tmp_path)
 
 
-def test_scores_of_whole_layers_alone_are_refused(run: Path, tmp_path: Path) -> None:
+def test_scores_of_whole_layers_alone_have_no_units(run: Path, tmp_path: Path) -> None:
     table = Scores.load(run).last().assign(unit=pd.NA)
-    with pytest.raises(ValueError, match="no scores of units"):
-        read_history(Scores(table).save(tmp_path / "layers.parquet"))
+    history = read_history(Scores(table).save(tmp_path / "layers.parquet"))
+    assert (history.layers, history.features, len(history.labels)) == ([], [], 0)
+    assert history.moments == [(2, 30)]
+
+
+def test_a_unit_before_which_others_are_missing_is_refused(run: Path, tmp_path: Path) -> None:
+    table = Scores.load(run).last()
+    table.loc[table["unit"] == 13, "unit"] = 2**31 - 2
+    with pytest.raises(ValueError, match="has a unit 2147483646, but no scores of some before it"):
+        read_history(Scores(table).save(tmp_path / "large.parquet"))
