@@ -144,7 +144,8 @@ def validate(clips: Tensor, map_size: int, callbacks: list[Any]) -> None:
 
 
 def can_measure() -> bool:
-    return STATUS.exists() and {"VmHWM:", "RssFile:"} <= set(STATUS.read_text().split()) and os.access("/proc/self/clear_refs", os.W_OK)
+    told = STATUS.read_text() if STATUS.exists() else ""
+    return "VmHWM:" in told and "RssFile:" in told and os.access("/proc/self/clear_refs", os.W_OK)
 
 
 @pytest.mark.skipif(not can_measure(), reason="the system does not tell a process's peak of memory")
@@ -203,7 +204,7 @@ def test_memory_does_not_grow_with_the_clips(clips: Callable[..., Tensor]) -> No
     validate(waveform, 32, [watch, DissectCallback(RATE, ["wide"])])
     after_200, after_2000 = watch.resident
     print(f"\n{after_200:.0f} MB after 200 clips, {after_2000:.0f} after 2000")
-    # A number for each clip, unit and feature would be 1800 · 64 · 20 · 4 bytes, 9 MB; the heap itself varies by 1 or 2.
+    # A number for each clip, unit and feature would be 1800 · 64 · 20 · 4 bytes, 9 MB; a heap varies by a few pages.
     assert after_2000 - after_200 < 6
 
 
