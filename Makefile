@@ -13,7 +13,7 @@ TEST_ARGS ?= -n 2
 # One thread a process: two test processes that each start a thread a core only get in each other's way.
 TEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help demo test slow newest lint docs bench clean
+.PHONY: help demo test slow newest portable lint docs bench clean
 
 help:  ## say what each target does
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 16
@@ -29,6 +29,9 @@ slow: $(READY)  ## run the tests that take minutes
 
 newest: $(NEWEST)/.ready  ## run the tests with another torch, where torchaudio cannot be imported
 	OMP_NUM_THREADS=1 $(NEWEST)/bin/python -m pytest $(TEST_ARGS)
+
+portable: $(READY)  ## run the tests that compare numbers with other instruction sets and threads, and all tests under load
+	tests/portable.sh $(BIN)/python $(TEST_ARGS)
 
 lint: $(READY)  ## check style, format and types
 	$(BIN)/ruff check .

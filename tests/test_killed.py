@@ -96,8 +96,13 @@ def test_the_callback_adds_nothing_to_a_checkpoint() -> None:
 
 
 def memory(field: str) -> float:
-    """A field of this process's memory, in MB."""
-    return next(int(line.split()[1]) for line in STATUS.read_text().splitlines() if line.startswith(f"{field}:")) / 1e3
+    """A field of this process's memory, in MB, without the pages of files that lie in it.
+
+    The system takes these away and brings them back as other processes need memory.
+    """
+    lines = (line.split() for line in STATUS.read_text().splitlines())
+    sizes = {name.rstrip(":"): int(rest[0]) / 1e3 for name, *rest in lines if rest[1:] == ["kB"]}
+    return sizes[field] - sizes["RssFile"]
 
 
 class Watched(pl.LightningModule):
@@ -139,7 +144,8 @@ def validate(clips: Tensor, map_size: int, callbacks: list[Any]) -> None:
 
 
 def can_measure() -> bool:
-    return STATUS.exists() and "VmHWM" in STATUS.read_text() and os.access("/proc/self/clear_refs", os.W_OK)
+    told = STATUS.read_text() if STATUS.exists() else ""
+    return "VmHWM:" in told and "RssFile:" in told and os.access("/proc/self/clear_refs", os.W_OK)
 
 
 @pytest.mark.skipif(not can_measure(), reason="the system does not tell a process's peak of memory")
@@ -150,7 +156,8 @@ def test_a_batch_takes_less_than_a_layers_output_more(clips: Callable[..., Tenso
         validate(waveform, 256, [watch, *callbacks])
         peaks.append(max(watch.peak))
     output = 8 * 64 * 256 * 256 * 4 / 1e6
-    assert peaks[0] > 0.9 * output
+    print(f"\na layer's output {output:.0f} MB, peak without the callback {peaks[0]:.0f} and with it {peaks[1]:.0f}")
+    assert peaks[0] > 0.9 * output  # or nothing was measured
     assert peaks[1] - peaks[0] < output
 
 
@@ -196,7 +203,9 @@ def test_memory_does_not_grow_with_the_clips(clips: Callable[..., Tensor]) -> No
     watch = Memory((25, 250))
     validate(waveform, 32, [watch, DissectCallback(RATE, ["wide"])])
     after_200, after_2000 = watch.resident
-    assert after_2000 < 1.02 * after_200
+    print(f"\n{after_200:.0f} MB after 200 clips, {after_2000:.0f} after 2000")
+    # A number for each clip, unit and feature would be 1800 · 64 · 20 · 4 bytes, 9 MB; a heap varies by a few pages.
+    assert after_2000 - after_200 < 6
 
 
 if __name__ == "__main__":
