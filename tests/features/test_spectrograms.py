@@ -1,6 +1,7 @@
 """Features of spectrograms against those of the audio that they were made of, and against librosa."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import librosa
@@ -21,6 +22,8 @@ OF_MAP = ["harmonic", "mel", "percussive"]
 OF_SPECTRUM = [
     "bandwidth", "centroid", "chroma", "contrast", "flatness", "hpcp", "mfcc", "onset_strength", "rolloff", "tempo",
 ]  # fmt: skip
+DECIDING = ["chroma", "hpcp", "rolloff", "tempo"]
+"""Features that pick peaks, bins or lags, or a tuning on their way."""
 OF_AUDIO = [name for name in feature_names() if name not in OF_MAP + OF_SPECTRUM]
 
 
@@ -43,18 +46,26 @@ def scaled(S: Tensor, scale: Scale) -> Tensor:
 
 
 @pytest.mark.parametrize("scale", ["magnitude", "power", "db"])
-def test_whole_spectra_give_the_features_of_the_audio(scale: Scale, audio: Tensor, spectra: Tensor) -> None:
-    names = OF_MAP + OF_SPECTRUM
-    expected = FeatureBank(names, RATE, N_FFT, HOP, WHOLE)(audio)
-    found = SpectrogramBank(scale, names, RATE, N_FFT, HOP, WHOLE)(scaled(spectra, scale))
-    for name in names:
-        assert found[name].rows == expected[name].rows
-        assert found[name].mask is None
-        # Roots and logarithms in float32 move a magnitude by some 1e-6 of it, and powers by twice that; a peak of
-        # hpcp, or a bin at the edge of rolloff's 85 %, may fall on the other side: of one frame in a hundred.
-        values, reference = found[name].values, expected[name].values
-        close = torch.isclose(values, reference, rtol=1e-4, atol=1e-4 * float(reference.abs().max()), equal_nan=True)
-        assert float(close.float().mean()) >= (1.0 if scale == "magnitude" else 0.99), name
+@pytest.mark.parametrize("name", OF_MAP + OF_SPECTRUM)
+def test_whole_spectra_give_the_features_of_the_audio(
+    name: str, scale: Scale, audio: Tensor, spectra: Tensor, margin: Any
+) -> None:
+    reference = FeatureBank([name], RATE, N_FFT, HOP, WHOLE)
+    found = SpectrogramBank(scale, [name], RATE, N_FFT, HOP, WHOLE)(scaled(spectra, scale))[name]
+    assert found.mask is None
+
+    # Roots and logarithms in float32 move a magnitude by some 1e-6 of it, and powers by twice that.
+    def near(values: Any, expected: Any) -> np.ndarray:
+        return np.isclose(values, expected, rtol=1e-4, atol=1e-4 * float(np.abs(expected).max()), equal_nan=True)
+
+    expected = reference(audio)[name]
+    assert found.rows == expected.rows
+    alike = near(found.values.numpy(), expected.values.numpy())
+    if name in DECIDING:
+        alike |= ~margin.where(lambda y: reference(torch.from_numpy(y))[name].values.numpy(), audio.numpy(), near)
+        # The constant, one of six clips, has peaks for hpcp only where rounding makes them.
+        margin.check("values", share=0.25 if name == "hpcp" else 0.1)
+    assert alike.all()
 
 
 def test_parts_on_a_mel_axis_are_those_of_librosa(spectra: Tensor) -> None:
@@ -71,8 +82,22 @@ def test_parts_on_a_mel_axis_are_those_of_librosa(spectra: Tensor) -> None:
             np.testing.assert_allclose(values, librosa.power_to_db(power), rtol=0, atol=1e-3)
 
 
+def values_of(name: str, S: np.ndarray) -> np.ndarray:
+    values: np.ndarray = (
+        SpectrogramBank("magnitude", [name], RATE, N_FFT, HOP, WHOLE)(torch.from_numpy(S)[None])[name].values[0].numpy()
+    )
+    return values
+
+
+def decided_alike(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Where a change of 1e-6 has done no more than 1e-4, as another decision does."""
+    return np.isclose(found, expected, rtol=0, atol=1e-4 * np.abs(expected).max(), equal_nan=True)
+
+
 @pytest.mark.parametrize("axis", [WHOLE, MEL], ids=["whole", "mel"])
-def test_batch_equals_its_clips_whatever_lies_behind_their_ends(axis: FrequencyAxis, spectra: Tensor) -> None:
+def test_batch_equals_its_clips_whatever_lies_behind_their_ends(
+    axis: FrequencyAxis, spectra: Tensor, margin: Any
+) -> None:
     names = OF_MAP + (OF_SPECTRUM if axis is WHOLE else [])
     bank = SpectrogramBank("magnitude", names, RATE, N_FFT, HOP, axis)
     spectra = axis.projection(RATE, N_FFT) @ spectra
@@ -85,12 +110,17 @@ def test_batch_equals_its_clips_whatever_lies_behind_their_ends(axis: FrequencyA
     for name, values in batch.items():
         assert values.values[0].isnan().all()
         for clip in range(1, 6):
-            alone = bank(spectra[clip : clip + 1, :, : lengths[clip]])[name].values[0]
+            S = spectra[clip, :, : lengths[clip]]
+            if name in DECIDING and not margin.keeps(partial(values_of, name), S.numpy(), decided_alike, around=1):
+                continue
+            alone = bank(S[None])[name].values[0]
             same = values.values[clip] if values.level == "clip" else values.values[clip][:, : alone.shape[1]]
             torch.testing.assert_close(same, alone, rtol=1e-5, atol=1e-5, equal_nan=True, msg=name)
         if values.level != "clip":
             assert values.mask is not None
             assert values.mask.sum(1).tolist() == lengths.tolist()
+    if axis is WHOLE:
+        margin.check(share=0.25)  # the constant's peaks and strongest lag are rounding's
 
 
 def test_of_a_clip_of_length_zero_nothing_is_known(spectra: Tensor) -> None:

@@ -45,16 +45,33 @@ def audio(phrases: Callable[..., np.ndarray]) -> Tensor:
     return clips.view(2, 4, -1)
 
 
+DECIDING = {"onset_detect", "onset_rate", "tempo", "estimate_tuning", "spectral_rolloff", "hpcp", "chroma_stft"}
+DECIDING |= {"chroma_cqt", "chroma_cens", "tonnetz"}
+"""They pick peaks, bins or frames, or a tuning on their way."""
+
+
+def decided_alike(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether a change of 1e-6 has done no more than 1e-4, as another decision does."""
+    largest = np.nan_to_num(np.abs(expected)).max()
+    return np.allclose(found, expected, rtol=0, atol=1e-4 * largest, equal_nan=True)
+
+
 @pytest.mark.parametrize("name", WAVEFORM_FUNCTIONS)
-def test_a_batch_equals_its_items(name: str, audio: Tensor) -> None:
+def test_a_batch_equals_its_items(name: str, audio: Tensor, margin: Any) -> None:
     batch = outcome(name, audio).flatten(0, 1)
     for number, (clip, values) in enumerate(zip(audio.flatten(0, 1), batch, strict=True)):
+        if name in DECIDING and not margin.keeps(
+            lambda y: outcome(name, torch.from_numpy(y)).numpy(), clip.numpy(), decided_alike
+        ):
+            continue
         alone = outcome(name, clip)
         atol = 1e-6 * max(alone[alone.isfinite()].abs().max().item() if alone.isfinite().any() else 0.0, 1e-6)
         torch.testing.assert_close(
             values, alone, rtol=0, atol=atol, equal_nan=True, msg=lambda m, n=number: f"{n}: {m}"
         )
         assert number == 6 or alone.isfinite().all()
+    if name in DECIDING:
+        margin.check(share=0.25 if name == "hpcp" else 0.1)  # for hpcp, peaks of noise are all alike
 
 
 COUNTED = {"onset_detect", "onset_rate", "zero_crossing_rate", "tempo", "estimate_tuning", "spectral_rolloff"}

@@ -1,4 +1,5 @@
 import math
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable
@@ -166,14 +167,18 @@ def test_a_forked_process_does_not_wait_for_threads_that_it_has_not(monkeypatch:
     from lightning_dissect.features.functional.compiled_hpss import compiled_masks
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    settings = ((31, 31), (1.0, 1.0), 0, 200, None)
     S = torch.rand(1, 65, 200)
-    before = compiled_masks(S, *settings)
-    child = os.fork()
-    if child == 0:
-        after = compiled_masks(S, *settings)
-        os._exit(0 if all(torch.equal(a, b) for a, b in zip(before, after, strict=True)) else 1)
-    assert os.waitpid(child, 0)[1] == 0
+
+    def masks() -> np.ndarray:
+        return np.stack([mask.numpy() for mask in compiled_masks(S, (31, 31), (1.0, 1.0), 0, 200, None)])
+
+    before = masks()
+    child = multiprocessing.get_context("fork").Process(target=lambda: np.testing.assert_array_equal(masks(), before))
+    child.start()
+    child.join(100)  # it takes some milliseconds, or for ever
+    exitcode = child.exitcode
+    child.kill()
+    assert exitcode == 0
 
 
 def test_lengths_beyond_the_frames_stay_within_memory() -> None:

@@ -1,6 +1,7 @@
 """Onset strengths of other spectrograms and without their trend, and onsets moved back to where they start."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import librosa
@@ -11,29 +12,22 @@ import torch
 from lightning_dissect.features.functional import chroma_stft, melspectrogram, onset_detect, onset_strength, rms, stft
 
 
-def moved_back_by_librosa(clip: Any, energy: np.ndarray | None) -> np.ndarray:
-    frames = librosa.onset.onset_detect(
-        y=clip.y, sr=clip.sr, hop_length=clip.hop_length, backtrack=True, energy=energy, units="frames"
-    )
-    return np.unique(frames)
-
-
 @pytest.mark.filterwarnings("ignore:n_fft=2048 is too large")
 @pytest.mark.parametrize("with_energy", [False, True])
-def test_onsets_are_moved_back_as_librosa_does(many_clips: list[Any], with_energy: bool) -> None:
-    differing, moved = [], 0
-    for clip in many_clips:
+def test_onsets_are_moved_back_as_librosa_does(many_clips: list[Any], with_energy: bool, margin: Any) -> None:
+    moved = 0
+    for clip in many_clips[::6]:
         y = torch.from_numpy(clip.y)
         options: dict[str, Any] = {"sr": clip.sr, "hop_length": clip.hop_length}
         energy = rms(y, hop_length=clip.hop_length) if with_energy else None
-        expected = moved_back_by_librosa(clip, None if energy is None else energy.numpy())
-        found = onset_detect(y, backtrack=True, energy=energy, **options).nonzero().flatten().numpy()
-        moved += not np.array_equal(found, onset_detect(y, **options).nonzero().flatten().numpy())
-        if not np.array_equal(found, expected):
-            differing.append(clip.kind)
-    # Where rounding decides between equal strengths; see the parity of onset_detect.
-    assert len(differing) <= 0.01 * len(many_clips), differing
-    assert moved > 100
+        given = {"energy": None if energy is None else energy.numpy(), "backtrack": True, **options}
+        reference = partial(librosa.onset.onset_detect, units="frames", **given)
+        if margin.keeps(lambda y, reference=reference: np.unique(reference(y=y)), clip.y):
+            found = onset_detect(y, backtrack=True, energy=energy, **options).nonzero().flatten().numpy()
+            np.testing.assert_array_equal(found, np.unique(reference(y=clip.y)), err_msg=clip.kind)
+            moved += not np.array_equal(found, onset_detect(y, **options).nonzero().flatten().numpy())
+    margin.check()
+    assert moved > 15
 
 
 def test_flat_valleys_end_where_the_energy_rises() -> None:
@@ -56,21 +50,21 @@ def test_few_frames_move_back_to_the_first(n_frames: int) -> None:
     assert not found[1:].any()
 
 
-def test_onsets_of_padded_batches_are_moved_back_within_their_clips(phrases: Callable[..., np.ndarray]) -> None:
+def test_onsets_of_padded_batches_are_moved_back_within_their_clips(
+    phrases: Callable[..., np.ndarray], margin: Any
+) -> None:
     y = torch.from_numpy(phrases(6, 2.0)).view(2, 3, -1)
     lengths = torch.tensor([[44_100, 30_000, 20_001], [5_000, 600, 1]])
-    energy = rms(y, lengths=lengths) + 0.01 * torch.rand(2, 3, 87)
+    energy = rms(y, lengths=lengths) + 0.01 * torch.rand(2, 3, 87, generator=torch.Generator().manual_seed(0))
     for given in (None, energy):
         batch = onset_detect(y, lengths=lengths, backtrack=True, energy=given)
         for number in np.ndindex(2, 3):
-            n_frames = 1 + int(lengths[number]) // 512
-            alone = onset_detect(
-                y[number][: lengths[number]],
-                backtrack=True,
-                energy=None if given is None else given[number][:n_frames],
-            )
-            assert torch.equal(batch[number][:n_frames], alone)
+            clip, n_frames = y[number][: lengths[number]], 1 + int(lengths[number]) // 512
+            alone = partial(onset_detect, backtrack=True, energy=None if given is None else given[number][:n_frames])
+            if margin.keeps(lambda y, alone=alone: alone(torch.from_numpy(y)), clip.numpy()):
+                assert torch.equal(batch[number][:n_frames], alone(clip))
             assert not batch[number][n_frames:].any()
+    margin.check()
 
 
 def test_energies_need_the_frames_of_the_strength() -> None:

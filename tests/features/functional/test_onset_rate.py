@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 import essentia
 import essentia.standard
@@ -23,22 +24,32 @@ detection = import_module("lightning_dissect.features.functional.detection")
 essentia.log.infoActive = False
 
 
-def test_onsets_are_where_essentia_has_them(phrases: Callable[..., np.ndarray]) -> None:
-    for y in phrases(20, 2.0, 44_100):
-        expected, _ = essentia.standard.OnsetRate()(y)
-        found = onset_frames(torch.from_numpy(y)).nonzero().flatten().numpy() * 512 / 44_100
-        np.testing.assert_allclose(found, expected, atol=1e-4)  # Essentia's times are float32
+def essentias_onsets(y: np.ndarray) -> np.ndarray:
+    times: np.ndarray = essentia.standard.OnsetRate()(y.astype(np.float32))[0]
+    return times
+
+
+def test_onsets_are_where_essentia_has_them(phrases: Callable[..., np.ndarray], margin: Any) -> None:
+    for y in phrases(12, 2.0, 44_100):
+        if margin.keeps(essentias_onsets, y):
+            found = onset_frames(torch.from_numpy(y)).nonzero().flatten().numpy() * 512 / 44_100
+            np.testing.assert_allclose(found, essentias_onsets(y), atol=1e-4)  # Essentia's times are float32
+    margin.check()
 
 
 @pytest.mark.parametrize("sr", [8_000, 16_000, 22_050, 48_000, 96_000])
-def test_other_rates_need_no_resampling(phrases: Callable[..., np.ndarray], sr: int) -> None:
-    equal = []
-    for y in phrases(30, 2.0, 44_100, seed=1):
+def test_other_rates_need_no_resampling(phrases: Callable[..., np.ndarray], sr: int, margin: Any) -> None:
+    def count(times: np.ndarray) -> int:
+        # Where a resampler cuts its ringing off, at the clip's end, its filter decides whether that is an onset.
+        return int((times < 1.95).sum())
+
+    for y in phrases(12, 2.0, 44_100, seed=1):
         there = librosa.resample(y, orig_sr=44_100, target_sr=sr)
         back = librosa.resample(there, orig_sr=sr, target_sr=44_100)
-        expected, _ = essentia.standard.OnsetRate()(back)
-        equal.append(int(onset_frames(torch.from_numpy(there), sr=sr).sum()) == len(expected))
-    assert np.mean(equal) >= 0.9
+        if margin.keeps(lambda y: count(essentias_onsets(y)), back):
+            found = onset_frames(torch.from_numpy(there), sr=sr).nonzero().flatten().numpy() * 512 / 44_100
+            assert count(found) == count(essentias_onsets(back))
+    margin.check()
 
 
 def test_rate_is_onsets_by_seconds_of_each_clip() -> None:
@@ -102,7 +113,11 @@ def test_a_clips_end_is_heard_where_resampling_cuts_it_off(sr: int) -> None:
 @pytest.mark.parametrize("sr", [12_000, 22_050])
 @pytest.mark.parametrize("lengths", [None, torch.tensor([30_000, 22_222, 5_000, 40_000])])
 def test_compiled_code_equals_plain(
-    phrases: Callable[..., np.ndarray], monkeypatch: pytest.MonkeyPatch, sr: int, lengths: torch.Tensor | None
+    phrases: Callable[..., np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    sr: int,
+    lengths: torch.Tensor | None,
+    margin: Any,
 ) -> None:
     y = torch.from_numpy(phrases(4, 40_000 / sr, sr)) * torch.tensor([1.0, 1e-4, 1e4, 1.0])[:, None]
     y[3, 5_000:20_000] = 0
@@ -116,12 +131,21 @@ def test_compiled_code_equals_plain(
     monkeypatch.setattr(detection, "_compiled_code", lambda: None)
     for plain, same in zip(functions().flatten(0, 1), compiled.flatten(0, 1), strict=True):
         torch.testing.assert_close(plain, same, rtol=0, atol=1e-6 * float(same.max()))  # sums in another order
-    assert torch.equal(onset_frames(y, sr=sr, lengths=lengths), onsets)
+
+    def plain_onsets(y: np.ndarray) -> torch.Tensor:
+        return onset_frames(torch.from_numpy(y), sr=sr, lengths=lengths)
+
+    kept = torch.from_numpy(margin.where(plain_onsets, y.numpy()))
+    assert torch.equal(plain_onsets(y.numpy())[kept], onsets[kept])
+    margin.check("frames")
 
 
-def test_silence_has_no_onsets_and_changes_no_other_clip(phrases: Callable[..., np.ndarray]) -> None:
+def test_silence_has_no_onsets_and_changes_no_other_clip(phrases: Callable[..., np.ndarray], margin: Any) -> None:
     y = torch.from_numpy(phrases(3, 3.0))
     batch = torch.stack([y[0], torch.zeros_like(y[0]), y[1], torch.full_like(y[0], torch.nan), y[2]])
     rates = onset_rate(batch, sr=22_050)
     assert rates[1] == 0
-    torch.testing.assert_close(rates[[0, 2, 4]], torch.stack([onset_rate(clip, sr=22_050) for clip in y]))
+    for clip, rate in zip(y, rates[[0, 2, 4]], strict=True):
+        if margin.keeps(lambda clip: onset_rate(torch.from_numpy(clip), sr=22_050), clip.numpy()):
+            torch.testing.assert_close(rate, onset_rate(clip, sr=22_050))
+    margin.check()

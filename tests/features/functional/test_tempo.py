@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import librosa
@@ -33,52 +34,55 @@ VARIANTS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 @pytest.fixture(scope="module")
 def tempograms(many_clips: list[Any]) -> list[tuple[Any, np.ndarray]]:
-    """A third of the clips, with librosa's tempograms in float32; both sides start from them.
+    """A fifth of the clips, with librosa's tempograms in float32; both sides start from them.
 
     Clips without two onsets, where the correlation at all tempi below 320 is rounding, are left out.
     """
     made = []
-    for clip in many_clips[::3]:
+    for clip in many_clips[::5]:
         options = {"sr": clip.sr, "hop_length": clip.hop_length}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tg = librosa.feature.tempogram(y=clip.y, win_length=int(4 * clip.sr // clip.hop_length), **options)
         if (tg[60 * clip.sr // (320 * clip.hop_length) + 1 :] > 1e-9).any():
             made.append((clip, tg.astype(np.float32)))
-    assert len(made) > 50
+    assert len(made) > 30
     return made
 
 
 @pytest.mark.parametrize(("ours", "theirs"), VARIANTS, ids=[" ".join(v[0]) for v in VARIANTS])
 def test_tempi_of_tempograms_are_librosas(
-    tempograms: list[tuple[Any, np.ndarray]], ours: dict[str, Any], theirs: dict[str, Any]
+    tempograms: list[tuple[Any, np.ndarray]], ours: dict[str, Any], theirs: dict[str, Any], margin: Any
 ) -> None:
-    equal, found_tempi = [], set()
+    found_tempi = set()
     for clip, tg in tempograms:
         options = {"sr": clip.sr, "hop_length": clip.hop_length, "max_tempo": ours.get("max_tempo", 320.0)}
-        found = tempo(tg=torch.from_numpy(tg), **{**options, **ours}).numpy()
+        reference = partial(librosa.feature.tempo, **{**options, **theirs})
         with np.errstate(divide="ignore", invalid="ignore"):
-            expected = librosa.feature.tempo(tg=tg, **{**options, **theirs})
-        frames = np.atleast_1d(found)
-        assert frames.shape == expected.shape
-        equal.append(np.isclose(frames, expected, rtol=1e-6, atol=0).mean())
-        found_tempi.update(frames.round(3).tolist())
-    # Rounding in float32 decides between lags that are as good.
-    assert np.mean(equal) > 0.99, equal
+            kept = margin.where(lambda tg, reference=reference: reference(tg=tg), tg, around=1)
+            expected = reference(tg=tg)
+        found = np.atleast_1d(tempo(tg=torch.from_numpy(tg), **{**options, **ours}).numpy())
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found[kept], expected[kept], rtol=1e-6)  # tempi of lags, in float32
+        found_tempi.update(found[kept].round(3).tolist())
+    margin.check("tempi")
     assert len(found_tempi) > 10
 
 
 @pytest.mark.parametrize("sr", [8_000, 22_050, 44_100])
-def test_tempi_of_frames_are_librosas(phrases: Callable[..., np.ndarray], sr: int) -> None:
+def test_tempi_of_frames_are_librosas(phrases: Callable[..., np.ndarray], sr: int, margin: Any) -> None:
+    reference = partial(librosa.feature.tempo, sr=sr, aggregate=None)
     for y in phrases(4, 3.0, sr, seed=sr):
+        kept = margin.where(lambda y: reference(y=y), y)
         found = tempo(torch.from_numpy(y), sr=sr, aggregate=None).numpy()
-        np.testing.assert_allclose(found, librosa.feature.tempo(y=y, sr=sr, aggregate=None), rtol=1e-6)
+        np.testing.assert_allclose(found[kept], reference(y=y)[kept], rtol=1e-6)
+    margin.check("tempi")
 
 
 @pytest.mark.parametrize("aggregate", [None, torch.mean, median])
 @pytest.mark.parametrize("given", ["y", "onset_envelope", "tg"])
 def test_padded_batches_have_the_tempi_of_their_clips(
-    phrases: Callable[..., np.ndarray], aggregate: Callable[..., Tensor] | None, given: str
+    phrases: Callable[..., np.ndarray], aggregate: Callable[..., Tensor] | None, given: str, margin: Any
 ) -> None:
     y = torch.from_numpy(phrases(4, 3.0)).view(2, 2, -1)
     if given == "y":
@@ -91,11 +95,17 @@ def test_padded_batches_have_the_tempi_of_their_clips(
     found = tempo(**{given: batch}, aggregate=aggregate, lengths=lengths)
     assert found.shape == ((2, 2) if aggregate else (2, 2, 130 if given == "y" else 100))
     for number in np.ndindex(2, 2):
-        alone = tempo(**{given: batch[number][..., : lengths[number]]}, aggregate=aggregate)
-        n_frames = 1 + (int(lengths[number]) - (hop == 1)) // hop
-        torch.testing.assert_close(found[number] if aggregate else found[number][:n_frames], alone)
+        clip, n_frames = batch[number][..., : lengths[number]], 1 + (int(lengths[number]) - (hop == 1)) // hop
+        values = found[number] if aggregate else found[number][:n_frames]
+
+        def alone(x: np.ndarray) -> Tensor:
+            return tempo(**{given: torch.from_numpy(x)}, aggregate=aggregate)
+
+        kept = torch.tensor(margin.where(alone, clip.numpy(), around=33 if given == "y" else 1))
+        torch.testing.assert_close(values[kept], alone(clip.numpy())[kept])
         if aggregate is None:
-            assert (found[number][len(alone) :] == 0).all()
+            assert (found[number][n_frames:] == 0).all()
+    margin.check("tempi")
 
 
 @pytest.mark.parametrize("window", ["hamming", "blackman", "ones", np.hanning])
