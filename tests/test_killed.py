@@ -1,92 +1,125 @@
-"""A training that is killed in the middle of a validation run, and resumed; and what a long run leaves in memory."""
+"""A training that is ended in the middle of a validation run, and resumed; and what a long run leaves in memory."""
 
+import contextlib
+import ctypes
 import gc
+import io
 import itertools
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 import pytorch_lightning as pl
 import torch
+from PIL import Image
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import CSVLogger
+from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
+import lightning_dissect.publish
+import lightning_dissect.scores
 from lightning_dissect import DissectCallback, Scores
+from lightning_dissect.audio import load_playlists
+from lightning_dissect.dissection import Dissection
+from lightning_dissect.files import whole
 
 RATE = 8_000
 STATUS = Path("/proc/self/status")
 
 
+EPOCH = 2
+"""In which the signal comes."""
+
+
 class Module(pl.LightningModule):
-    def __init__(self, kill_in_epoch: int | None = None) -> None:
+    def __init__(self, strike: Callable[[], None] | None = None) -> None:
         super().__init__()
         self.layer, self.head = nn.Conv1d(1, 4, 256, 128), nn.Linear(4, 2)
-        self.kill_in_epoch = kill_in_epoch
+        self.strike = strike
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         return nn.functional.cross_entropy(self.head(self.layer(batch[0][:, None]).mean(-1)), batch[1])
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         self.layer(batch[0][:, None])
-        if batch_idx == 1 and self.current_epoch == self.kill_in_epoch:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.strike is not None and batch_idx == 1 and self.current_epoch == EPOCH:
+            self.strike()
 
     def configure_optimizers(self) -> Any:
         return torch.optim.SGD(self.parameters(), 1e-3)
 
 
-def fit(folder: Path, kill: str = "", checkpoint: str | None = None) -> None:
-    if kill == "write":
-        kill_while_writing(times=3)
+def fit(folder: Path, place: str = "", name: str = "", checkpoint: str | None = None) -> None:
     torch.manual_seed(0)
     data = DataLoader(TensorDataset(torch.randn(12, RATE), torch.arange(12) % 2), 4)
+    callback = DissectCallback(RATE, ["layer"], ["rms"], ["pearson"], on_error="raise")
     trainer = pl.Trainer(
         accelerator="cpu",
         max_epochs=4,
         num_sanity_val_steps=0,
-        logger=CSVLogger(folder),
-        callbacks=[
-            DissectCallback(RATE, ["layer"], ["rms"], ["pearson"], on_error="raise"),
-            ModelCheckpoint(folder, save_last=True),
-        ],
+        logger=CSVLogger(folder, version=0),
+        callbacks=[callback, ModelCheckpoint(folder, save_last=True)],
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(Module(2 if kill == "batch" else None), data, data, ckpt_path=checkpoint)
+    strike = (lambda: os.kill(os.getpid(), getattr(signal, name))) if name else None
+    if strike and place != "batch":
+        interrupt(place, lambda: trainer.current_epoch == EPOCH and strike())
+    trainer.fit(Module(strike if place == "batch" else None), data, data, ckpt_path=checkpoint)
 
 
-def kill_while_writing(times: int) -> None:
-    """Have this process killed in the middle of a table's file, the n-th that it writes."""
-    write, written = pq.write_table, []
+def interrupt(place: str, strike: Callable[[], object]) -> None:
+    """Have something done in the middle of the comparison, of a table's file, or of a picture's."""
+    if place == "compare":
+        scores = Dissection.scores
+        Dissection.scores = lambda *arguments: (strike(), scores(*arguments))[1]  # type: ignore[method-assign]
+        return
+    module = {"table": lightning_dissect.scores, "picture": lightning_dissect.publish}[place]
 
-    def write_half(table: Any, path: Path, **options: Any) -> None:
-        write(table, path, **options)
-        written.append(path)
-        if len(written) == times:
-            os.truncate(path, path.stat().st_size // 2)
-            os.kill(os.getpid(), signal.SIGKILL)
+    @contextlib.contextmanager
+    def halting(path: Path, **named: Any) -> Iterator[io.BytesIO]:
+        content = io.BytesIO()
+        with whole(path, **named) as file:
+            yield content
+            half = len(content.getvalue()) // 2
+            file.write(content.getvalue()[:half])
+            file.flush()
+            strike()
+            file.write(content.getvalue()[half:])
 
-    pq.write_table = write_half
+    module.whole = halting  # type: ignore[attr-defined]
+
+
+ENDS = {"SIGKILL": -signal.SIGKILL, "SIGHUP": -signal.SIGHUP, "SIGINT": 1, "SIGTERM": 0}
+"""How a training ends by them: in order after the last two, and after TERM only when it comes to the next batch."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kill", ["batch", "write"])
-def test_a_killed_training_leaves_whole_files_and_goes_on(kill: str, tmp_path: Path) -> None:
-    killed = subprocess.run([sys.executable, __file__, str(tmp_path), kill], timeout=250, check=False)
-    assert killed.returncode == -signal.SIGKILL
-    before = Scores.load(tmp_path).table["epoch"].unique().tolist()
-    assert before == ([0, 1] if kill == "batch" else [0])
+@pytest.mark.parametrize("place", ["batch", "compare", "table", "picture"])
+@pytest.mark.parametrize("name", ENDS)
+def test_a_training_that_is_ended_leaves_whole_files_and_goes_on(name: str, place: str, tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, __file__, str(tmp_path), place, name], timeout=250, check=False)
+    assert ended.returncode == ENDS[name]
+    in_order = name in ("SIGINT", "SIGTERM")
+    finished = place == "picture" or name == "SIGTERM"  # the table of the run in which the signal came
+    assert Scores.load(tmp_path).table["epoch"].unique().tolist() == ([0, 1, 2] if finished else [0, 1])
+    folder = tmp_path / "lightning_logs" / "version_0" / "dissect"
+    for file in folder.rglob("*.png"):
+        with Image.open(file) as picture:
+            picture.load()
+    assert all((folder / file).is_file() for file in load_playlists(folder)["file"].dropna())
+    left = [file.name for file in folder.rglob("*.partial")]
+    assert not left if in_order else all(file.startswith(".") for file in left)
     fit(tmp_path, checkpoint=str(tmp_path / "last.ckpt"))
     after = Scores.load(tmp_path).table
-    # The epoch in which it was killed is trained again, from the checkpoint of the one before.
+    # The epoch in which it was ended is trained again, from the checkpoint of the one before.
     assert after["epoch"].unique().tolist() == [0, 1, 2, 3]
     assert after["score"].notna().all()
 
@@ -208,5 +241,50 @@ def test_memory_does_not_grow_with_the_clips(clips: Callable[..., Tensor]) -> No
     assert after_2000 - after_200 < 6
 
 
+def resources(folder: Path) -> dict[str, float]:
+    """What this process holds, and what lies in a folder beside the score files."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # what is free already, but still kept for later use
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    return {
+        "memory": memory("VmRSS"),
+        "threads": threading.active_count(),
+        "open files": len(os.listdir("/proc/self/fd")),
+        "files": sum(1 for file in folder.rglob("*") if not file.match("epoch=*.parquet")),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not can_measure(), reason="the system does not tell a process's peak of memory")
+def test_two_hundred_runs_hold_no_more_than_fifty(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    data = DataLoader(TensorDataset(torch.randn(12, RATE // 2), torch.arange(12) % 2), 6)
+    found = {}
+
+    def look(trainer: Any, _: Any) -> None:
+        if trainer.current_epoch in (50, 200):
+            found[trainer.current_epoch] = resources(Path(trainer.logger.log_dir))
+
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=201,
+        num_sanity_val_steps=0,
+        logger=TensorBoardLogger(tmp_path),
+        callbacks=[
+            DissectCallback(RATE, ["layer"], ["rms"], ["pearson"], n_fft=512, hop_length=256),
+            pl.callbacks.LambdaCallback(on_train_epoch_end=look),
+        ],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+    )
+    trainer.fit(Module(), data, data)
+    before, after = found[50], found[200]
+    # To keep the pictures of 150 runs would take 30 MB, what is kept of their clips a gigabyte.
+    assert after.pop("memory") < before.pop("memory") + 20
+    assert after == before
+
+
 if __name__ == "__main__":
-    fit(Path(sys.argv[1]), sys.argv[2])
+    fit(Path(sys.argv[1]), *sys.argv[2:])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from lightning_dissect.files import Place
+from lightning_dissect.files import Place, shorten_name
 from lightning_dissect.scores import Scores
 
 
@@ -64,11 +64,22 @@ class Contents:
     files: Sequence[Place] = ()
 
 
-LONGEST_TAG = 140
-"""Bytes, in loggers that name files after tags: they add a hundred, and a file's name has at most 255."""
+_LONGEST_TAG = 140
+"""Bytes: clients that name files after tags add a hundred, and a file's name has at most 255."""
 
 
 def prefixed(logger: Any, tag: str) -> str:
     """A tag with the prefix that the user gave the logger, joined by the logger's own separator, as its metrics are."""
     prefix = getattr(logger, "_prefix", "")
     return f"{prefix}{getattr(logger, 'LOGGER_JOIN_CHAR', '-')}{tag}" if prefix else tag
+
+
+def as_path(tag: str) -> str:
+    """A tag for clients that name files and folders after it: none leads upwards or is too long.
+
+    Example:
+        >>> as_path("dissect.conv/units"), as_path("dissect.../../conv/units")
+        ('dissect.conv/units', 'dissect.../__/conv/units')
+    """
+    steps = shorten_name(tag, _LONGEST_TAG).split("/")
+    return "/".join(step if step.strip(".") else "_" * max(len(step), 1) for step in steps)

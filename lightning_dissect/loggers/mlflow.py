@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from lightning_dissect.files import on_disk, shorten_name
+from lightning_dissect.files import on_disk
 from lightning_dissect.files.layout import AUDIO
-from lightning_dissect.loggers.contents import LONGEST_TAG, Contents, prefixed
+from lightning_dissect.loggers.contents import Contents, as_path, prefixed
 from lightning_dissect.loggers.scalars import finite
 
 
@@ -37,4 +37,4 @@ def write(logger: Any, contents: Contents) -> None:
 
 
 def _allowed(tag: str) -> str:
-    return shorten_name(re.sub(r"[^a-zA-Z0-9_/. -]", "_", tag), LONGEST_TAG)
+    return as_path(re.sub(r"[^a-zA-Z0-9_/. -]", "_", tag))

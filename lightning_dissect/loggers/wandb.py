@@ -3,8 +3,8 @@
 from contextlib import ExitStack
 from typing import Any
 
-from lightning_dissect.files import on_disk, shorten_name
-from lightning_dissect.loggers.contents import LONGEST_TAG, Contents
+from lightning_dissect.files import on_disk
+from lightning_dissect.loggers.contents import Contents, as_path
 from lightning_dissect.loggers.scalars import finite, scores_by_tag
 
 
@@ -34,13 +34,7 @@ def write(logger: Any, contents: Contents) -> None:
         for player in contents.players:
             sound = open_files.enter_context(on_disk(player.file))
             row[player.tag] = wandb.Audio(str(sound), caption=player.caption)
-        logger.log_metrics({_allowed(tag): value for tag, value in row.items()}, step=contents.step)
+        logger.log_metrics({as_path(tag): value for tag, value in row.items()}, step=contents.step)
         for file in contents.files:
             artifact.add_file(str(open_files.enter_context(on_disk(file))))
         logger.experiment.log_artifact(artifact)
-
-
-def _allowed(tag: str) -> str:
-    """The client names files after tags, and makes folders of what stands before a slash: none may lead upwards."""
-    steps = shorten_name(tag, LONGEST_TAG).split("/")
-    return "/".join(step if step.strip(".") else "_" * len(step) for step in steps)
