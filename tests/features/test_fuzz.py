@@ -132,6 +132,7 @@ def test_features(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)  # two minutes of work, on a machine that may be busy
 def test_ten_thousand_inputs() -> None:
     rng = np.random.default_rng(1)
     functions, features = [*ROWS, *WHOLE], feature_names()
