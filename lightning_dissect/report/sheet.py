@@ -4,6 +4,7 @@ A run ends with dozens of panels. matplotlib's ``Axes`` finds the place of each 
 panel; here margins follow from the words, which are drawn as outlines, each made once.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -26,6 +27,8 @@ HEADING = 0.42
 FOOTING = 0.3
 """Height that the line below takes, in inches."""
 SMALL, PLAIN, LARGE = 8.5, 10.0, 13.0
+_NARROW = 0.2
+"""Width of a narrow letter in ems, or less."""
 _CAPITALS = 0.73
 """Height of a capital in a line of one em."""
 
@@ -61,6 +64,8 @@ class Sheet:
         self._words: list[tuple[str, Path, str]] = []
         self._lines: list[tuple[np.ndarray, str, float]] = []
         room = WIDTH - 2 * MARGIN
+        # In smaller type where they are long, down to two thirds of it.
+        title, subtitle = shorten(title, 1.5 * room, LARGE), shorten(subtitle, 1.5 * room)
         size = min(LARGE, LARGE * room / measure(title, LARGE, bold=True))
         self.write(MARGIN, height - 0.18, title, size=size, bold=True)
         size = min(SMALL, SMALL * room / measure(subtitle, SMALL))
@@ -125,11 +130,15 @@ def measure(words: str, size: float = SMALL, *, bold: bool = False) -> float:
 
 def shorten(words: str, room: float, size: float = SMALL) -> str:
     """Words that fit into a room in inches, their middle left out if need be."""
-    kept = len(words)
-    while kept > 2 and measure(words, size) > room:
-        kept -= 1
-        words = f"{words[: (kept + 1) // 2]}…{words[-(kept // 2) :]}" if len(words) > 3 else words[:1]
-    return words
+
+    def keep(count: int) -> str:
+        return words if count == len(words) else f"{words[: (count + 1) // 2]}…{words[len(words) - count // 2 :]}"
+
+    # At least two characters, and no more than the narrowest that fit: a name may be thousands long.
+    most = max(2, int(72 * room / size / _NARROW))
+    counts = range(min(len(words), most), min(2, len(words)) - 1, -1)
+    fits = bisect_left(counts, True, key=lambda count: measure(keep(count), size) <= room)
+    return keep(counts[min(fits, len(counts) - 1)])
 
 
 def _font(bold: bool) -> FontProperties:
