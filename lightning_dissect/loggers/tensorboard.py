@@ -2,6 +2,7 @@
 
 import re
 import wave
+from itertools import chain, islice
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,6 +13,8 @@ from lightning_dissect.loggers.scalars import finite, scores_by_tag
 
 _BINS = 60
 """Of a histogram; the page joins them to 30. The writer's own 3000 take a millisecond for each feature."""
+_IN_AN_EVENT = 1000
+"""Scalars and histograms; of these, an event takes half a megabyte."""
 _layouts: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
 """The charts that each writer has: a run has one layout, which a trainer's second callback adds to."""
 
@@ -30,10 +33,7 @@ def write(logger: Any, contents: Contents) -> None:
     each layer with the number of units labelled with each feature.
     """
     experiment, step = logger.experiment, contents.step
-    for tag, value in finite(contents.scalars).items():
-        experiment.add_scalar(prefixed(logger, tag), value, step)
-    for tag, values in scores_by_tag(contents.scores, contents.name):
-        experiment.add_histogram(prefixed(logger, tag), values, step, bins=_BINS)
+    _add_numbers(logger, contents)
     for tag, picture in contents.pictures.items():
         _add_picture(experiment, prefixed(logger, tag), picture, step)
     for player in contents.players:
@@ -47,12 +47,36 @@ def write(logger: Any, contents: Contents) -> None:
     experiment.flush()
 
 
+def _add_numbers(logger: Any, contents: Contents) -> None:
+    """Write scalars and histograms; where the writer is torch's, many to an event, since each waits for its queue."""
+    experiment, step = logger.experiment, contents.step
+    scalars = ((prefixed(logger, tag), value) for tag, value in finite(contents.scalars).items())
+    units = ((prefixed(logger, tag), values) for tag, values in scores_by_tag(contents.scores, contents.name))
+    if not _is_torchs(experiment):
+        for tag, value in scalars:
+            experiment.add_scalar(tag, value, step)
+        for tag, values in units:
+            experiment.add_histogram(tag, values, step, bins=_BINS)
+        return
+    from tensorboard.compat.proto.summary_pb2 import Summary  # the user's logger has brought both
+    from torch.utils.tensorboard.summary import histogram, scalar
+
+    summaries = chain((scalar(*one) for one in scalars), (histogram(*one, bins=_BINS) for one in units))
+    while some := [value for summary in islice(summaries, _IN_AN_EVENT) for value in summary.value]:
+        experiment.file_writer.add_summary(Summary(value=some), step)
+
+
+def _is_torchs(experiment: Any) -> bool:
+    from torch.utils.tensorboard import SummaryWriter  # the user's logger has brought it
+
+    return isinstance(experiment, SummaryWriter) and experiment.file_writer is not None
+
+
 def _add_picture(experiment: Any, tag: str, picture: Picture, step: int) -> None:
     """Write the file as it is, where the writer is torch's; others encode the pixels again."""
-    from tensorboard.compat.proto.summary_pb2 import Summary  # the user's logger has brought both
-    from torch.utils.tensorboard import SummaryWriter
+    from tensorboard.compat.proto.summary_pb2 import Summary  # the user's logger has brought it
 
-    if not isinstance(experiment, SummaryWriter) or experiment.file_writer is None:
+    if not _is_torchs(experiment):
         experiment.add_image(tag, picture.pixels, step, dataformats="HWC")
         return
     height, width, channels = picture.pixels.shape
