@@ -76,6 +76,14 @@ def join_sides(sides: Sequence[Side]) -> Side:
     return Side(torch.cat([side.clip for side in sides]), torch.cat(frames) if frames else None, None)
 
 
+def join_units(sides: Sequence[Side]) -> Side:
+    """The units of several sides of the same clips and frames side by side, without maps."""
+    if len(sides) == 1:
+        return sides[0]
+    frames = [side.frame for side in sides if side.frame is not None]
+    return Side(torch.cat([side.clip for side in sides], 1), torch.cat(frames, 1) if frames else None, None)
+
+
 def sides_alike(one: Side, other: Side) -> bool:
     """Whether two sides have the same units and frames, on the same device."""
     return one.clip.device == other.clip.device and all(

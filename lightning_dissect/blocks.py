@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
 from lightning_dissect.metrics.similarity import Similarity
 
@@ -44,33 +45,26 @@ def join(blocks: Sequence[Block]) -> dict[str, Any]:
             raise ValueError(
                 f"rows: {len(features)} names {list(features)} for {similarity.score.shape[1]} columns of scores."
             )
-    sizes = [block.similarity.score.numel() for block in blocks]
-    columns: dict[str, Any] = {"unit": pd.concat(list(map(_units, blocks)), ignore_index=True)}
+    shapes = np.array([block.similarity.score.shape for block in blocks])
+    widths, sizes = shapes[:, 1], shapes.prod(axis=1)
+    within = np.arange(sizes.sum()) - np.repeat(sizes.cumsum() - sizes, sizes)
+    unit, feature = np.divmod(within, np.repeat(widths, sizes))
+    of_layer = np.repeat(["unit" in block.constant for block in blocks], sizes)
+    columns: dict[str, Any] = {"unit": pd.arrays.IntegerArray(unit.astype(np.int32), of_layer)}
     for name in blocks[0].constant:
         if name != "unit":
             columns[name] = _repeat([block.constant[name] for block in blocks], sizes)
-    columns["feature"] = _features(blocks)
+    names = [name for block in blocks for name in block.features]
+    known = pd.Index(sorted(set(names)))
+    codes = known.get_indexer(pd.Index(names))[np.repeat(widths.cumsum() - widths, sizes) + feature]
+    columns["feature"] = pd.Categorical.from_codes(codes, known)
     for name, field in _FIELDS.items():
-        parts = [getattr(block.similarity, field).cpu().numpy().reshape(-1) for block in blocks]
-        columns[name] = np.concatenate(parts)
+        columns[name] = torch.cat([getattr(block.similarity, field).reshape(-1) for block in blocks]).cpu().numpy()
     return columns
 
 
-def _units(block: Block) -> pd.Series:
-    units, features = block.similarity.score.shape
-    if "unit" in block.constant:
-        return pd.Series(block.constant["unit"], index=range(units * features), dtype="Int32")
-    return pd.Series(np.repeat(np.arange(units), features), dtype="Int32")
-
-
-def _repeat(values: Sequence[Any], sizes: Sequence[int]) -> Any:
+def _repeat(values: Sequence[Any], sizes: np.ndarray) -> Any:
     if not isinstance(values[0], str):
         return np.repeat(values, sizes)
     known = pd.Index(sorted(set(values)))
     return pd.Categorical.from_codes(np.repeat(known.get_indexer(list(values)), sizes), known)
-
-
-def _features(blocks: Sequence[Block]) -> Any:
-    known = pd.Index(sorted({name for block in blocks for name in block.features}))
-    codes = [np.tile(known.get_indexer(pd.Index(block.features)), len(block.similarity.score)) for block in blocks]
-    return pd.Categorical.from_codes(np.concatenate(codes), known)

@@ -65,11 +65,11 @@ def find_layers(module: nn.Module, patterns: Sequence[str] | None = None) -> dic
         chosen = set()
         for pattern in patterns:
             chosen |= _matches(pattern, named)
-    found: dict[str, nn.Module] = {}
+    found: dict[nn.Module, str] = {}
     for name, layer in named.items():
-        if name in chosen and not any(layer is other for other in found.values()):
-            found[name] = layer
-    return found
+        if name in chosen:
+            found.setdefault(layer, name)
+    return {name: layer for layer, name in found.items()}
 
 
 def find_kinds(module: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
@@ -88,13 +88,16 @@ def find_kinds(module: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, 
         {'1': Linear(in_features=3, out_features=4, bias=True)}
     """
     found: dict[str, nn.Module] = {}
+    names: dict[nn.Module, list[str]] = {}
+    for name, layer in layers.items():
+        names.setdefault(layer, []).append(name)
     before: nn.Module | None = None
     for layer in module.modules():
         kinds = known_kinds(layer)
         if layer in kinds:
             before = layer
         elif not kinds and before is not None:
-            found |= {name: before for name, watched in layers.items() if watched is layer}
+            found |= dict.fromkeys(names.get(layer, []), before)
     return found
 
 
@@ -128,7 +131,11 @@ def _named_layers(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def _matches(pattern: str, named: Mapping[str, nn.Module]) -> set[str]:
-    matches = {name for name in named if _glob(pattern).fullmatch(name)}
+    if {"*", "?"} & set(pattern):
+        glob = _glob(pattern)
+        matches = {name for name in named if glob.fullmatch(name)}
+    else:
+        matches = {pattern} & named.keys()
     if not matches:
         raise ValueError(f"layers: {pattern!r} matches no submodule. {_advice(pattern, list(named))}")
     running = {name for name in matches if _runs(named[name])}

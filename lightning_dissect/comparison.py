@@ -9,23 +9,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_dissect.batch import Batch
+from lightning_dissect.batch import Batch, join_units
 from lightning_dissect.metrics import METRICS, Level, SimilarityMetric
 from lightning_dissect.metrics.similarity import Similarity
 from lightning_dissect.pairing import Extent, Side, to_frames, to_one_map
 from lightning_dissect.pending import LARGE, Pending, n_bytes
+from lightning_dissect.stacks import Stack, common_pieces, put_side_by_side
 
 Metrics = Sequence[str | SimilarityMetric]
 
-_BELOW_MAPS: tuple[Level, ...] = ("clip", "frame")
-_MAPS: tuple[Level, ...] = ("map",)
-
 
 class Key(NamedTuple):
-    """What one metric compares: a layer with features, by the metric of this index."""
+    """What one metric compares: layers with features, by the metric of this index."""
 
     dataloader: int
-    layer: str
+    layers: Stack
     features: tuple[str, ...]
     metric: int
 
@@ -35,7 +33,7 @@ class Comparison:
 
     Args:
         metrics: a prototype of each metric, which is cloned for each layer and feature; one clone serves all features
-            of a grid if the metric :attr:`joins_rows`.
+            of a grid if the metric :attr:`joins_rows`, and many layers of as many units if it :attr:`joins_layers`.
         layers: the names of the layers, in the network's order.
         rows: the names of each feature's rows, in the order of the features.
 
@@ -59,8 +57,14 @@ class Comparison:
         self.layers = tuple(layers)
         self.rows = dict(rows)
         self._metrics: dict[Key, SimilarityMetric] = {}
-        self._begun: set[tuple[int, str]] = set()
+        self._stacks: dict[tuple[int, str], Stack] = {}
+        self._places = {name: place for place, name in enumerate(self.layers)}
         self._pending = Pending()
+        indices = range(len(self.prototypes))
+        self._of_maps = [index for index in indices if self.prototypes[index].level == "map"]
+        below = [index for index in indices if index not in self._of_maps]
+        self._of_stacks = [index for index in below if self.prototypes[index].joins_layers]
+        self._of_layers = [index for index in below if index not in self._of_stacks]
 
     @property
     def keys(self) -> list[Key]:
@@ -74,12 +78,22 @@ class Comparison:
         return sum(part.nbytes for state in states for part in (state if isinstance(state, list) else [state]))
 
     def expect(self, keys: Iterable[Key], device: torch.device) -> None:
-        """Have metrics for these, too, of no clips, so that they are computed together with other processes'."""
+        """Have metrics for these, too, of no clips, so that they are computed together with other processes'.
+
+        Args:
+            keys: of all processes. Where layers stand side by side in one and not in another, they do so in none.
+            device: of the metrics that are missing here.
+        """
+        keys = list(dict.fromkeys(keys))
+        pieces = common_pieces({key[:2] for key in keys if key.metric in self._of_stacks})
+        for dataloader, stack in dict.fromkeys((place[0], stack) for place, stack in self._stacks.items()):
+            self._part(dataloader, stack, pieces.get((dataloader, stack), [stack]))
         for key in keys:
-            self._metric(key, device)
+            for piece in pieces[key[:2]] if key.metric in self._of_stacks else [key.layers]:
+                self._metric(key._replace(layers=piece), device)
 
     def update(self, layer: str, side: Side, batch: Batch) -> None:
-        """Compare a layer with the features of a batch; small ones below map level wait for others, after the first.
+        """Compare a layer with the features of a batch; small ones below map level wait for more batches and layers.
 
         Args:
             layer: its name.
@@ -87,33 +101,53 @@ class Comparison:
                 as soon as this returns.
             batch: the features of the same clips.
         """
-        begun = (batch.dataloader, layer) in self._begun
-        waits = begun and n_bytes(side) < LARGE
+        waits = n_bytes(side) < LARGE
         if not self._pending.fits(layer, side, batch) if waits else layer in self._pending:
             self.settle()
         if waits:
             self._pending.put(layer, side, batch)
         else:
-            self._begun.add((batch.dataloader, layer))
-            self._compare(layer, side, batch, _BELOW_MAPS)
-        self._compare(layer, side, batch, _MAPS)
+            self._compare_stack((layer,), [side], batch)
+        self._compare((layer,), side, batch, self._of_maps)
 
     def settle(self) -> None:
         """Compare what is waiting."""
-        for layer, side, batch in self._pending.take():
-            self._compare(layer, side, batch, _BELOW_MAPS)
+        waiting = sorted(self._pending.take(), key=lambda part: self._places[part[0]])
+        for stack, sides, batch in put_side_by_side(waiting, self._stacks):
+            self._compare_stack(stack, sides, batch)
 
-    def _compare(self, layer: str, side: Side, batch: Batch, levels: Collection[Level]) -> None:
+    def _compare_stack(self, stack: Stack, sides: Sequence[Side], batch: Batch) -> None:
+        """Compare layers that are new, or have been side by side before, alone or with more, below map level."""
+        before = self._stacks.get((batch.dataloader, stack[0]), stack)
+        rest = tuple(layer for layer in before if layer not in set(stack)) if before != stack else ()
+        self._part(batch.dataloader, before, [stack, rest])
+        self._compare(stack, join_units(sides), batch, self._of_stacks)
+        for layer, side in zip(stack, sides, strict=True):
+            self._compare((layer,), side, batch, self._of_layers)
+
+    def _part(self, dataloader: int, stack: Stack, pieces: Iterable[Stack]) -> None:
+        """Have the layers of a stack stand side by side in these pieces only."""
+        pieces = [piece for piece in pieces if piece]
+        self._stacks |= {(dataloader, layer): piece for piece in pieces for layer in piece}
+        if len(pieces) == 1:
+            return
+        for key in [key for key in self._metrics if key[:2] == (dataloader, stack) and key.metric in self._of_stacks]:
+            metric = self._metrics.pop(key)
+            for piece in pieces:
+                self._metrics[key._replace(layers=piece)] = metric.part([stack.index(layer) for layer in piece])
+
+    def _compare(self, layers: Stack, side: Side, batch: Batch, metrics: Iterable[int]) -> None:
         prepared: dict[Any, Any] = {}
-        for index, prototype in enumerate(self.prototypes):
-            activations = getattr(side, prototype.level) if prototype.level in levels else None
+        for index in metrics:
+            prototype = self.prototypes[index]
+            activations = getattr(side, prototype.level)
             if activations is None or (
                 prototype.level == "map" and min(activations.shape[-2:]) < prototype.smallest_map
             ):
                 continue
             preparation = prototype.preparation
             for group in batch.groups(prototype.level, prototype.joins_rows):
-                metric = self._metric(Key(batch.dataloader, layer, group.names, index), activations.device)
+                metric = self._metric(Key(batch.dataloader, layers, group.names, index), activations.device)
                 grid = metric.grid(activations.shape, group.values.shape)
                 if grid is None:
                     metric.update(*_on_one_grid(prototype.level, activations, group.values, batch.extent))
@@ -136,26 +170,23 @@ class Comparison:
             result.
         """
         self.settle()
-        layers, features = ({name: i for i, name in enumerate(names)} for names in (self.layers, self.rows))
+        features = {name: place for place, name in enumerate(self.rows)}
         found = {}
         # In one order in every process, since computing is a collective.
-        for key in sorted(key for key in self._metrics if key.layer not in leave_out):
+        for key in sorted(key for key in self._metrics if not set(key.layers) <= set(leave_out)):
             metric = self._metrics[key]
-            constant: dict[str, Any] = {
-                "dataloader": key.dataloader,
-                "layer": key.layer,
-                "level": metric.level,
-                "metric": metric.name,
-            }
+            constant: dict[str, Any] = {"dataloader": key.dataloader, "level": metric.level, "metric": metric.name}
             if not metric.per_unit:
                 constant["unit"] = None
             with warnings.catch_warnings():
                 # Of a metric that has seen no clip in this process: others have.
                 warnings.filterwarnings("ignore", "The ``compute`` method of metric")
                 computed = metric.compute()
-            for feature, rows, similarity in self._by_feature(key, computed):
-                place = (key.dataloader, layers[key.layer], features[feature], key.metric)
-                found[place] = (constant, rows, similarity)
+            for feature, rows, together in self._by_feature(key, computed):
+                for layer, similarity in zip(key.layers, _by_layer(together, len(key.layers)), strict=True):
+                    place = (key.dataloader, self._places[layer], features[feature], key.metric)
+                    if layer not in leave_out:
+                        found[place] = (constant | {"layer": layer}, rows, similarity)
         return [found[place] for place in sorted(found)]
 
     def _by_feature(self, key: Key, similarity: Similarity) -> Iterator[tuple[str, tuple[str, ...], Similarity]]:
@@ -165,12 +196,18 @@ class Comparison:
             named = [(feature,) for feature in key.features]
         ends = accumulate(map(len, named))
         for feature, rows, end in zip(key.features, named, ends, strict=True):
-            yield feature, rows, Similarity(*(values[:, end - len(rows) : end] for values in similarity))
+            yield feature, rows, Similarity._make(values[:, end - len(rows) : end] for values in similarity)
 
     def _metric(self, key: Key, device: torch.device) -> SimilarityMetric:
         if key not in self._metrics:
             self._metrics[key] = copy.deepcopy(self.prototypes[key.metric]).to(device)
+            self._metrics[key].layers = len(key.layers)
         return self._metrics[key]
+
+
+def _by_layer(similarity: Similarity, layers: int) -> Iterator[Similarity]:
+    """Take apart the units of several layers of one size."""
+    return map(Similarity._make, zip(*(values.chunk(layers) for values in similarity), strict=True))
 
 
 def without_metric(features: Mapping[str, Level], metrics: Sequence[SimilarityMetric], maps: bool = True) -> list[str]:

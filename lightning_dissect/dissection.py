@@ -189,8 +189,9 @@ class Dissection:
         """Let every process know what the others have seen, so that one without a batch can take part in `scores`."""
         self.settle()
         device = self._device()
-        for keys, units, left_out in gather((self._comparison.keys, self.units, self.left_out)):
-            self._comparison.expect(keys, device)
+        seen = gather((self._comparison.keys, self.units, self.left_out))
+        self._comparison.expect((key for keys, _, _ in seen for key in keys), device)
+        for _, units, left_out in seen:
             self.units |= units
             self.left_out |= left_out
 
@@ -200,11 +201,12 @@ class Dissection:
 
     def uncompared(self) -> list[str]:
         """The layers that have run, but have no level that a metric and a feature have, too."""
-        compared = {key.layer for key in self._comparison.keys}
+        compared = {layer for key in self._comparison.keys for layer in key.layers}
         return [name for name in self.units if name not in compared and name not in self.left_out]
 
     def describe(self) -> str:
         """Say in a line what is compared and how much memory its state takes, once a batch has been seen."""
+        self.settle()
         read: dict[str, list[str]] = {}
         for name, axes in self.axes.items():
             read.setdefault(str(axes), []).append(f"{name} ({self.units[name]})")

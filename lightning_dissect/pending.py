@@ -33,13 +33,20 @@ class Pending:
     def __init__(self) -> None:
         self._waiting: dict[str, list[tuple[Side, Batch]]] = {}
         self._bytes = 0
+        self._latest: Batch | None = None
+        self._of_latest = 0
 
     def __contains__(self, layer: str) -> bool:
         return layer in self._waiting
 
     def fits(self, layer: str, side: Side, batch: Batch) -> bool:
-        """Whether a layer's activations of one more batch can wait together with what does so already."""
-        if self._bytes + n_bytes(side) > MAX_BYTES:
+        """Whether a layer's activations of one more batch can wait together with what does so already.
+
+        A batch is expected to take as much as the last one, so that what waits is compared between batches rather than
+        amid the layers of one.
+        """
+        expected = n_bytes(side) if batch is self._latest else max(n_bytes(side), self._of_latest)
+        if self._bytes + expected > MAX_BYTES:
             return False
         if not all(batch is other or batch.alike(other) for _, other in self._last()):
             return False
@@ -49,8 +56,11 @@ class Pending:
 
     def put(self, layer: str, side: Side, batch: Batch) -> None:
         """Let a layer's activations wait, without their maps."""
+        if batch is not self._latest:
+            self._latest, self._of_latest = batch, 0
         self._waiting.setdefault(layer, []).append((side._replace(map=None), batch))
         self._bytes += n_bytes(side)
+        self._of_latest += n_bytes(side)
 
     def take(self) -> list[tuple[str, Side, Batch]]:
         """Everything that waits, one joined batch a layer; layers that ran in the same batches share it."""

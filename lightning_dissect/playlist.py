@@ -5,8 +5,8 @@ pool of fixed size. Memory is O(units × k) and that pool, nothing waits for the
 stream.
 """
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -218,10 +218,8 @@ class Playlist:
         """
         own = {layer: _Top(*(values.cpu() for values in top)) for layer, top in self._top.items()}
         gathered = gather(own)
-        layers = dict.fromkeys(layer for tops in gathered for layer in tops)
-        blocks = [self._rows(layer, [tops.get(layer) for tops in gathered]) for layer in layers]
         empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in COLUMNS.items()})
-        joined = pd.concat(blocks, ignore_index=True).astype(COLUMNS) if blocks else empty
+        joined = self._rows(gathered) if any(gathered) else empty
         wanted = joined if units is None else joined.merge(units[["layer", "unit"]].astype({"unit": "int32"}))
         parts = gather(self._cut(wanted))
         return Played(joined, {excerpt: samples for part in parts for excerpt, samples in part.items()})
@@ -231,20 +229,28 @@ class Playlist:
         favoured = [unit for unit in self._favoured.get(layer, []) if unit < units]
         return torch.ones(units, 1).index_fill(0, torch.tensor(favoured, dtype=torch.long), _FAVOUR)
 
-    def _rows(self, layer: str, tops: list[_Top | None]) -> pd.DataFrame:
-        """The table of one layer, of the results of all processes (``None`` of those without any)."""
-        known = [(index, top) for index, top in enumerate(tops) if top is not None]
-        process = torch.cat([torch.full_like(top.key, index) for index, top in known], 1)
-        joined = _Top(*(torch.cat(parts, 1) for parts in zip(*(top for _, top in known), strict=True)))
-        order = joined.activation.argsort(dim=1, descending=True, stable=True)[:, : self.clips]
-        rows: dict[str, Any] = joined._asdict() | {"process": process}
-        rows = {name: values.gather(1, order).numpy() for name, values in rows.items()}
-        unit, rank = np.indices(tuple(order.shape))
-        rows |= {"unit": unit, "rank": rank + 1, "start": rows["key"] % _WINDOWS_A_CLIP * self._hop / self.sample_rate}
+    def _rows(self, gathered: Sequence[Mapping[str, _Top]]) -> pd.DataFrame:
+        """The table of all layers, of the results of all processes; some layers may be missing in some of these."""
+        layers = list(dict.fromkeys(layer for tops in gathered for layer in tops))
+        parts = [(place, *found) for place, layer in enumerate(layers) for found in _of_layer(layer, gathered)]
+        places, processes, tops = zip(*parts, strict=True)
+        sizes = [top.key.numel() for top in tops]
+        rows: dict[str, np.ndarray] = {
+            name: torch.cat([values.flatten() for values in columns]).numpy()
+            for name, columns in zip(_Top._fields, zip(*tops, strict=True), strict=True)
+        }
+        rows |= {"layer": np.repeat(places, sizes), "process": np.repeat(processes, sizes)}
+        rows["unit"] = np.concatenate([np.indices(top.key.shape)[0].reshape(-1) for top in tops])
+        order = np.lexsort((-rows["activation"], rows["unit"], rows["layer"]))  # the strongest of each unit first
+        rows = {name: values[order] for name, values in rows.items()}
+        begins = np.flatnonzero(np.diff(rows["layer"], prepend=-1) | np.diff(rows["unit"], prepend=-1))
+        rows["rank"] = np.arange(len(order)) - np.repeat(begins, np.diff(begins, append=len(order))) + 1
+        rows["start"] = rows["key"] % _WINDOWS_A_CLIP * self._hop / self.sample_rate
         clip = rows.pop("key") // _WINDOWS_A_CLIP
         rows |= {"dataloader": clip // _CLIPS_A_LOADER, "clip": clip % _CLIPS_A_LOADER}
-        found = np.isfinite(rows["activation"])
-        return pd.DataFrame({name: values[found] for name, values in rows.items()}).assign(layer=layer)[list(COLUMNS)]
+        rows["layer"] = np.array(layers, dtype=object)[rows["layer"]]
+        found = np.isfinite(rows["activation"]) & (rows["rank"] <= self.clips)
+        return pd.DataFrame({name: rows[name][found] for name in COLUMNS}).astype(COLUMNS)
 
     def _cut(self, rows: pd.DataFrame) -> dict[Excerpt, np.ndarray]:
         """The audio of those excerpts that are in this process's pool."""
@@ -263,6 +269,11 @@ class Playlist:
                 samples = round((end - excerpt.start) * self.sample_rate)
                 found[excerpt] = audio[place[key], :samples].astype(np.float32)
         return found
+
+
+def _of_layer(layer: str, gathered: Sequence[Mapping[str, _Top]]) -> Iterator[tuple[int, _Top]]:
+    """The processes that have a layer, and what they have of it."""
+    return ((process, tops[layer]) for process, tops in enumerate(gathered) if layer in tops)
 
 
 def _peaks(side: Side, windows: _Windows) -> tuple[Tensor, Tensor]:

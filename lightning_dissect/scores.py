@@ -158,11 +158,10 @@ class Scores:
         last = self.last()
         keys = ["dataloader", "layer", "feature", "metric", "level"]
         last = last[[*keys, "unit", "score", "effect", "p_value", "q_value"]]
-        last = best_first(last.assign(feature=base_feature(last["feature"])))
-        supported = last[last["q_value"] < q].groupby(keys, observed=True)["unit"].nunique()
-        groups = last.groupby(keys, observed=True)["score"]
-        summary = pd.DataFrame({"best": groups.first(), "mean": groups.mean()})
-        return summary.assign(supported=supported.reindex(summary.index, fill_value=0)).reset_index()
+        last = last.assign(feature=base_feature(last["feature"]), unit=last["unit"].where(last["q_value"] < q))
+        groups = best_first(last).groupby(keys, observed=True)
+        named = {"best": groups["score"].first(), "mean": groups["score"].mean(), "supported": groups["unit"].nunique()}
+        return pd.DataFrame(named).reset_index()
 
     def filter(
         self,

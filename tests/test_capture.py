@@ -4,6 +4,7 @@ import io
 import json
 import pickle
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -61,6 +62,26 @@ def test_a_module_of_two_names_comes_once_by_the_name_that_matches() -> None:
     assert list(find_layers(network)) == ["features.0", "head.embedding"]
     assert list(find_layers(network, ["tied"])) == ["tied"]
     assert list(find_layers(network, ["tied", "head.*"])) == ["head.embedding", "head.drop"]
+
+
+@pytest.mark.parametrize("patterns", [None, ["**"], [str(index) for index in range(0, 2000, 2)]])
+def test_layers_of_a_deep_network_are_found_in_one_pass(patterns: list[str] | None) -> None:
+    """Each layer used to be looked for among all others, and each pattern was read anew for each name."""
+    net = nn.Sequential(*(kind for _ in range(1000) for kind in (nn.Linear(1, 1), nn.ReLU())))
+    calls = 0
+
+    def count(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        layers = find_layers(net, patterns)
+        find_kinds(net, layers)
+    finally:
+        sys.setprofile(None)
+    assert len(layers) == (2000 if patterns == ["**"] else 1000)
+    assert calls < 100 * 2000  # some 45 for each module
 
 
 def test_parametrizations_are_no_layers() -> None:

@@ -77,6 +77,16 @@ def test_the_summary_takes_the_rows_of_a_feature_together(scores: Scores) -> Non
     assert summary.loc[("conv", "rms"), "mean"] == pytest.approx(0.45)
 
 
+@pytest.mark.parametrize("supported", [[], ["layer7"]])
+def test_the_summary_of_a_deep_network_counts_layers_without_support(supported: list[str]) -> None:
+    names = [f"layer{index}" for index in range(200)]  # more than the 127 that the smallest categories can number
+    best = {name: 1e-9 if name in supported else 0.7 for name in names}
+    blocks = [(constant(layer=name), ("rms",), similarity([[0.9], [0.2]], [[best[name]], [0.6]])) for name in names]
+    summary = Scores.from_similarities(blocks).summary().set_index("layer")["supported"]
+    assert len(summary) == 200
+    assert summary[summary > 0].to_dict() == dict.fromkeys(supported, 1)
+
+
 def test_one_true_unit_with_many_rows_lets_no_false_unit_in() -> None:
     # Row-wise, 200 tiny p-values would make 0.01 significant; unit-wise, the noisy unit is one of two.
     p = torch.cat([torch.full((1, 200), 1e-9), torch.full((1, 200), 0.5)]).tolist()

@@ -3,6 +3,7 @@
 import re
 import wave
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,6 +14,8 @@ from lightning_dissect.loggers.scalars import finite, scores_by_tag
 
 _BINS = 60
 """Of a histogram; the page joins them to 30. The writer's own 3000 take a millisecond for each feature."""
+_IN_AN_EVENT = 1000
+"""Scalars and histograms; of these, an event takes half a megabyte."""
 _layouts: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
 """The charts that each writer has: a run has one layout, which a trainer's second callback adds to."""
 _ALL_SHOWN = 10
@@ -37,11 +40,11 @@ def write(logger: Any, contents: Contents) -> None:
     then on when the runs have grown by a tenth since it was last written. Of 100 runs these are 30, of 1000 runs 54,
     and what is shown is never older than a tenth of the training.
     """
-    experiment, step = logger.experiment, contents.step
-    for tag, value in finite(contents.scalars).items():
-        experiment.add_scalar(prefixed(logger, tag), value, step)
+    experiment = logger.experiment
+    due = _calendars.setdefault(experiment, {}).setdefault(contents.name, _Calendar()).is_due()
+    _add_numbers(logger, contents, units=due)
     _add_charts(logger, contents)
-    if _calendars.setdefault(experiment, {}).setdefault(contents.name, _Calendar()).is_due():
+    if due:
         _add_large(logger, contents)
     experiment.flush()
 
@@ -63,8 +66,6 @@ class _Calendar:
 
 def _add_large(logger: Any, contents: Contents) -> None:
     experiment, step = logger.experiment, contents.step
-    for tag, values in scores_by_tag(contents.scores, contents.name):
-        experiment.add_histogram(prefixed(logger, tag), values, step, bins=_BINS)
     for tag, picture in contents.pictures.items():
         _add_picture(experiment, prefixed(logger, tag), picture, step)
     for player in contents.players:
@@ -76,12 +77,40 @@ def _add_large(logger: Any, contents: Contents) -> None:
         experiment.add_text(prefixed(logger, f"{contents.name}/playlist"), "\n".join(lines), step)
 
 
+def _add_numbers(logger: Any, contents: Contents, units: bool) -> None:
+    """Write scalars, and histograms over ``units`` if they are due.
+
+    Where the writer is torch's, many of them make one event, since each event waits for its queue.
+    """
+    experiment, step = logger.experiment, contents.step
+    scalars = ((prefixed(logger, tag), value) for tag, value in finite(contents.scalars).items())
+    by_tag = scores_by_tag(contents.scores, contents.name) if units else ()
+    histograms = ((prefixed(logger, tag), values) for tag, values in by_tag)
+    if not _is_torchs(experiment):
+        for tag, value in scalars:
+            experiment.add_scalar(tag, value, step)
+        for tag, values in histograms:
+            experiment.add_histogram(tag, values, step, bins=_BINS)
+        return
+    from tensorboard.compat.proto.summary_pb2 import Summary  # the user's logger has brought both
+    from torch.utils.tensorboard.summary import histogram, scalar
+
+    summaries = chain((scalar(*one) for one in scalars), (histogram(*one, bins=_BINS) for one in histograms))
+    while some := [value for summary in islice(summaries, _IN_AN_EVENT) for value in summary.value]:
+        experiment.file_writer.add_summary(Summary(value=some), step)
+
+
+def _is_torchs(experiment: Any) -> bool:
+    from torch.utils.tensorboard import SummaryWriter  # the user's logger has brought it
+
+    return isinstance(experiment, SummaryWriter) and experiment.file_writer is not None
+
+
 def _add_picture(experiment: Any, tag: str, picture: Picture, step: int) -> None:
     """Write the file as it is, where the writer is torch's; others encode the pixels again."""
-    from tensorboard.compat.proto.summary_pb2 import Summary  # the user's logger has brought both
-    from torch.utils.tensorboard import SummaryWriter
+    from tensorboard.compat.proto.summary_pb2 import Summary  # the user's logger has brought it
 
-    if not isinstance(experiment, SummaryWriter) or experiment.file_writer is None:
+    if not _is_torchs(experiment):
         experiment.add_image(tag, picture.pixels, step, dataformats="HWC")
         return
     height, width, channels = picture.pixels.shape

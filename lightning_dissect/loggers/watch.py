@@ -46,6 +46,7 @@ def followed(scores: Scores, watch: Watch, name: str = "dissect") -> dict[str, f
         name: what all tags begin with.
     """
     last = scores.last()
+    last = last[last["layer"].isin(list(watch))]
     pairs = {(layer, unit) for layer, units in watch.items() for unit in units}
     rows = last[[pair in pairs for pair in zip(last["layer"], last["unit"], strict=True)]]
     if rows.empty:

@@ -80,8 +80,13 @@ class EuclideanSimilarity(SimilarityMetric):
         super().__init__(level=level, **kwargs)
         check_normalization(normalization)
         self.normalization: Normalization = normalization
-        self._add_clip_moments()
-        self.add_state("extremes", default=torch.zeros(2, 0), dist_reduce_fx=None)
+        self._add_clip_moments((1,))
+        self.add_state("extremes", default=torch.zeros(1, 2, 0), dist_reduce_fx=None)
+
+    @property
+    def joins_layers(self) -> bool:
+        """True."""
+        return True
 
     def update(self, activations: Tensor, features: Tensor, mask: Tensor | None = None) -> None:
         """Add a batch of clips.
@@ -95,9 +100,9 @@ class EuclideanSimilarity(SimilarityMetric):
             ValueError: if axes, clips or units do not fit together.
         """
         check_same_clips(activations, features, (2, 2))
-        check_same_units(self.cov.T, activations.shape[1], features.shape[1])
         with full_precision(activations):
-            x, f = activations.float(), features.float()
+            x, f = self._by_layer(activations, features)
+            check_same_units(self.cov[0].T, x.shape[-1], f.shape[-1])
             moments = self._load(CrossMoments)
             self._update_lengths(moments, x, f, mask)
             self._store(cross_moments_update(moments, x, f))
@@ -110,7 +115,7 @@ class EuclideanSimilarity(SimilarityMetric):
         moments = self._merged(CrossMoments)
         extremes = self._merged_extremes(moments)
         distance, by_chance = normalised_distance(moments, extremes, self.normalization)
-        r, n = correlation(moments), moments.n.expand_as(distance)
+        r, n = correlation(moments), moments.n[:, None, None].expand_as(distance)
         largest = largest_distance(n, self.normalization)
         score, null = 1 - distance / largest, 1 - by_chance / largest
         inflation = variance_inflation(self._merged_lengths(), moments)
@@ -119,14 +124,15 @@ class EuclideanSimilarity(SimilarityMetric):
             (by_chance - normalised_distance(moments, extremes, self.normalization, end)[0]) / largest
             for end in correlation_interval(r, n, inflation)
         )
-        return Similarity(score, null, score - null, p_value, n, *ends)
+        found = (score, null, score - null, p_value, n, *ends)
+        return Similarity(*(values.flatten(0, 1) for values in found))
 
     def _merged_extremes(self, moments: CrossMoments) -> Tensor:
         """Extremes over all processes; those without a clip hold zeros there and are left out."""
         extremes, n = self.extremes.double().cpu(), self.n.cpu()
-        if extremes.ndim == 2:
+        if extremes.ndim == 3:
             return extremes
-        some = (n > 0).view(-1, 1)
-        low = extremes[:, 0].masked_fill(~some, torch.inf).amin(0)
-        high = extremes[:, 1].masked_fill(~some, -torch.inf).amax(0)
-        return torch.stack([low, high])
+        some = (n > 0).unsqueeze(-1)
+        low = extremes[:, :, 0].masked_fill(~some, torch.inf).amin(0)
+        high = extremes[:, :, 1].masked_fill(~some, -torch.inf).amax(0)
+        return torch.stack([low, high], -2)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch.nn.functional import pad
 
 from lightning_dissect.metrics.functional.paired import PairedMoments, paired_moments_update, paired_scores
 from lightning_dissect.metrics.functional.significance import paired_interval, paired_p_value
-from lightning_dissect.metrics.similarity import Similarity, SimilarityMetric, check_same_units
+from lightning_dissect.metrics.similarity import Similarity, SimilarityMetric, check_same_units, of_layers
 
 
 class _Clips(NamedTuple):
@@ -91,6 +92,16 @@ class PairedMetric(SimilarityMetric):
         score, null, effect = paired_scores(moments)
         p_value = paired_p_value(moments, self.alternative)
         return Similarity(score, null, effect, p_value, moments.n, *paired_interval(moments))
+
+    def part(self, layers: Sequence[int]) -> Self:
+        """What is known so far of some of the instance's layers, the waiting clip too."""
+        part = super().part(layers)
+        if self._waiting is not None:
+            activations, score = (
+                of_layers(values, 1, self.layers, layers) for values in (self._waiting.activations, self._waiting.score)
+            )
+            part._waiting = self._waiting._replace(activations=activations, score=score)
+        return part
 
     def reset(self) -> None:
         """Forget all clips, the waiting one too."""

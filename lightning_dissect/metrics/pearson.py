@@ -65,7 +65,7 @@ class PearsonSimilarity(PairedMetric):
     def __init__(self, level: Level | None = None, **kwargs: Any) -> None:
         super().__init__(level=level, **kwargs)
         if self.level == "clip":
-            self._add_clip_moments()
+            self._add_clip_moments((1,))
         else:
             self._add_moments(PairedMoments.zeros())
 
@@ -73,6 +73,11 @@ class PearsonSimilarity(PairedMetric):
     def joins_rows(self) -> bool:
         """True but at level clip, where a clip counts if all rows are finite."""
         return self.level != "clip"
+
+    @property
+    def joins_layers(self) -> bool:
+        """True but at level map."""
+        return self.level != "map"
 
     def update(self, activations: Tensor, features: Tensor, mask: Tensor | None = None) -> None:
         """Add a batch of clips.
@@ -89,9 +94,9 @@ class PearsonSimilarity(PairedMetric):
         check_same_clips(activations, features, self._axes(features))
         with full_precision(activations):
             if self.level == "clip":
-                check_same_units(self.cov.T, activations.shape[1], features.shape[1])
+                x, f = self._by_layer(activations, features)
+                check_same_units(self.cov[0].T, x.shape[-1], f.shape[-1])
                 moments = self._load(CrossMoments)
-                x, f = activations.float(), features.float()
                 self._update_lengths(moments, x, f, mask)
                 self._store(cross_moments_update(moments, x, f))
             else:
@@ -122,10 +127,12 @@ class PearsonSimilarity(PairedMetric):
             return self._compute_pairs()
         moments = self._merged(CrossMoments)
         r = correlation(moments)
-        n = moments.n.expand_as(r)
+        n = moments.n[:, None, None].expand_as(r)
         inflation = variance_inflation(self._merged_lengths(), moments)
         p_value = correlation_p_value(r, n, inflation=inflation)
-        return Similarity(r, torch.where(r.isnan(), r, 0.0), r, p_value, n, *correlation_interval(r, n, inflation))
+        null = torch.where(r.isnan(), r, 0.0)
+        found = (r, null, r, p_value, n, *correlation_interval(r, n, inflation))
+        return Similarity(*(values.flatten(0, 1) for values in found))
 
 
 def _standardised(values: Tensor) -> Tensor:

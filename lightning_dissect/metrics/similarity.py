@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -93,6 +94,10 @@ class SimilarityMetric(Metric, ABC):
         level: where the comparison takes place; None takes the first of ``levels``.
         kwargs: torchmetrics' own arguments, such as ``sync_on_compute``.
 
+    Attributes:
+        layers: how many layers an instance serves, see :attr:`joins_layers`; 1 unless it is set before the first
+            update.
+
     Raises:
         ValueError: if the metric does not work at ``level``.
     """
@@ -118,6 +123,7 @@ class SimilarityMetric(Metric, ABC):
                 f"level={level!r} is not one that {type(self).__name__} works at: {', '.join(self.levels)}"
             )
         self.level: Level = level or self.levels[0]
+        self.layers = 1
         self._padded = False
 
     @property
@@ -127,6 +133,26 @@ class SimilarityMetric(Metric, ABC):
         Maps then come as ``(B, F, H, W)``, one row a feature.
         """
         return False
+
+    @property
+    def joins_layers(self) -> bool:
+        """Whether an instance may serve several layers of as many units, their units side by side.
+
+        A network of a thousand layers is then compared by a few updates. No layer may change another one's result.
+        """
+        return False
+
+    def part(self, layers: Sequence[int]) -> Self:
+        """What is known so far of some of the instance's layers, which go their own way from here.
+
+        Args:
+            layers: their indices.
+        """
+        part = copy.deepcopy(self)
+        part.layers, part._computed = len(layers), None
+        for name in self._defaults:
+            setattr(part, name, of_layers(getattr(self, name), 0, self.layers, layers))
+        return part
 
     def grid(self, activations: Sequence[int], features: Sequence[int]) -> tuple[int, int] | None:
         """Common (height, width) that maps of these shapes are brought to before they are prepared; None for none.
@@ -202,10 +228,15 @@ class SimilarityMetric(Metric, ABC):
         axes.legend()
         return figure, axes
 
-    def _add_clip_moments(self) -> None:
-        """Register the states of a metric over clips of any length."""
-        self._add_moments(CrossMoments.zeros())
-        self._add_moments(LengthMoments.zeros(), _LENGTHS)
+    def _add_clip_moments(self, layers: Sequence[int] = ()) -> None:
+        """Register the states of a metric over clips of any length; ``(1,)`` gives them a leading axis of layers."""
+        self._add_moments(CrossMoments.zeros(layers=layers))
+        self._add_moments(LengthMoments.zeros(layers=layers), _LENGTHS)
+
+    def _by_layer(self, activations: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Values of clips, ``(B, layers * U)`` and ``(B, F)``, in float32 with a leading axis of layers."""
+        x = activations.float().unflatten(1, (self.layers, -1)).transpose(0, 1)
+        return x, features.float().expand(self.layers, -1, -1)
 
     def _add_moments(self, zeros: Moments, prefix: str = "") -> None:
         """Register the moments' tensors as states of the same names."""
@@ -223,7 +254,9 @@ class SimilarityMetric(Metric, ABC):
     def _stacked(self, kind: type[M], prefix: str = "") -> M:
         """The states of all processes, or of this one, with a leading axis of processes."""
         moments = self._load(kind, prefix)
-        return kind(*(t.unsqueeze(0) for t in moments)) if moments[0].ndim == kind.zeros()[0].ndim else moments
+        before = self._defaults[prefix + kind._fields[0]]
+        one = isinstance(before, Tensor) and moments[0].ndim == before.ndim
+        return kind(*(t.unsqueeze(0) for t in moments)) if one else moments
 
     def _merged(self, kind: type[MergedM], prefix: str = "") -> MergedM:
         """The states of all processes, or of this one, as float64 moments on the CPU."""
@@ -234,20 +267,28 @@ class SimilarityMetric(Metric, ABC):
 
         Args:
             before: the states of :class:`CrossMoments` before the batch.
-            x: activations ``(B, U)``.
-            f: feature values ``(B, F)``.
+            x: activations ``(B, U)``, of layers with a leading axis, if the states have one.
+            f: feature values ``(B, F)``, with the same axis.
             mask: valid frames ``(B, T)``, None if all are.
         """
         if mask is not None:
             self._padded = True
         if self._padded:
-            z = torch.zeros_like(f[:, 0]) if mask is None else shortness(mask)
+            z = torch.zeros_like(f[..., 0]) if mask is None else shortness(mask)
             lengths = length_moments_update(self._load(LengthMoments, _LENGTHS), before, x, f, z)
             self._store(lengths, _LENGTHS)
 
     def _merged_lengths(self) -> LengthMoments:
         """The clips' lengths of all processes, or of this one, in float64 on the CPU."""
         return LengthMoments.merge(self._stacked(LengthMoments, _LENGTHS), self._stacked(CrossMoments))
+
+
+def of_layers(state: Any, axis: int, layers: int, wanted: Sequence[int]) -> Any:
+    """The part of a state that belongs to some of the layers which share an axis; one without clips stays."""
+    if not state.numel() or state.shape[axis] < layers:
+        return state
+    index = torch.as_tensor(wanted, device=state.device)
+    return state.unflatten(axis, (layers, -1)).index_select(axis, index).flatten(axis, axis + 1)
 
 
 def _limits(*tensors: Tensor) -> tuple[float, float]:

@@ -13,6 +13,10 @@ from lightning_dissect.report.style import SHARE, styled
 from lightning_dissect.scores import count_labels
 
 _ROW = 0.3
+_MOST_LAYERS = 60
+"""Of more layers, these are spread over the network's depth: a picture of a thousand rows takes gigabytes to draw."""
+_WIDEST = 2.6
+"""Width that the name of a layer may take."""
 _LONGEST = 1.6
 """Width that the name of a feature may take."""
 _KEY = 0.75
@@ -29,14 +33,17 @@ def overview(labels: pd.DataFrame, features: list[str]) -> Figure:
 
     Returns:
         A figure that belongs to no pyplot window: layers from the input down, features across, the colour is the share
-        of the layer's units, the number in a cell their count.
+        of the layer's units, the number in a cell their count. Of more than 60 layers it shows every second, third, ….
     """
     counts = count_labels(labels, features)
+    every = max(1, -(-len(counts) // _MOST_LAYERS))
+    shown = f" · one in {every} of {len(counts)} layers" if every > 1 else ""
+    counts = counts.iloc[::every]
     layers = list(counts.index)
     sizes = labels["layer"].astype(str).value_counts().reindex(layers)
-    rows = [f"{layer} ({sizes[layer]} units)" for layer in layers]
+    rows = [shorten(f"{layer} ({sizes[layer]} units)", _WIDEST) for layer in layers]
     names = [shorten(feature, _LONGEST) for feature in features]
-    left = MARGIN + min(2.6, max(map(measure, rows), default=0)) + 0.1
+    left = MARGIN + max(map(measure, rows), default=0) + 0.1
     room = (WIDTH - left - _KEY) / max(len(features), 1)
     widest = max(map(measure, names), default=0)
     turn = 0 if widest < room - 0.1 else 30 if room > 0.25 else 90
@@ -45,7 +52,7 @@ def overview(labels: pd.DataFrame, features: list[str]) -> Figure:
     sheet = Sheet(
         HEADING + _ROW * len(layers) + below + FOOTING,
         "Which feature the units follow best",
-        "number of labelled units of each layer (at most 5 % of them false) · colour: share of the layer",
+        f"number of labelled units of each layer (at most 5 % of them false) · colour: share of the layer{shown}",
     )
     top = sheet.height - HEADING
     box = (left, top - _ROW * len(layers), WIDTH - _KEY, top)
@@ -55,7 +62,7 @@ def overview(labels: pd.DataFrame, features: list[str]) -> Figure:
     _write_counts(panel, counts.to_numpy(), share, room)
     for down, row in enumerate(rows):
         y = panel.place([(0, down)])[0, 1]
-        sheet.write(left - 0.07, y, shorten(row, left - MARGIN - 0.07), align=1.0)
+        sheet.write(left - 0.07, y, row, align=1.0)
     for across, name in enumerate(names):
         x = panel.place([(across, 0)])[0, 0]
         sheet.write(x, panel.bottom - 0.12, name, size=size, align=1.0 if turn else 0.5, turn=turn)

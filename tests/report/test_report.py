@@ -27,6 +27,7 @@ from lightning_dissect.report import (
     overview,
     render,
     scatter,
+    sheet,
     trajectories,
 )
 from lightning_dissect.report.sheet import Words
@@ -105,6 +106,35 @@ def test_the_overview_counts_labels(scores: Scores) -> None:
     figure = overview(scores.labels(), ["rms", "chroma", "harmonic"])
     draw(figure)
     assert texts(figure)[2:] == ["1", "1", "1", "conv (6 units)", "rms", "chroma", "harmonic", "0 %", "100 %"]
+
+
+def test_the_overview_of_a_deep_network_is_no_taller_than_a_page() -> None:
+    """It had a row for each layer: 2000 of them took 4 GB to draw."""
+    layers = [f"blocks.{index}" for index in range(2000)]
+    labels = pd.DataFrame({"layer": layers, "unit": 0, "feature": "rms"})
+    figure = overview(labels, ["rms"])
+    rows = [words for words in texts(figure) if words.startswith("blocks.")]
+    assert (len(rows), rows[0], rows[1]) == (59, "blocks.0 (1 units)", "blocks.34 (1 units)")
+    assert texts(figure)[1].endswith("one in 34 of 2000 layers")
+    assert figure.get_size_inches()[1] < 20
+
+
+@pytest.mark.parametrize("words", ["conv", "x" * 60, "i" * 60, "block.0." * 5_000, "é…漢字" * 30])
+@pytest.mark.parametrize("room", [0.05, 0.5, 2.0])
+def test_words_are_shortened_to_their_room(words: str, room: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+
+    def measure(text: str, *_: float) -> float:
+        measured.append(text)
+        return 0.06 * len(text)
+
+    monkeypatch.setattr(sheet, "measure", measure)
+    short = sheet.shorten(words, room)
+    assert short == words or short == f"{words[: (len(short)) // 2]}…{words[len(words) - (len(short) - 1) // 2 :]}"
+    assert 0.06 * len(short) <= room or len(short) <= 3
+    assert 0.06 * (len(short) + 1) > room or short == words or len(short) == 3
+    # A name of a thousand letters was measured a thousand times, letter by letter, which took seconds.
+    assert sum(map(len, measured)) < 1500
 
 
 def test_nothing_labelled_is_an_overview_of_zeros(scores: Scores) -> None:

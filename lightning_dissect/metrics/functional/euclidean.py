@@ -81,22 +81,26 @@ def normalised_distance(
         The distance and its expectation under random pairing (square root of the mean square), each ``(U, F)``.
     """
     check_normalization(normalization)
-    n = moments.n.clamp(min=1)
-    units = moments.cov.shape[1]
+    n = moments.n.clamp(min=1)[..., None, None]
+    units = moments.cov.shape[-1]
     sd, mean = standard_deviation_or_nan(moments), moments.mean
     if normalization == "l2":
-        scale = (n * (sd.square() + mean.square())).sqrt()
+        scale = (n.squeeze(-1) * (sd.square() + mean.square())).sqrt()
     elif normalization == "zscore":
         scale, mean = sd, torch.zeros_like(mean)
     else:
-        scale, mean = (extremes[1] - extremes[0]).where(~sd.isnan(), torch.nan), mean - extremes[0]
-    mean, variance = mean / scale, (sd / scale).square()
-    by_chance = n * (
-        variance[:units].unsqueeze(1) + variance[units:] + (mean[:units].unsqueeze(1) - mean[units:]).square()
-    )
-    cov = moments.cov.T if r is None else r * n * sd[:units].unsqueeze(1) * sd[units:]
-    square = by_chance - 2 * cov / (scale[:units].unsqueeze(1) * scale[units:])
-    enough = moments.n >= MIN_CLIPS
+        low, high = extremes.unbind(-2)
+        scale, mean = (high - low).where(~sd.isnan(), torch.nan), mean - low
+
+    def pair(values: Tensor) -> tuple[Tensor, Tensor]:
+        return values[..., :units, None], values[..., None, units:]
+
+    (sd_x, sd_f), (scale_x, scale_f) = pair(sd), pair(scale)
+    (mean_x, mean_f), (variance_x, variance_f) = pair(mean / scale), pair((sd / scale).square())
+    by_chance = n * (variance_x + variance_f + (mean_x - mean_f).square())
+    cov = moments.cov.mT if r is None else r * n * sd_x * sd_f
+    square = by_chance - 2 * cov / (scale_x * scale_f)
+    enough = moments.n[..., None, None] >= MIN_CLIPS
     return (
         torch.where(enough, square.clamp(min=0).sqrt(), torch.nan),
         torch.where(enough & ~square.isnan(), by_chance.sqrt(), torch.nan),
@@ -114,9 +118,10 @@ def extremes_update(extremes: Tensor | None, x: Tensor, f: Tensor) -> Tensor:
     Returns:
         Extremes with this batch added, infinite where no clip counts yet.
     """
-    values, counted = torch.cat([x, f], dim=1), counted_clips(x, f)
-    low, high = (values.masked_fill(~counted.unsqueeze(1), outside) for outside in (torch.inf, -torch.inf))
-    new = torch.stack([low.amin(0), high.amax(0)])
-    if extremes is None:
-        return new
-    return torch.stack([torch.minimum(extremes[0], new[0]), torch.maximum(extremes[1], new[1])])
+    values, counted = torch.cat([x, f], dim=-1), counted_clips(x, f)
+    low, high = (values.masked_fill(~counted.unsqueeze(-1), outside) for outside in (torch.inf, -torch.inf))
+    low, high = low.amin(-2), high.amax(-2)
+    if extremes is not None:
+        before_low, before_high = extremes.unbind(-2)
+        low, high = torch.minimum(before_low, low), torch.maximum(before_high, high)
+    return torch.stack([low, high], -2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -30,9 +31,9 @@ class LengthMoments(NamedTuple):
     c12: Tensor
 
     @classmethod
-    def zeros(cls, variables: int = 0) -> LengthMoments:
-        """Moments of no clips, or of clips without padding."""
-        return cls(*(torch.zeros(size) for size in ((), (), (variables,), (variables,))))
+    def zeros(cls, variables: int = 0, layers: Sequence[int] = ()) -> LengthMoments:
+        """Moments of no clips, or of clips without padding; ``layers`` as in :meth:`CrossMoments.zeros`."""
+        return cls(*(torch.zeros((*layers, *size)) for size in ((), (), (variables,), (variables,))))
 
     @classmethod
     def merge(cls, stacked: LengthMoments, moments: CrossMoments) -> LengthMoments:
@@ -43,7 +44,7 @@ class LengthMoments(NamedTuple):
         """
         lengths = [cls(*(t.double().cpu() for t in part)) for part in zip(*stacked, strict=True)]
         crosses = [CrossMoments(*(t.double().cpu() for t in part)) for part in zip(*moments, strict=True)]
-        some = [_join(a, b) for a, b in zip(lengths, crosses, strict=True) if b.n > 0]
+        some = [_join(a, b) for a, b in zip(lengths, crosses, strict=True) if b.n.any()]
         return reduce(_merge_two, some).lengths if some else lengths[0]
 
 
@@ -91,9 +92,9 @@ def length_moments_update(
         The moments with this batch added; the same clips count as in
         :func:`~lightning_dissect.metrics.functional.moments.cross_moments_update`.
     """
-    if not len(x):
+    if not x.shape[-2]:
         return lengths
-    values, counted = torch.cat([x, f], 1).detach(), counted_clips(x, f)
+    values, counted = torch.cat([x, f], -1).detach(), counted_clips(x, f)
     batch = _batch(values, z, counted)
     return _merge_two(_join(lengths, before), batch).lengths if before.cov.numel() else batch.lengths
 
@@ -106,7 +107,7 @@ def variance_slopes(lengths: LengthMoments, moments: CrossMoments) -> Tensor:
     """
     if not lengths.c12.numel():
         return torch.zeros_like(moments.m2)
-    slopes = moments.n.sqrt() * lengths.c12 / (moments.m2 * lengths.m2.sqrt())
+    slopes = moments.n.sqrt().unsqueeze(-1) * lengths.c12 / (moments.m2 * lengths.m2.sqrt().unsqueeze(-1))
     return slopes.nan_to_num(0.0, 0.0, 0.0)
 
 
@@ -120,26 +121,30 @@ def variance_inflation(lengths: LengthMoments, moments: CrossMoments) -> Tensor:
     Returns:
         At least 1, shape ``(U, F)``.
     """
-    slopes, units = variance_slopes(lengths, moments), moments.cov.shape[1]
-    return (1 + slopes[:units].unsqueeze(1) * slopes[units:]).clamp(min=1)
+    slopes, units = variance_slopes(lengths, moments), moments.cov.shape[-1]
+    return (1 + slopes[..., :units, None] * slopes[..., None, units:]).clamp(min=1)
 
 
 def _batch(values: Tensor, z: Tensor, counted: Tensor) -> _Joint:
     """Moments of the clips of one batch that count."""
-    n, inside = counted.sum(), counted.unsqueeze(1)
+    n, inside = counted.sum(-1), counted.unsqueeze(-1)
     total = n.clamp(min=1)
-    mean_z, mean = z.where(counted, 0).sum() / total, values.where(inside, 0).sum(0) / total
-    dz, dx = (z - mean_z).where(counted, 0), (values - mean).where(inside, 0)
+    mean_z, mean = z.where(counted, 0).sum(-1) / total, values.where(inside, 0).sum(-2) / total.unsqueeze(-1)
+    dz, dx = (z - mean_z.unsqueeze(-1)).where(counted, 0), (values - mean.unsqueeze(-2)).where(inside, 0)
     square = dx.square()
-    return _Joint(n, mean, square.sum(0), LengthMoments(mean_z, dz.square().sum(), dz @ dx, dz @ square))
+    c11, c12 = ((dz.unsqueeze(-2) @ product).squeeze(-2) for product in (dx, square))
+    return _Joint(n, mean, square.sum(-2), LengthMoments(mean_z, dz.square().sum(-1), c11, c12))
 
 
 def _merge_two(a: _Joint, b: _Joint) -> _Joint:
     """Join two sets of clips; moments of third order as Chan's of second order, by expanding around the joint mean."""
     n, la, lb = a.n + b.n, a.lengths, b.lengths
-    share_a, share_b = a.n / n.clamp(min=1), b.n / n.clamp(min=1)
-    dz, dx = lb.mean - la.mean, b.mean - a.mean
-    both = a.n * share_b
+    share_z = b.n / n.clamp(min=1)
+    # Beside the variables: with an axis of one, so that leading axes of layers fit.
+    share_a, share_b, both, dz = (
+        t.unsqueeze(-1) for t in (a.n / n.clamp(min=1), share_z, a.n * share_z, lb.mean - la.mean)
+    )
+    dx = b.mean - a.mean
     c12 = (
         la.c12
         + lb.c12
@@ -147,7 +152,6 @@ def _merge_two(a: _Joint, b: _Joint) -> _Joint:
         + 2 * dx * (share_a * lb.c11 - share_b * la.c11)
         + dz * (share_a * b.m2 - share_b * a.m2)
     )
-    lengths = LengthMoments(
-        la.mean + share_b * dz, la.m2 + lb.m2 + both * dz.square(), la.c11 + lb.c11 + both * dz * dx, c12
-    )
+    mean, m2 = la.mean + (share_b * dz).squeeze(-1), la.m2 + lb.m2 + (both * dz.square()).squeeze(-1)
+    lengths = LengthMoments(mean, m2, la.c11 + lb.c11 + both * dz * dx, c12)
     return _Joint(n, a.mean + share_b * dx, a.m2 + b.m2 + both * dx.square(), lengths)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import reduce
 from types import ModuleType
 from typing import NamedTuple
@@ -25,7 +26,8 @@ class CrossMoments(NamedTuple):
 
     All tensors are float32 on the device of the data. ``U`` units, ``F`` feature rows; vectors hold the units first and
     the rows after them. A mean is kept as the sum of two numbers, since the rounding of one alone is felt where a mean
-    is thousands of standard deviations away from zero.
+    is thousands of standard deviations away from zero. Several layers of as many units, which are compared with the
+    same rows, have moments with a leading axis of layers.
 
     Attributes:
         n: number of clips counted, shape ``()``.
@@ -42,10 +44,12 @@ class CrossMoments(NamedTuple):
     cov: Tensor
 
     @classmethod
-    def zeros(cls, units: int = 0, rows: int = 0, device: torch.device | str | None = None) -> CrossMoments:
-        """Moments of no clips at all."""
+    def zeros(
+        cls, units: int = 0, rows: int = 0, device: torch.device | str | None = None, layers: Sequence[int] = ()
+    ) -> CrossMoments:
+        """Moments of no clips at all; ``layers`` is the size of the leading axis, if there is to be one."""
         sizes: list[tuple[int, ...]] = [(), *[(units + rows,)] * 3, (rows, units)]
-        return cls(*(torch.zeros(size, device=device) for size in sizes))
+        return cls(*(torch.zeros((*layers, *size), device=device) for size in sizes))
 
     @classmethod
     def merge(cls, stacked: CrossMoments) -> CrossMoments:
@@ -58,7 +62,7 @@ class CrossMoments(NamedTuple):
             The moments of all clips, in float64 on the CPU.
         """
         parts = [cls(*(t.double().cpu() for t in part)) for part in zip(*stacked, strict=True)]
-        some = [part for part in parts if part.n > 0]
+        some = [part for part in parts if part.n.any()]
         return reduce(_merge_two, some or parts[:1])
 
 
@@ -66,13 +70,13 @@ def counted_clips(x: Tensor, f: Tensor) -> Tensor:
     """Which clips count: every feature row is finite and at least one unit is.
 
     Args:
-        x: activations, shape ``(B, U)``.
-        f: feature values, shape ``(B, F)``.
+        x: activations, shape ``(B, U)``, or with a leading axis of layers.
+        f: feature values, shape ``(B, F)``, or with the same axis.
 
     Returns:
-        Booleans of shape ``(B,)``.
+        Booleans of shape ``(B,)``, or with that axis.
     """
-    return torch.isfinite(f).all(1) & (x.abs() < torch.inf).any(1)
+    return torch.isfinite(f).all(-1) & (x.abs() < torch.inf).any(-1)
 
 
 def cross_moments_update(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMoments:
@@ -86,16 +90,19 @@ def cross_moments_update(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMo
     Args:
         moments: the moments so far; ``CrossMoments.zeros()`` takes its sizes from the first batch. The covariance may
             be written over.
-        x: activations, shape ``(B, U)``, float32.
+        x: activations, shape ``(B, U)``, float32; of several layers with a leading axis, like all that follows.
         f: feature values, shape ``(B, F)``, float32.
 
     Returns:
         The moments with this batch added. A clip that does not count (see :func:`counted_clips`) adds nothing; a unit
         that is not finite on a clip that counts becomes NaN and stays so.
     """
-    if not len(x):
+    if not x.shape[-2]:
         return moments
     x, f = x.detach(), f.detach()
+    if x.ndim == 3 and len(x) == 1:
+        alone = cross_moments_update(CrossMoments(*(t.squeeze(0) for t in moments)), x[0], f[0])
+        return CrossMoments(*(t.unsqueeze(0) for t in alone))
     moments = _with_origin(moments, x, f)
     if x.device.type == "cpu":
         return _add_on_cpu(moments, x, f)
@@ -104,7 +111,7 @@ def cross_moments_update(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMo
 
 def _add_on_cpu(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMoments:
     """Add a batch where a look at the sums waits for nothing, and masks are slow: most batches need none."""
-    code = _compiled_code()
+    code = _compiled_code() if x.ndim == 2 else None
     if code is None:
         added = _add(moments, x, f, None)
         return added if math.isfinite(added.mean.sum().item()) else _add(moments, x, f, counted_clips(x, f))
@@ -118,31 +125,31 @@ def _add_on_cpu(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMoments:
 def _with_origin(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMoments:
     """Where there is no mean yet, begin from that of the first clips: far from it, squares would lose digits."""
     if moments.cov.numel() == 0:
-        moments = CrossMoments.zeros(x.shape[1], f.shape[1], x.device)
-    elif x.device.type == "cpu" and moments.n > 0:  # a look that waits for nothing on the CPU
+        moments = CrossMoments.zeros(x.shape[-1], f.shape[-1], x.device, x.shape[:-2])
+    elif x.device.type == "cpu" and (moments.n > 0).all():  # a look that waits for nothing on the CPU
         return moments
-    counted = counted_clips(x, f).unsqueeze(1)
-    origin = torch.cat([x, f], 1).where(counted, 0).sum(0) / counted.sum().clamp(min=1)
-    begun = moments.n > 0
+    counted = counted_clips(x, f).unsqueeze(-1)
+    origin = torch.cat([x, f], -1).where(counted, 0).sum(-2) / counted.sum(-2).clamp(min=1)
+    begun = (moments.n > 0).unsqueeze(-1)
     return moments._replace(mean=moments.mean.where(begun, origin), low=moments.low.where(begun, 0))
 
 
 def _add(moments: CrossMoments, x: Tensor, f: Tensor, counted: Tensor | None) -> CrossMoments:
     """Add the clips that count, or all if that is None."""
     old_n, origin, low, m2, cov = moments
-    units = x.shape[1]
-    df = f - origin[units:]
-    n = old_n + (len(f) if counted is None else counted.sum())
+    units = x.shape[-1]
+    df = f - origin[..., None, units:]
+    n = old_n + (f.shape[-2] if counted is None else counted.sum(-1))
     if counted is not None:
-        df.masked_fill_(~counted.unsqueeze(1), 0)
-    total, low_f = n.clamp(min=1), low[units:]
+        df.masked_fill_(~counted.unsqueeze(-1), 0)
+    total, low_f = n.clamp(min=1).unsqueeze(-1), low[..., units:]
     # The old clips' mean is not quite the origin, which is its rounded value.
-    carried = old_n * low
-    step_f = (df.sum(0) + carried[units:]) / total
-    cov = torch.addr(cov, low_f - step_f, carried[:units])
-    sum_x, square_x = _add_products(x, origin[:units], df - step_f, counted, cov)
-    step = torch.cat([(sum_x + carried[:units]) / total, step_f])
-    square = torch.cat([square_x, df.square().sum(0)]) + carried * low - n * step.square()
+    carried = old_n.unsqueeze(-1) * low
+    step_f = (df.sum(-2) + carried[..., units:]) / total
+    cov = cov + (low_f - step_f).unsqueeze(-1) * carried[..., None, :units]
+    sum_x, square_x = _add_products(x, origin[..., :units], df - step_f.unsqueeze(-2), counted, cov)
+    step = torch.cat([(sum_x + carried[..., :units]) / total, step_f], -1)
+    square = torch.cat([square_x, df.square().sum(-2)], -1) + carried * low - n.unsqueeze(-1) * step.square()
     mean = origin + step
     return CrossMoments(n, mean, (origin - mean) + step, (m2 + square).clamp_(min=0), cov)
 
@@ -152,16 +159,17 @@ def _add_products(
 ) -> tuple[Tensor, Tensor]:
     """Add ``df.T @ (x - origin)`` to ``cross``; the sums over clips of ``x - origin`` and of its square."""
     # Each part stays in the processor's cache while it is read again and again.
-    clips = max(1, _CACHED // x.shape[1]) if x.device.type == "cpu" else len(x)
+    clips = max(1, _CACHED // origin.numel()) if x.device.type == "cpu" else x.shape[-2]
+    add = cross.addmm_ if x.ndim == 2 else cross.baddbmm_
     linear, square = torch.zeros_like(origin), torch.zeros_like(origin)
-    for start in range(0, len(x), clips):
+    for start in range(0, x.shape[-2], clips):
         part = slice(start, start + clips)
-        dx = x[part] - origin
+        dx = x[..., part, :] - origin.unsqueeze(-2)
         if counted is not None:
-            dx.masked_fill_(~counted[part].unsqueeze(1), 0)
-        cross.addmm_(df[part].T, dx)
-        linear += dx.sum(0)
-        square += dx.square_().sum(0)
+            dx.masked_fill_(~counted[..., part, None], 0)
+        add(df[..., part, :].mT, dx)
+        linear += dx.sum(-2)
+        square += dx.square_().sum(-2)
     return linear, square
 
 
@@ -187,7 +195,7 @@ def standard_deviation_or_nan(moments: CrossMoments) -> Tensor:
     Returns:
         Standard deviations, shape ``(U + F,)``.
     """
-    variance = moments.m2 / moments.n.clamp(min=1)
+    variance = moments.m2 / moments.n.clamp(min=1).unsqueeze(-1)
     rounding = (4 * torch.finfo(torch.float32).eps) ** 2 * (variance + moments.mean.square())
     return torch.where((variance > rounding) & torch.isfinite(variance), variance.sqrt(), torch.nan)
 
@@ -201,20 +209,21 @@ def correlation(moments: CrossMoments) -> Tensor:
     Returns:
         Correlations in [-1, 1], shape ``(U, F)``; NaN with fewer than four clips and for constant units or rows.
     """
-    units = moments.cov.shape[1]
+    units, n = moments.cov.shape[-1], moments.n[..., None, None]
     sd = standard_deviation_or_nan(moments)
-    r = moments.cov.T / moments.n.clamp(min=1) / (sd[:units].unsqueeze(1) * sd[units:])
-    return torch.where(moments.n >= MIN_CLIPS, r.clamp(-1, 1), torch.nan)
+    r = moments.cov.mT / n.clamp(min=1) / (sd[..., :units, None] * sd[..., None, units:])
+    return torch.where(n >= MIN_CLIPS, r.clamp(-1, 1), torch.nan)
 
 
 def _merge_two(a: CrossMoments, b: CrossMoments) -> CrossMoments:
-    n, units = a.n + b.n, a.cov.shape[1]
-    share = b.n / n.clamp(min=1)
+    n, units = a.n + b.n, a.cov.shape[-1]
+    share = (b.n / n.clamp(min=1)).unsqueeze(-1)
+    both = a.n.unsqueeze(-1) * share
     delta = (b.mean - a.mean) + (b.low - a.low)
     return CrossMoments(
         n=n,
         mean=a.mean + a.low + share * delta,
         low=torch.zeros_like(delta),
-        m2=a.m2 + b.m2 + a.n * share * delta.square(),
-        cov=a.cov + b.cov + a.n * share * torch.outer(delta[units:], delta[:units]),
+        m2=a.m2 + b.m2 + both * delta.square(),
+        cov=a.cov + b.cov + both.unsqueeze(-1) * delta[..., units:, None] * delta[..., None, :units],
     )
