@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from lightning_dissect.axes import known_kinds
+from lightning_dissect.errors import naming
 
 _NORMALISATION = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.LocalResponseNorm, nn.RMSNorm)
 _CLASS_TOKENS = ("cls_token", "class_token", "class_embedding", "dist_token", "distillation_token")
@@ -204,10 +205,10 @@ class _Hook:
     def __call__(self, layer: nn.Module, _inputs: Any, output: Any) -> None:
         capture = self._capture
         try:
-            capture.receive(self._name, layer, output)
+            with naming(self._name):
+                capture.receive(self._name, layer, output)
         except Exception as error:
             if capture.error is None:
-                error.add_note(f"layer {self._name!r}")
                 capture.error = error
 
     def place(self, layer: nn.Module) -> Callable[[], None]:

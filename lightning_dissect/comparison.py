@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_dissect.batch import Batch, join_units
+from lightning_dissect.errors import naming
 from lightning_dissect.metrics import METRICS, Level, SimilarityMetric
 from lightning_dissect.metrics.similarity import Similarity
 from lightning_dissect.pairing import Extent, Side, to_frames, to_one_map
@@ -121,9 +122,11 @@ class Comparison:
         before = self._stacks.get((batch.dataloader, stack[0]), stack)
         rest = tuple(layer for layer in before if layer not in set(stack)) if before != stack else ()
         self._part(batch.dataloader, before, [stack, rest])
-        self._compare(stack, join_units(sides), batch, self._of_stacks)
+        with naming(*stack):
+            self._compare(stack, join_units(sides), batch, self._of_stacks)
         for layer, side in zip(stack, sides, strict=True):
-            self._compare((layer,), side, batch, self._of_layers)
+            with naming(layer):
+                self._compare((layer,), side, batch, self._of_layers)
 
     def _part(self, dataloader: int, stack: Stack, pieces: Iterable[Stack]) -> None:
         """Have the layers of a stack stand side by side in these pieces only."""
