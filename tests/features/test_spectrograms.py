@@ -115,7 +115,9 @@ def test_batch_equals_its_clips_whatever_lies_behind_their_ends(
                 continue
             alone = bank(S[None])[name].values[0]
             same = values.values[clip] if values.level == "clip" else values.values[clip][:, : alone.shape[1]]
-            torch.testing.assert_close(same, alone, rtol=1e-5, atol=1e-5, equal_nan=True, msg=name)
+            # To 1e-6 of the largest value, as of audio: other numbers of frames are summed in another order.
+            atol = 1e-6 * max(1.0, alone.nan_to_num().abs().max().item())
+            torch.testing.assert_close(same, alone, rtol=0, atol=atol, equal_nan=True, msg=f"{name} of clip {clip}")
         if values.level != "clip":
             assert values.mask is not None
             assert values.mask.sum(1).tolist() == lengths.tolist()
