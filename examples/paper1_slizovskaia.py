@@ -20,13 +20,13 @@ from instruments import INSTRUMENTS, InstrumentData
 from matplotlib.figure import Figure
 
 from lightning_dissect import Scores
-from lightning_dissect.capture import find_layers
-from lightning_dissect.comparison import find_metrics
-from lightning_dissect.dissection import Dissection
+from lightning_dissect.activations.capture import find_layers
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.metrics import SIFTSimilarity
 from lightning_dissect.networks import CNNAT, POOLS_3_S, AudioNetwork, MMCNNSingle, VGGish
 from lightning_dissect.report import best_matches
+from lightning_dissect.run.comparison import find_metrics
+from lightning_dissect.run.dissection import Dissection
 
 FEATURES = ("harmonic", "percussive", "chroma", "loudness", "onset_rate")
 MAP_FEATURES = FEATURES[:3]

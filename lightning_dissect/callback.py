@@ -9,10 +9,7 @@ import pandas as pd
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from torch import nn
 
-from lightning_dissect.capture import find_class_tokens, find_kinds, find_layers
-from lightning_dissect.clip_values import ClipValues
-from lightning_dissect.comparison import find_metrics, without_metric
-from lightning_dissect.dissection import Dissection, Keeper
+from lightning_dissect.activations.capture import find_class_tokens, find_kinds, find_layers
 from lightning_dissect.errors import text_of
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.features.feature import Feature
@@ -20,14 +17,17 @@ from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.spectrograms import SpectrogramBank, check_values
 from lightning_dissect.files.earlier import Earlier
 from lightning_dissect.files.layout import Stage, score_file
+from lightning_dissect.inputs import Lengths, Where, check_sample_rate, find_spectrogram, find_waveform
 from lightning_dissect.loggers.folder import run_folder
 from lightning_dissect.loggers.watch import check_layers, check_units
 from lightning_dissect.metrics import SimilarityMetric
-from lightning_dissect.playlist import Playlist
-from lightning_dissect.processes import check_clips_of_their_own, gather
 from lightning_dissect.publish import publish
+from lightning_dissect.run.clip_values import ClipValues
+from lightning_dissect.run.comparison import find_metrics, without_metric
+from lightning_dissect.run.dissection import Dissection, Keeper
+from lightning_dissect.run.playlist import Playlist
+from lightning_dissect.run.processes import check_clips_of_their_own, gather
 from lightning_dissect.scores import Scores
-from lightning_dissect.waveform import Lengths, Where, check_sample_rate, find_spectrogram, find_waveform
 
 DEFAULT_FEATURES = ("harmonic", "percussive", "chroma", "loudness", "onset_rate")
 DEFAULT_METRICS = ("pearson", "euclidean", "sift")
@@ -78,13 +78,13 @@ class DissectCallback(*_callback_bases()):  # type: ignore[misc]
         axes: for layers whose output is not what their kind suggests, by name or glob, the axes in words, like
             ``{"blocks.*": "batch unit time frequency"}`` or ``{"blocks.*": "batch 1+time unit"}`` to leave out a class
             token, or ``"call batch time unit"`` to join the runs of a layer that is fed in chunks; see
-            :class:`~lightning_dissect.axes.Axes`. How each was read stands in ``scores.settings["axes"]``.
+            :class:`~lightning_dissect.activations.axes.Axes`. How each was read stands in ``scores.settings["axes"]``.
         max_clips: how many clips of each data loader are compared in a run, in each process; ``None`` for all. They
             are spread over the batches if there is a number of these, or else are the first. The rest costs nothing.
         sift_clips: how many clips of a run are compared at map level (SIFT); 0 for none. They are spread over the
             batches, too.
         playlist: how many clips of each unit are kept as its playlist, those that drive it most, with the audio of
-            labelled units; 0 for none. See :class:`~lightning_dissect.playlist.Playlist`.
+            labelled units; 0 for none. See :class:`~lightning_dissect.run.playlist.Playlist`.
         watch: single units to follow as scalars, by the layer's name, like ``{"embedding": [12, 259]}``.
         on_error: what happens when something goes wrong in a run: ``"raise"``; ``"warn"`` and switch off; ``"auto"``
             raises until the first training step and warns after it, so that a long training never dies of its monitor.

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from lightning_dissect.callback import DissectCallback
+from lightning_dissect.inputs import find_waveform
 from lightning_dissect.scores import Scores
-from lightning_dissect.waveform import find_waveform
 
 
 def dissect(

@@ -11,14 +11,10 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from matplotlib.figure import Figure
 
 from lightning_dissect import loggers
-from lightning_dissect.audio import save_playlists
-from lightning_dissect.clip_values import ClipValues
-from lightning_dissect.dissection import Dissection
 from lightning_dissect.files import Place, is_inside, whole
 from lightning_dissect.files.layout import TABLE, leads_out, list_scores, picture_file
 from lightning_dissect.loggers.scalars import summarise
 from lightning_dissect.loggers.watch import Watch, followed
-from lightning_dissect.playlist import Played
 from lightning_dissect.report import (
     against_chance,
     best_matches,
@@ -30,6 +26,10 @@ from lightning_dissect.report import (
     trajectories,
 )
 from lightning_dissect.report.style import encode_png, style
+from lightning_dissect.run.clip_values import ClipValues
+from lightning_dissect.run.dissection import Dissection
+from lightning_dissect.run.playlist import Played
+from lightning_dissect.run.playlist_files import save_playlists
 from lightning_dissect.scores import Scores, base_feature, read_table
 
 _MOST_EPOCHS_DRAWN = 60

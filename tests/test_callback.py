@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import lightning_dissect.callback
 from lightning_dissect import DissectCallback, FrequencyAxis, Scores
 from lightning_dissect.metrics import PearsonSimilarity
-from lightning_dissect.playlist import Playlist
+from lightning_dissect.run.playlist import Playlist
 
 RATE = 8_000
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect import DissectCallback, Scores, publish
-from lightning_dissect.audio import load_playlists
 from lightning_dissect.loggers.folder import run_folder
+from lightning_dissect.run.playlist_files import load_playlists
 
 RATE = 2_000
 

@@ -8,12 +8,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lightning_dissect.dissection import Example
 from lightning_dissect.metrics import SIFTSimilarity, SimilarityMetric
 from lightning_dissect.metrics.functional.sift import sift_matches
 from lightning_dissect.report.panel import Panel, ticks
 from lightning_dissect.report.sheet import Sheet, shorten
 from lightning_dissect.report.style import COLOURS, MAP, styled
+from lightning_dissect.run.dissection import Example
 from lightning_dissect.scores import best_first
 
 

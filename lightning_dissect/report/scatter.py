@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from lightning_dissect.clip_values import ClipValues
 from lightning_dissect.report.panel import Panel, around
 from lightning_dissect.report.sheet import FOOTING, HEADING, WIDTH, Sheet, shorten
 from lightning_dissect.report.style import OBSERVED, styled
+from lightning_dissect.run.clip_values import ClipValues
 from lightning_dissect.scores import base_feature, best_first
 
 _ACROSS = 3

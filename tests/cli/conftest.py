@@ -11,8 +11,8 @@ import pytest
 import soundfile
 
 from lightning_dissect import Scores
-from lightning_dissect.audio import save_playlists
-from lightning_dissect.playlist import Excerpt, Played
+from lightning_dissect.run.playlist import Excerpt, Played
+from lightning_dissect.run.playlist_files import save_playlists
 
 
 def make_scores(epoch: int) -> Scores:

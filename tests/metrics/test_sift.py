@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from lightning_dissect.comparison import Batch, Comparison, find_metrics
+from lightning_dissect.levels import Extent, Side
 from lightning_dissect.metrics import SIFTCountSimilarity, SIFTDistanceSimilarity, SIFTSimilarity
 from lightning_dissect.metrics.functional import (
     KeyPoints,
@@ -17,7 +17,7 @@ from lightning_dissect.metrics.functional import (
     sift_matches,
 )
 from lightning_dissect.metrics.prepared import _end_at
-from lightning_dissect.pairing import Extent, Side
+from lightning_dissect.run.comparison import Batch, Comparison, find_metrics
 
 
 def run(units, feature, sizes=None, **kwargs):

@@ -4,10 +4,10 @@ from classifier import InstrumentClassifier
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect import dissect, networks
-from lightning_dissect.capture import find_layers
-from lightning_dissect.comparison import find_metrics
-from lightning_dissect.dissection import Dissection
+from lightning_dissect.activations.capture import find_layers
 from lightning_dissect.features.bank import FeatureBank
+from lightning_dissect.run.comparison import find_metrics
+from lightning_dissect.run.dissection import Dissection
 
 # name: (network, seconds, units of each layer, one layer of maps and its (frequency, time))
 CASES = {

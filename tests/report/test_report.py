@@ -13,11 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.image import BboxImage
 from matplotlib.lines import Line2D
 
-from lightning_dissect.clip_values import ClipValues
-from lightning_dissect.dissection import Example
+from lightning_dissect.levels import Extent, Side
 from lightning_dissect.metrics import PearsonSimilarity, SIFTSimilarity
 from lightning_dissect.metrics.similarity import Similarity
-from lightning_dissect.pairing import Extent, Side
 from lightning_dissect.report import (
     against_chance,
     best_matches,
@@ -32,6 +30,8 @@ from lightning_dissect.report import (
 )
 from lightning_dissect.report.sheet import Words
 from lightning_dissect.report.style import style
+from lightning_dissect.run.clip_values import ClipValues
+from lightning_dissect.run.dissection import Example
 from lightning_dissect.scores import Scores
 
 

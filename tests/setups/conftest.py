@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect import DissectCallback
 from lightning_dissect.activations import first_tensor
-from lightning_dissect.capture import Capture
+from lightning_dissect.activations.capture import Capture
 
 RATE = 8_000
 

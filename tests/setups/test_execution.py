@@ -12,10 +12,10 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 
-from lightning_dissect.capture import Capture, find_layers
-from lightning_dissect.comparison import find_metrics
-from lightning_dissect.dissection import Dissection
+from lightning_dissect.activations.capture import Capture, find_layers
 from lightning_dissect.features import FeatureBank
+from lightning_dissect.run.comparison import find_metrics
+from lightning_dissect.run.dissection import Dissection
 
 LAYERS = ["network.conv", "network.norm", "network.level", "network.head"]
 

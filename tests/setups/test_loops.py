@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect import DissectCallback, Scores
-from lightning_dissect.comparison import find_metrics
-from lightning_dissect.dissection import Dissection
 from lightning_dissect.features import FeatureBank
+from lightning_dissect.levels import Side
 from lightning_dissect.metrics import EuclideanSimilarity
-from lightning_dissect.pairing import Side
+from lightning_dissect.run.comparison import find_metrics
+from lightning_dissect.run.dissection import Dissection
 
 RATE = 8_000
 

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from lightning_dissect import Scores
-from lightning_dissect.audio import save_playlists
 from lightning_dissect.files.layout import picture_file
-from lightning_dissect.playlist import Excerpt, Played
+from lightning_dissect.run.playlist import Excerpt, Played
+from lightning_dissect.run.playlist_files import save_playlists
 
 EVIL = "conv<script>alert(1)</script>&\"'"
 RATE = 8_000

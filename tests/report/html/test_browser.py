@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 
 from lightning_dissect import Scores
-from lightning_dissect.audio import load_playlists, save_playlists
-from lightning_dissect.playlist import Excerpt, Played
 from lightning_dissect.report.html import write_report
+from lightning_dissect.run.playlist import Excerpt, Played
+from lightning_dissect.run.playlist_files import load_playlists, save_playlists
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(

@@ -9,10 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from lightning_dissect.audio import load_playlists
 from lightning_dissect.files.layout import PICTURES
 from lightning_dissect.report.html import write_report
 from lightning_dissect.report.html.pictures import load_pictures
+from lightning_dissect.run.playlist_files import load_playlists
 
 SECRET = b"nobody may read this, neither as sound nor as a picture" * 9
 

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from lightning_dissect.axes import Axes, Axis
+from lightning_dissect.activations.axes import Axes, Axis
 from lightning_dissect.features.bank import FeatureValues
-from lightning_dissect.pairing import Extent, pool_activation, pool_feature, to_frames, to_one_map
+from lightning_dissect.levels import Extent, pool_activation, pool_feature, to_frames, to_one_map
 
 WHOLE = Extent(clips=3, frames=20, fraction=None, map_clips=2)
 PADDED = Extent(clips=3, frames=20, fraction=torch.tensor([1.0, 0.5, 0.24]), map_clips=2)

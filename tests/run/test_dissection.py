@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_dissect.comparison import find_metrics
-from lightning_dissect.dissection import Dissection
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.features.frequency import FrequencyAxis
+from lightning_dissect.run.comparison import find_metrics
+from lightning_dissect.run.dissection import Dissection
 from lightning_dissect.scores import Scores
 
 RATE = 16_000

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from lightning_dissect.activations import Activations
-from lightning_dissect.batch import Batch
-from lightning_dissect.capture import IS_SCRIPTED, Capture, is_scripted
-from lightning_dissect.comparison import Comparison
+from lightning_dissect.activations.capture import IS_SCRIPTED, Capture, is_scripted
+from lightning_dissect.activations.outputs import Activations
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.files.layout import Stage
+from lightning_dissect.levels import Extent, Side, pool_feature
 from lightning_dissect.metrics import SimilarityMetric
-from lightning_dissect.pairing import Extent, Side, pool_feature
-from lightning_dissect.processes import gather
+from lightning_dissect.run.batch import Batch
+from lightning_dissect.run.comparison import Comparison
+from lightning_dissect.run.processes import gather
 from lightning_dissect.scores import Scores
 
 _DRAWN = 4
@@ -60,11 +60,11 @@ class Dissection:
     Args:
         layers: the layers to watch, by name.
         bank: the features.
-        metrics: a prototype of each metric, see :class:`~lightning_dissect.comparison.Comparison`.
+        metrics: a prototype of each metric, see :class:`~lightning_dissect.run.comparison.Comparison`.
         max_clips: how many clips of each data loader are compared; None for all. The rest costs nothing.
         sift_clips: how many of these are compared at map level, the costly one.
         batches: number of batches to come, if it is known: these clips are then spread over them.
-        axes: for layers whose output does not read as :func:`~lightning_dissect.axes.name_axes` says, its axes in
+        axes: for layers whose output does not read as :func:`~lightning_dissect.activations.axes.name_axes` says, its axes in
             words.
         kinds: for layers that do not say themselves where their units are, the layer that does.
         strict: whether an output that cannot be read is an error; else its layer is left out.
@@ -78,7 +78,7 @@ class Dissection:
         repeated: layers that ran several times in a batch, of which only the first run was compared, and the most runs.
 
     Example:
-        >>> from lightning_dissect.comparison import find_metrics
+        >>> from lightning_dissect.run.comparison import find_metrics
         >>> net = nn.Sequential(nn.Conv1d(1, 4, 64, 32), nn.ReLU())
         >>> with Dissection({"relu": net[1]}, FeatureBank(["rms"], 8_000), find_metrics(["pearson"])) as run:
         ...     for _ in range(4):

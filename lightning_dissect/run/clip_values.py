@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from lightning_dissect.pairing import Extent, Side
+from lightning_dissect.levels import Extent, Side
 
 
 class ClipValues:

@@ -4,7 +4,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from lightning_dissect import dissect
-from lightning_dissect.axes import Axes, name_axes
+from lightning_dissect.activations.axes import Axes, name_axes
 
 
 @pytest.mark.parametrize(

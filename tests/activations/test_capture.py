@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_dissect.capture import Capture, find_kinds, find_layers, is_scripted
+from lightning_dissect.activations.capture import Capture, find_kinds, find_layers, is_scripted
 
 
 class Network(nn.Module):

@@ -7,15 +7,15 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lightning_dissect.axes import Axes, name_axes
-from lightning_dissect.pairing import Extent, Side, pool_activation
+from lightning_dissect.activations.axes import Axes, name_axes
+from lightning_dissect.levels import Extent, Side, pool_activation
 
 
 class Activations:
     """Reads what layers put out, batch after batch, and brings it to the levels that it has.
 
     Args:
-        axes: for layers whose output does not read as :func:`~lightning_dissect.axes.name_axes` says, its axes in
+        axes: for layers whose output does not read as :func:`~lightning_dissect.activations.axes.name_axes` says, its axes in
             words.
         kinds: for layers that do not say themselves where their units are, the layer that does.
         strict: whether an output that cannot be read is an error; else its layer is left out. One whose axes are said

@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Hashable, Iterable, Mapping
 
-from lightning_dissect.batch import Batch
-from lightning_dissect.pairing import Side
+from lightning_dissect.levels import Side
+from lightning_dissect.run.batch import Batch
 
 UNITS = 1024
 """Units up to which layers are compared as one: of more, nothing is gained."""
@@ -27,7 +27,7 @@ def put_side_by_side(
 
     Example:
         >>> import torch
-        >>> from lightning_dissect.pairing import Extent
+        >>> from lightning_dissect.levels import Extent
         >>> batch = Batch(Extent(8, 1, None, 0), {})
         >>> sides = {"conv": 4, "dense": 2, "conv2": 4}
         >>> waiting = [(layer, Side(torch.zeros(8, units), None, None), batch) for layer, units in sides.items()]

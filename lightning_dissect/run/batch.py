@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor
 
+from lightning_dissect.levels import Extent, Side
 from lightning_dissect.metrics import Level, SimilarityMetric
-from lightning_dissect.pairing import Extent, Side
 
 
 class Group(NamedTuple):

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from lightning_dissect import comparison, pending, stacks
-from lightning_dissect.batch import Batch
-from lightning_dissect.comparison import Comparison, find_metrics
+from lightning_dissect.levels import Extent, Side
 from lightning_dissect.metrics import EuclideanSimilarity, PearsonSimilarity
-from lightning_dissect.pairing import Extent, Side
+from lightning_dissect.run.batch import Batch
+from lightning_dissect.run.comparison import Comparison, find_metrics
 
 ROWS = {"loudness": ("loudness",), "chroma": ("c", "d", "e")}
 METRICS = ["pearson", "euclidean", "spearman"]

@@ -1,7 +1,7 @@
 """Small batches that wait to be compared together."""
 
-from lightning_dissect.batch import Batch, join_sides, sides_alike
-from lightning_dissect.pairing import Side
+from lightning_dissect.levels import Side
+from lightning_dissect.run.batch import Batch, join_sides, sides_alike
 
 CLIPS = 64
 """Clips that are compared at once."""
@@ -21,7 +21,7 @@ class Pending:
 
     Example:
         >>> import torch
-        >>> from lightning_dissect.pairing import Extent
+        >>> from lightning_dissect.levels import Extent
         >>> pending = Pending()
         >>> for _ in range(3):
         ...     side = Side(torch.zeros(8, 2), None, None)

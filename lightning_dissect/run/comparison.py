@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_dissect.batch import Batch, join_units
 from lightning_dissect.errors import naming
+from lightning_dissect.levels import Extent, Side, to_frames, to_one_map
 from lightning_dissect.metrics import METRICS, Level, SimilarityMetric
 from lightning_dissect.metrics.similarity import Similarity
-from lightning_dissect.pairing import Extent, Side, to_frames, to_one_map
-from lightning_dissect.pending import LARGE, Pending, n_bytes
-from lightning_dissect.stacks import Stack, common_pieces, put_side_by_side
+from lightning_dissect.run.batch import Batch, join_units
+from lightning_dissect.run.pending import LARGE, Pending, n_bytes
+from lightning_dissect.run.stacks import Stack, common_pieces, put_side_by_side
 
 Metrics = Sequence[str | SimilarityMetric]
 
@@ -40,7 +40,7 @@ class Comparison:
 
     Example:
         >>> from lightning_dissect.features.bank import FeatureBank
-        >>> from lightning_dissect.pairing import pool_activation, pool_feature
+        >>> from lightning_dissect.levels import pool_activation, pool_feature
         >>> comparison = Comparison(find_metrics(["pearson"]), ["embedding"], {"rms": ("rms",)})
         >>> clips = torch.randn(8, 4_000) * torch.rand(8, 1)
         >>> extent = Extent(clips=8, frames=8, fraction=None, map_clips=0)

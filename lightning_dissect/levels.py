@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d
 
-from lightning_dissect.axes import Axis
+from lightning_dissect.activations.axes import Axis
 from lightning_dissect.features.bank import FeatureValues
 
 SMALLEST_MAP = 4

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_dissect.waveform import Lengths, check_sample_rate, find_waveform
+from lightning_dissect.inputs import Lengths, check_sample_rate, find_waveform
 
 RATE = 8_000
 AUDIO = torch.linspace(-1, 1, 2 * 1_000).view(2, 1_000)

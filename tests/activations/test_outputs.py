@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_dissect.activations import Activations, first_tensor
-from lightning_dissect.pairing import Extent, Side
+from lightning_dissect.activations.outputs import Activations, first_tensor
+from lightning_dissect.levels import Extent, Side
 
 CLIPS = 4
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, distributed
 from torch.nn.functional import pad
 
-from lightning_dissect.pairing import Extent, Side
-from lightning_dissect.processes import gather
+from lightning_dissect.levels import Extent, Side
+from lightning_dissect.run.processes import gather
 
 SECONDS = 3.0
 """Length of an excerpt; a clip that is shorter is kept whole."""
