@@ -20,7 +20,7 @@ from instruments import INSTRUMENTS, InstrumentData
 from matplotlib.figure import Figure
 
 from lightning_dissect import Scores
-from lightning_dissect.activations.capture import find_layers
+from lightning_dissect.activations.layers import find_layers
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.metrics import SIFTSimilarity
 from lightning_dissect.networks import CNNAT, POOLS_3_S, AudioNetwork, MMCNNSingle, VGGish

@@ -1,18 +1,20 @@
 """The audio inside a batch, or the spectrograms where there is none."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_dissect.features.spectrograms import Scale, check_values
+from lightning_dissect.nested import contents, describe, look_up, named_leaves
+
 Where = str | int | Callable[[Any], Tensor]
 
-_USUAL_NAMES = (
+_USUAL_NAMES = [
     "waveform",
     "waveforms",
     "audio",
@@ -24,11 +26,72 @@ _USUAL_NAMES = (
     "x",
     "inputs",
     "input",
-)
+]
 _INDICES = re.compile(r"(\.\d+)+$")
 _RATE_NAMES = ("sample_rate", "sampling_rate", "sr")
 _SHORTEST = 0.02  # seconds; a shorter last axis is a label or an embedding, not audio
 _MOST_CHANNELS = 8
+
+
+class Heard(NamedTuple):
+    """What a batch lets the callback hear.
+
+    Attributes:
+        values: Audio (clips, samples), or spectrograms (clips, bins, frames).
+        lengths: Samples, or frames, of each clip that are not padding, shape (clips,); None if all are whole.
+    """
+
+    values: Tensor
+    lengths: Tensor | None
+
+
+class Inputs:
+    """Finds what batches hold, as the arguments of :class:`~lightning_dissect.DissectCallback` of these names say.
+
+    Example:
+        >>> heard = Inputs(16_000, lengths=1).find((torch.zeros(2, 16_000), torch.tensor([16_000, 8_000])), first=True)
+        >>> heard.values.shape, heard.lengths
+        (torch.Size([2, 16000]), tensor([16000,  8000]))
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        waveform: Where | None = None,
+        spectrogram: Scale | None = None,
+        lengths: Where | None = None,
+        n_bins: int = 0,
+    ) -> None:
+        self.sample_rate, self.waveform, self.spectrogram, self.n_bins = sample_rate, waveform, spectrogram, n_bins
+        self.lengths = Lengths(lengths)
+
+    def begin(self) -> None:
+        """Forget the batches of an earlier run."""
+        self.lengths = Lengths(self.lengths.where)
+
+    def find(self, batch: Any, first: bool) -> Heard:
+        """Find audio or spectrograms, and lengths.
+
+        Args:
+            batch: What the data loader gave.
+            first: Whether it is the first. Looking at a number on an accelerator waits for it, so only here is that
+                done.
+
+        Raises:
+            ValueError: If something is not there, or is not what it should be.
+        """
+        check_sample_rate(batch, self.sample_rate, wait=first)
+        if self.spectrogram is None:
+            values = find_waveform(batch, self.sample_rate, self.waveform)
+        else:
+            values = find_spectrogram(batch, self.n_bins, self.waveform)
+            if first:
+                check_values(values, self.spectrogram)
+        return Heard(values, self.lengths.find(batch, values, wait=first))
+
+    def settle(self) -> None:
+        """Look at what was not waited for, at the end of a run."""
+        self.lengths.settle()
 
 
 def find_waveform(batch: Any, sample_rate: int, where: Where | None = None) -> Tensor:
@@ -54,10 +117,10 @@ def find_waveform(batch: Any, sample_rate: int, where: Where | None = None) -> T
     """
     if where is None:
         return _as_mono(_recognise(batch, sample_rate))
-    found = _look_up(batch, where, "waveform")
+    found = look_up(batch, where, "waveform")
     if not _has_audio_shape(found, shortest=1):
         raise ValueError(
-            f"waveform={where!r} gave {_describe(found)}: audio is a tensor (B, samples) or (B, channels, samples), "
+            f"waveform={where!r} gave {describe(found)}: audio is a tensor (B, samples) or (B, channels, samples), "
             "in floating point or int16."
         )
     return _as_mono(found)
@@ -81,20 +144,20 @@ def find_spectrogram(batch: Any, n_bins: int, where: Where | None = None) -> Ten
     """
     shapes = f"(B, {n_bins}, frames) or (B, 1, {n_bins}, frames)"
     if where is None:
-        found = [leaf for _, leaf in _named_leaves(batch) if _has_spectrogram_shape(leaf, n_bins)]
+        found = [leaf for _, leaf in named_leaves(batch) if _has_spectrogram_shape(leaf, n_bins)]
         if len(found) != 1:
             problem = "several tensors could be" if found else "no tensor has the shape of"
             raise ValueError(
                 f"waveform=None: {problem} the spectrograms, {shapes} in floating point, in the batch, which holds "
-                f"{_contents(batch)}. The number of bins is that of the argument `frequency`. Give `waveform` the key, "
+                f"{contents(batch)}. The number of bins is that of the argument `frequency`. Give `waveform` the key, "
                 "the index, or a function that takes the batch and returns them, transposed if need be."
             )
         spectrogram: Tensor = found[0]
     else:
-        spectrogram = _look_up(batch, where, "waveform")
+        spectrogram = look_up(batch, where, "waveform")
         if not _has_spectrogram_shape(spectrogram, n_bins):
             raise ValueError(
-                f"waveform={where!r} gave {_describe(spectrogram)}: spectrograms are {shapes}, in floating point; the "
+                f"waveform={where!r} gave {describe(spectrogram)}: spectrograms are {shapes}, in floating point; the "
                 "number of bins is that of the argument `frequency`."
             )
     return (spectrogram.squeeze(1) if spectrogram.ndim == 4 else spectrogram).float()
@@ -137,7 +200,7 @@ class Lengths:
         """
         if self.where is None:
             return None
-        found, clips, samples = _look_up(batch, self.where, "lengths"), heard.shape[0], heard.shape[-1]
+        found, clips, samples = look_up(batch, self.where, "lengths"), heard.shape[0], heard.shape[-1]
         if isinstance(found, Tensor) and found.shape == (clips, samples):
             mask = found.bool()
             misplaced = (mask[:, 1:] > mask[:, :-1]).any()
@@ -149,7 +212,7 @@ class Lengths:
         if whole and found.shape == (clips,):
             return cast(Tensor, found.long().clamp(0, samples))
         raise ValueError(
-            f"lengths={self.where!r} gave {_describe(found)}: lengths are integers ({clips},), in samples, or a mask "
+            f"lengths={self.where!r} gave {describe(found)}: lengths are integers ({clips},), in samples, or a mask "
             f"({clips}, {samples}), for the {clips} clips of the batch."
         )
 
@@ -184,7 +247,7 @@ def check_sample_rate(batch: Any, sample_rate: int, wait: bool = True) -> None:
         >>> check_sample_rate({"audio": torch.zeros(2, 16_000), "sampling_rate": 16_000}, 16_000)
     """
     said: dict[str, set[float]] = {}
-    for name, leaf in _named_leaves(batch):
+    for name, leaf in named_leaves(batch):
         key = _INDICES.sub("", name)
         if key.rpartition(".")[2] in _RATE_NAMES:
             said.setdefault(key, set()).update(_numbers(leaf, wait))
@@ -197,18 +260,9 @@ def check_sample_rate(batch: Any, sample_rate: int, wait: bool = True) -> None:
             )
 
 
-def _look_up(batch: Any, where: Where, argument: str) -> Any:
-    if callable(where):
-        return where(batch)
-    try:
-        return getattr(batch, str(where)) if is_dataclass(batch) else batch[where]
-    except (KeyError, IndexError, TypeError, AttributeError):
-        raise ValueError(f"{argument}={where!r} is not in the batch, which holds {_contents(batch)}.") from None
-
-
 def _recognise(batch: Any, sample_rate: int) -> Tensor:
     shortest = max(1, round(_SHORTEST * sample_rate))
-    shaped = [(name, leaf) for name, leaf in _named_leaves(batch) if _has_audio_shape(leaf, shortest)]
+    shaped = [(name, leaf) for name, leaf in named_leaves(batch) if _has_audio_shape(leaf, shortest)]
     usual = [(name, leaf) for name, leaf in shaped if name.rpartition(".")[2] in _USUAL_NAMES]
     candidates = usual or shaped
     if len(candidates) == 1 or len({id(leaf) for _, leaf in usual}) == 1:
@@ -217,7 +271,7 @@ def _recognise(batch: Any, sample_rate: int) -> Tensor:
     names = ", ".join(name for name, _ in candidates)
     problem = f"several tensors could be the audio ({names})" if candidates else "no tensor has the shape of audio"
     raise ValueError(
-        f"waveform=None: {problem} in the batch, which holds {_contents(batch)}. Audio is (B, samples) or "
+        f"waveform=None: {problem} in the batch, which holds {contents(batch)}. Audio is (B, samples) or "
         "(B, channels, samples): give `waveform` the key, the index, or a function that takes the batch and returns "
         "it. Batches of spectrograms alone need such a function, which loads or rebuilds the audio, or a data set that "
         "gives the audio, too; or say with `spectrogram` what they are, and their own features are compared."
@@ -249,27 +303,3 @@ def _numbers(leaf: Any, wait: bool) -> Iterator[float]:
     for value in leaf.flatten().tolist() if isinstance(leaf, (Tensor, np.ndarray)) else [leaf]:
         with suppress(TypeError, ValueError):
             yield float(value)
-
-
-def _named_leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        items = [(str(key), item) for key, item in value.items()]
-    elif isinstance(value, (tuple, list)):
-        items = [(str(index), item) for index, item in enumerate(value)]
-    elif is_dataclass(value):
-        items = [(field.name, getattr(value, field.name)) for field in fields(value)]
-    else:
-        yield name, value
-        return
-    for key, item in items:
-        yield from _named_leaves(item, f"{name}.{key}" if name else key)
-
-
-def _contents(batch: Any) -> str:
-    return "; ".join(f"{name or 'the batch'}: {_describe(leaf)}" for name, leaf in _named_leaves(batch)) or "nothing"
-
-
-def _describe(value: Any) -> str:
-    if isinstance(value, Tensor):
-        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-    return type(value).__name__

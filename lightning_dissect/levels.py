@@ -1,4 +1,4 @@
-"""Activation and feature brought to one level and one grid."""
+"""Levels: where a layer and a feature meet, as one value a clip, one a frame, or a map of frequency × time."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,6 +9,10 @@ from torch.nn.functional import adaptive_avg_pool1d
 
 from lightning_dissect.activations.axes import Axis
 from lightning_dissect.features.bank import FeatureValues
+from lightning_dissect.features.feature import Level
+from lightning_dissect.metrics.functional import valid_frames
+
+__all__ = ["Extent", "Level", "Levels", "pool_activation", "pool_feature", "to_frames", "to_one_map"]
 
 SMALLEST_MAP = 4
 """An activation with fewer bins or frames is no map for any metric (most ask for more); what is left is compared frame
@@ -22,10 +26,11 @@ class Extent(NamedTuple):
     """How far the clips of a batch reach.
 
     Attributes:
-        clips: number of clips.
-        frames: frames of the feature bank's grid, padding included.
-        fraction: (B,) the part of the padded length that is audio, in [0, 1]; ``None`` if nothing is padded.
-        map_clips: how many clips, from the first on, are compared at map level.
+        clips: Number of clips.
+        frames: Frames of the feature bank's grid, padding included.
+        fraction: The part of each clip's padded length that is audio, in [0, 1], shape (clips,); None if nothing is
+            padded.
+        map_clips: How many clips, from the first on, are compared at map level.
     """
 
     clips: int
@@ -33,22 +38,19 @@ class Extent(NamedTuple):
     fraction: Tensor | None
     map_clips: int
 
-    def mask(self, frames: int) -> Tensor | None:
-        """(B, frames) bool: the frames of a grid over the padded length that lie wholly inside the audio."""
-        if self.fraction is None:
-            return None
-        ends = torch.arange(1, frames + 1, device=self.fraction.device) / frames
-        return ends <= self.fraction[:, None] + 1e-4
+    def valid(self, frames: int) -> Tensor | None:
+        """Return which frames of a grid over the padded length are audio, shape (clips, frames); None if all are."""
+        return None if self.fraction is None else valid_frames(self.fraction, frames)
 
 
-class Side(NamedTuple):
-    """One side of a comparison, an activation's units or a feature's rows, at each level that it has.
+class Levels(NamedTuple):
+    """The units of a layer, or the rows of a feature, at each level that they have.
 
     Attributes:
-        clip: (B, units).
-        frame: (B, units, frames) or ``None``.
-        map: (b, units, frequency, time) of an activation or (b, frequency, time) of a feature, for the first b clips;
-            or ``None``, also for an activation of fewer than 4 bins or frames.
+        clip: Shape (clips, rows).
+        frame: Shape (clips, rows, frames), or None.
+        map: Of the first clips, shape (map clips, rows, frequency, time); None also for an activation of fewer than 4
+            bins or frames. A feature is one row, whatever the names of its bins.
     """
 
     clip: Tensor
@@ -56,16 +58,16 @@ class Side(NamedTuple):
     map: Tensor | None
 
 
-def pool_activation(output: Tensor, axes: Sequence[Axis], extent: Extent) -> Side:
+def pool_activation(output: Tensor, axes: Sequence[Axis], extent: Extent) -> Levels:
     """Bring a layer's output to every level that it has, in float32, keeping nothing of the output itself.
 
     Args:
-        output: what the layer put out.
-        axes: what each of its axes means.
-        extent: the batch's.
+        output: What the layer put out.
+        axes: What each of its axes means.
+        extent: The batch's.
 
     Raises:
-        ValueError: if the axes do not fit the output, or its batch axis does not hold one item a clip.
+        ValueError: If the axes do not fit the output, or its batch axis does not hold one item a clip.
     """
     if len(axes) != output.ndim or output.shape[axes.index("batch")] != extent.clips:
         raise ValueError(
@@ -73,26 +75,27 @@ def pool_activation(output: Tensor, axes: Sequence[Axis], extent: Extent) -> Sid
             "Name its axes with the argument `axes`, or watch another layer."
         )
     order: tuple[Axis, ...] = ("batch", "unit", "frequency", "time")
-    ordered = output.permute([axes.index(axis) for axis in order if axis in axes])
+    ordered = output.detach().permute([axes.index(axis) for axis in order if axis in axes])
     has_maps = ordered.ndim == 4 and min(ordered.shape[2:]) >= SMALLEST_MAP and extent.map_clips > 0
     maps = ordered[: extent.map_clips].to(torch.float32, copy=True) if has_maps else None
     if "frequency" in axes:
         ordered = ordered.mean(2, dtype=torch.float32)
     if "time" not in axes:
-        return Side(ordered.to(torch.float32, copy=True), None, None)
+        return Levels(ordered.to(torch.float32, copy=True), None, None)
     frames = ordered.to(torch.float32, copy=True)
-    clip = _mean_over_time(frames, extent.mask(frames.shape[-1]))
-    return Side(clip, to_frames(frames, extent.frames) if frames.shape[-1] >= FEWEST_FRAMES else None, maps)
+    clip = _mean_over_time(frames, extent.valid(frames.shape[-1]))
+    return Levels(clip, to_frames(frames, extent.frames) if frames.shape[-1] >= FEWEST_FRAMES else None, maps)
 
 
-def pool_feature(feature: FeatureValues, extent: Extent) -> Side:
+def pool_feature(feature: FeatureValues, extent: Extent) -> Levels:
     """Bring a feature to every level that it has; rows without names (frequency bins) are averaged below map level."""
     if feature.level == "clip":
-        return Side(feature.values, None, None)
-    maps = feature.values[: extent.map_clips] if feature.level == "map" and extent.map_clips else None
+        return Levels(feature.values, None, None)
+    has_maps = feature.level == "map" and extent.map_clips > 0
+    maps = feature.values[: extent.map_clips].unsqueeze(1) if has_maps else None
     is_spectrum = feature.level == "map" and not feature.rows
     frames = feature.values.mean(1, keepdim=True) if is_spectrum else feature.values
-    return Side(_mean_over_time(frames, feature.mask), frames, maps)
+    return Levels(_mean_over_time(frames, feature.mask), frames, maps)
 
 
 def to_frames(values: Tensor, frames: int) -> Tensor:
@@ -104,7 +107,7 @@ def to_frames(values: Tensor, frames: int) -> Tensor:
 
 
 def to_one_map(activations: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Average maps (B, units, frequency, time) and (B, …, frequency', time') to the coarser size along each axis."""
+    """Average maps (clips, rows, frequency, time) of two grids to the coarser size along each axis."""
     bins, frames = (min(a, b) for a, b in zip(activations.shape[-2:], features.shape[-2:], strict=True))
     return _to_map(activations, bins, frames), _to_map(features, bins, frames)
 
@@ -126,8 +129,8 @@ def _averages(finer: int, coarser: int, like: Tensor) -> Tensor:
     return averages.to(like.dtype)
 
 
-def _mean_over_time(values: Tensor, mask: Tensor | None) -> Tensor:
-    if mask is None:
+def _mean_over_time(values: Tensor, valid: Tensor | None) -> Tensor:
+    if valid is None:
         return values.mean(-1)
-    inside = mask[:, None, :]
+    inside = valid[:, None, :]
     return values.where(inside, values.new_zeros(())).sum(-1) / inside.sum(-1)

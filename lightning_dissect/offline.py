@@ -1,8 +1,7 @@
 """The dissection of a trained network, without a training script."""
 
-import importlib
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -10,41 +9,60 @@ from typing import Any
 import torch
 from torch import nn
 
-from lightning_dissect.callback import DissectCallback
-from lightning_dissect.inputs import find_waveform
+from lightning_dissect.callback import DEFAULT_FEATURES, DEFAULT_METRICS, DissectCallback
+from lightning_dissect.features.analysis import Analysis
+from lightning_dissect.features.feature import Feature
+from lightning_dissect.features.frequency import FrequencyAxis
+from lightning_dissect.features.spectrograms import Scale
+from lightning_dissect.frameworks import lightning_of
+from lightning_dissect.inputs import Where, find_waveform
+from lightning_dissect.metrics import SimilarityMetric
 from lightning_dissect.scores import Scores
 
 
 def dissect(
     model: nn.Module,
     dataloader: Iterable[Any],
-    sample_rate: int,
+    sample_rate: int | None = None,
     *,
     forward: Callable[[Any], Any] | None = None,
     accelerator: str = "auto",
     progress: bool = True,
-    **arguments: Any,
+    layers: Sequence[str] | None = None,
+    features: Sequence[str | Feature] = DEFAULT_FEATURES,
+    metrics: Sequence[str | SimilarityMetric] = DEFAULT_METRICS,
+    waveform: Where | None = None,
+    spectrogram: Scale | None = None,
+    lengths: Where | None = None,
+    frequency: FrequencyAxis | None = None,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    axes: Mapping[str, str] | None = None,
+    max_clips: int | None = None,
+    map_clips: int = 16,
+    analysis: Analysis | None = None,
+    sift_clips: int | None = None,
 ) -> Scores:
     """Compare the units of a trained network with audio features, over all clips of a data loader.
 
     Args:
-        model: a LightningModule, whose ``validation_step`` is run, or any other module, which is called with the
-            waveform (B, samples) of each batch. Modes, device and torch's random numbers are left as they were, also
-            when something goes wrong.
-        dataloader: gives batches with audio, like a validation data loader.
-        sample_rate: of the audio, in Hz.
-        forward: runs the network on a batch that is already on the device, instead of the above. Of a plain module
+        model: A LightningModule, whose ``validation_step`` is run, or any other module, which is called with the
+            waveform (clips, samples) of each batch. Modes, device and torch's random numbers are left as they were,
+            also when something goes wrong.
+        dataloader: Gives batches with audio, like a validation data loader.
+        sample_rate: Of the audio, in Hz.
+        forward: Runs the network on a batch that is already on the device, instead of the above. Of a plain module
             that takes spectrograms, it is needed.
         accelerator: Lightning's: ``"auto"``, ``"cpu"``, ``"gpu"``, …
-        progress: show a progress bar.
-        arguments: those of :class:`~lightning_dissect.DissectCallback`, such as ``layers``, ``features``, ``metrics``,
-            ``waveform``.
+        progress: Show a progress bar.
+        layers, features, metrics, waveform, spectrogram, lengths, frequency, n_fft, hop_length, axes, max_clips,
+            map_clips, analysis, sift_clips: As for :class:`~lightning_dissect.DissectCallback`.
 
     Returns:
         The scores.
 
     Raises:
-        ValueError: as :class:`~lightning_dissect.DissectCallback` does; or if a Trainer is at work on the model.
+        ValueError: As :class:`~lightning_dissect.DissectCallback` does; or if a Trainer is at work on the model.
 
     Example:
         >>> import torch
@@ -55,18 +73,35 @@ def dissect(
         >>> scores.labels()["feature"].tolist()
         ['rms', 'rms', 'rms', 'rms']
     """
-    _check_free(model, sample_rate)
-    lightning = _lightning_of(model)
-    callback = _NetworkCallback(sample_rate, on_error="raise", **arguments)
+    callback = _NetworkCallback(
+        sample_rate,
+        layers,
+        features,
+        metrics,
+        waveform,
+        spectrogram,
+        lengths,
+        frequency=frequency,
+        n_fft=n_fft,
+        hop_length=hop_length,
+        axes=axes,
+        max_clips=max_clips,
+        map_clips=map_clips,
+        on_error="raise",
+        analysis=analysis,
+        sift_clips=sift_clips,
+    )
+    _check_free(model, callback.analysis.sample_rate)
+    lightning = lightning_of(model)
     module = model
     is_plain = not isinstance(model, lightning.LightningModule)
-    if is_plain and forward is None and arguments.get("spectrogram") is not None:
+    if is_plain and forward is None and spectrogram is not None:
         raise ValueError(
             f"forward: how {type(model).__name__} takes spectrograms is not known. Give a function that runs it on a "
             "batch, such as forward=lambda batch: model(batch[0])."
         )
     if forward is not None or is_plain:
-        run = forward or (lambda batch: model(find_waveform(batch, sample_rate, arguments.get("waveform"))))
+        run = forward or (lambda batch: model(find_waveform(batch, callback.analysis.sample_rate, waveform)))
         module = _wrap(model, run, lightning)
     trainer = lightning.Trainer(
         accelerator=accelerator,
@@ -140,13 +175,6 @@ class _NetworkCallback(DissectCallback):
     def _network(self, pl_module: nn.Module) -> nn.Module:
         network: nn.Module = getattr(pl_module, "wrapped_network", pl_module)
         return network
-
-
-def _lightning_of(model: nn.Module) -> Any:
-    """The package whose LightningModule the model is; any installed one serves a plain module."""
-    kinds = [kind.__module__ for kind in type(model).__mro__ if kind.__name__ == "LightningModule"]
-    name = "lightning.pytorch" if any(kind.startswith("lightning.") for kind in kinds) else "pytorch_lightning"
-    return importlib.import_module(name)
 
 
 def _wrap(model: nn.Module, run: Callable[[Any], Any], lightning: Any) -> Any:

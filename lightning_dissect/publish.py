@@ -37,32 +37,38 @@ _MOST_LAYERS_DRAWN = 8
 """Of more layers, these are spread over the network's depth."""
 
 
-def publish(
-    trainer_loggers: Sequence[Any],
-    file: Place,
-    scores: Scores,
-    labels: pd.DataFrame,
-    run: Dissection,
-    values: ClipValues,
-    played: Played | None,
-    watch: Watch,
-) -> None:
+class Findings(NamedTuple):
+    """What a run has found, for people to see.
+
+    Attributes:
+        run: The run.
+        scores: Its scores.
+        labels: Of its units.
+        values: Some of its clips.
+        played: Its playlists; None where there are none.
+    """
+
+    run: Dissection
+    scores: Scores
+    labels: pd.DataFrame
+    values: ClipValues
+    played: Played | None
+
+
+def publish(findings: Findings, file: Place, trainer_loggers: Sequence[Any], watch: Watch) -> None:
     """Write the files of a run and give the loggers what they can show of it; of several processes, one does this.
 
     Args:
-        trainer_loggers: the trainer's.
-        file: the score file; the others lie beside it, and the name of their folder is what all tags begin with.
-        scores: the scores of the run.
-        labels: of its units.
-        run: the run.
-        values: some of its clips.
-        played: its playlists.
-        watch: single units to follow.
+        findings: Of the run.
+        file: The score file; the others lie beside it, and the name of their folder is what all tags begin with.
+        trainer_loggers: The trainer's.
+        watch: Single units to follow.
 
     Raises:
-        OSError: if something cannot be written.
-        ValueError: if the folder is a link that leads out of the folder of the logger's run.
+        OSError: If something cannot be written.
+        ValueError: If the folder is a link that leads out of the folder of the logger's run.
     """
+    run, scores, labels, _, played = findings
     folder = file.parent
     if not is_inside(folder, folder.parent):
         raise ValueError(f"{folder} is a link that leads out of the run's folder: nothing is written there. Remove it.")
@@ -74,7 +80,7 @@ def publish(
         playlists = save_playlists(played, folder, run.bank.analysis.sample_rate, epoch=epoch, step=step)
         players = list(_players(labels, playlists, folder))
         files.append(folder / TABLE)
-    figures = chain(_figures(scores, labels, run, values), _history(folder, labels))
+    figures = chain(_figures(findings), _history(folder, labels))
     with style():
         pictures = {drawn: _as_picture(figure) for drawn, figure in figures if figure is not None}
     _save_pictures(pictures, folder)
@@ -94,9 +100,8 @@ class _Drawn(NamedTuple):
         return f"/{self.name}" if self.layer is None else f".{self.layer}/{self.name}"
 
 
-def _figures(
-    scores: Scores, labels: pd.DataFrame, run: Dissection, values: ClipValues
-) -> Iterator[tuple[_Drawn, Figure | None]]:
+def _figures(findings: Findings) -> Iterator[tuple[_Drawn, Figure | None]]:
+    run, scores, labels, values, _ = findings
     table, layers = scores.last(), labels["layer"].astype(str).unique().tolist()
     layers = layers[:: max(1, -(-len(layers) // _MOST_LAYERS_DRAWN))]
     units = {name: str(getattr(feature, "unit", "")) for name, feature in run.bank.features.items()}
@@ -106,7 +111,7 @@ def _figures(
         yield _Drawn("units", layer), heat_map(rows, layer)
         yield _Drawn("chance", layer), against_chance(rows, layer)
         yield _Drawn("clips", layer), scatter(rows, layer, values, units)
-        for _, figure in best_matches(rows, run.examples, run.metrics).items():
+        for _, figure in best_matches(rows, run.drawn, run.metrics).items():
             yield _Drawn("sift", layer), figure
 
 

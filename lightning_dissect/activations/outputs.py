@@ -1,38 +1,49 @@
 """What layers put out in a batch, read by their axes."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from lightning_dissect.activations.axes import Axes, name_axes
-from lightning_dissect.levels import Extent, Side, pool_activation
+from lightning_dissect.activations.axes import Axes, Axis, name_axes
+from lightning_dissect.nested import named_leaves
 
 
-class Activations:
-    """Reads what layers put out, batch after batch, and brings it to the levels that it has.
+class Activation(NamedTuple):
+    """What a layer put out for the clips of a batch that are compared.
+
+    Attributes:
+        values: A view of the output where its axes allow, which the network may write over.
+        axes: What each axis of the values means.
+    """
+
+    values: Tensor
+    axes: tuple[Axis, ...]
+
+
+class Outputs:
+    """Reads what layers put out, batch after batch.
 
     Args:
-        axes: for layers whose output does not read as :func:`~lightning_dissect.activations.axes.name_axes` says, its axes in
-            words.
-        kinds: for layers that do not say themselves where their units are, the layer that does.
-        strict: whether an output that cannot be read is an error; else its layer is left out. One whose axes are said
+        axes: For layers whose output does not read as :func:`~lightning_dissect.activations.axes.name_axes` says, its
+            axes in words.
+        kinds: For layers that do not say themselves where their units are, the layer that does.
+        strict: Whether an output that cannot be read is an error; else its layer is left out. One whose axes are said
             in words always is.
 
     Attributes:
-        axes: how the output of each layer was read.
-        left_out: layers whose output could not be read, and why.
-        repeated: layers that ran several times in a batch, of which only the first run was read, and the most runs.
+        axes: How the output of each layer was read.
+        left_out: Layers whose output could not be read, and why.
+        repeated: Layers that ran several times in a batch, of which only the first run was read, and the most runs.
 
     Example:
         >>> import torch
-        >>> activations = Activations()
-        >>> activations.begin(clips=2, extent=Extent(clips=2, frames=50, fraction=None, map_clips=0))
-        >>> side = activations.read("conv", nn.Conv1d(1, 8, 3), torch.randn(2, 8, 100))
-        >>> side.clip.shape, side.frame.shape
-        (torch.Size([2, 8]), torch.Size([2, 8, 50]))
+        >>> outputs = Outputs()
+        >>> outputs.begin(clips=2, taken=1)
+        >>> activation = outputs.read("conv", nn.Conv1d(1, 8, 3), torch.randn(2, 8, 100))
+        >>> activation.values.shape, activation.axes
+        (torch.Size([1, 8, 100]), ('batch', 'unit', 'time'))
     """
 
     def __init__(
@@ -47,24 +58,24 @@ class Activations:
         self._runs: Counter[str] = Counter()
         self._calls: dict[str, list[Tensor]] = {}
 
-    def begin(self, clips: int, extent: Extent) -> None:
+    def begin(self, clips: int, taken: int) -> None:
         """Begin a batch.
 
         Args:
-            clips: how many clips it has in all.
-            extent: how far those reach that are compared, the first ones.
+            clips: How many clips it has in all.
+            taken: How many of these are compared, the first ones.
         """
         self.clear()
-        self._clips, self._extent = clips, extent
+        self._clips, self._taken = clips, taken
 
-    def read(self, name: str, layer: nn.Module, output: Any) -> Side | None:
+    def read(self, name: str, layer: nn.Module, output: Any) -> Activation | None:
         """Read what a layer put out in one run.
 
         Returns:
             Nothing if the layer is left out, has run before in this batch, or its runs are joined at the end.
 
         Raises:
-            ValueError: if it cannot be read, and its layer is not to be left out for that.
+            ValueError: If it cannot be read, and its layer is not to be left out for that.
         """
         self._runs[name] += 1
         runs, joins = self._runs[name], name in self._named and self._named[name].joins_calls
@@ -73,24 +84,23 @@ class Activations:
             return None
         try:
             axes, values = self._read(name, layer, output)
-            if joins:
-                self._keep(name, axes, values)
-                return None
-            side = pool_activation(values, axes.names, self._extent)
         except ValueError as error:
             if self._strict or name in self._named:
                 raise
             self.left_out[name] = str(error)
             return None
+        if joins:
+            self._keep(name, axes, values)
+            return None
         self.axes[name] = axes
-        return side
+        return Activation(values, axes.names)
 
-    def end(self) -> list[tuple[str, Side]]:
-        """The layers whose runs in the batch are joined along time."""
+    def end(self) -> list[tuple[str, Activation]]:
+        """Return the layers whose runs in the batch are joined along time."""
         found = []
         for name, parts in self._calls.items():
             axes = self.axes[name] = self._named[name]
-            found.append((name, pool_activation(axes.join(parts), axes.names, self._extent)))
+            found.append((name, Activation(axes.join(parts), axes.names)))
         self.clear()
         return found
 
@@ -103,7 +113,7 @@ class Activations:
         found = first_tensor(output)
         axes = self._named.get(name) or name_axes(self._kinds.get(name, layer), found.shape, self._clips)
         values = axes.read(found, self._clips)
-        return axes, _first_clips(values, axes.names.index("batch"), self._extent.clips, self._clips)
+        return axes, _first_clips(values, axes.names.index("batch"), self._taken, self._clips)
 
     def _keep(self, name: str, axes: Axes, values: Tensor) -> None:
         """Keep a copy until the batch's end, since the network may write over it."""
@@ -115,7 +125,7 @@ class Activations:
                     f"its calls put out {tuple(other.shape)} and {tuple(values.shape)}, which do not go one after the "
                     f"other along the time axis of '{axes}'. Name its axes without 'call', or watch another layer."
                 )
-        before.append(values.clone())
+        before.append(values.detach().clone())
 
 
 def first_tensor(output: Any) -> Tensor:
@@ -124,9 +134,9 @@ def first_tensor(output: Any) -> Tensor:
     Tensors of integers, such as codes, are passed over; of complex numbers the magnitude is taken.
 
     Raises:
-        ValueError: if there is none, or it is shared out among processes.
+        ValueError: If there is none, or it is shared out among processes.
     """
-    for leaf in _leaves(output):
+    for leaf in (leaf for _, leaf in named_leaves(output) if isinstance(leaf, Tensor)):
         if hasattr(leaf, "placements"):
             raise ValueError(
                 f"its output is a DTensor of shape {tuple(leaf.shape)}, shared out among processes. Watch a layer that "
@@ -139,20 +149,6 @@ def first_tensor(output: Any) -> Tensor:
     raise ValueError(
         f"its output is a {type(output).__name__} without a tensor of real or complex numbers. Watch another layer."
     )
-
-
-def _leaves(value: Any) -> Iterable[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _leaves(item)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from _leaves(item)
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from _leaves(getattr(value, field.name))
 
 
 def _first_clips(values: Tensor, axis: int, taken: int, clips: int) -> Tensor:

@@ -7,15 +7,15 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_dissect.errors import naming
-from lightning_dissect.levels import Extent, Side, to_frames, to_one_map
-from lightning_dissect.metrics import METRICS, Level, SimilarityMetric
+from lightning_dissect.levels import Level, Levels, to_frames, to_one_map
+from lightning_dissect.metrics import METRICS, PreparedMapMetric, SimilarityMetric
 from lightning_dissect.metrics.similarity import Similarity
-from lightning_dissect.run.batch import Batch, join_units
-from lightning_dissect.run.pending import LARGE, Pending, n_bytes
-from lightning_dissect.run.stacks import Stack, common_pieces, put_side_by_side
+from lightning_dissect.run.batch import Batch, Values
+from lightning_dissect.run.stacks import LARGE, MAX_BYTES, Stack, common_pieces, join_units, n_bytes, put_side_by_side
+from lightning_dissect.scores.block import Block
 
 Metrics = Sequence[str | SimilarityMetric]
 
@@ -33,21 +33,21 @@ class Comparison:
     """Every layer against every feature, by every metric that works at a level that both have.
 
     Args:
-        metrics: a prototype of each metric, which is cloned for each layer and feature; one clone serves all features
+        metrics: A prototype of each metric, which is cloned for each layer and feature; one clone serves all features
             of a grid if the metric :attr:`joins_rows`, and many layers of as many units if it :attr:`joins_layers`.
-        layers: the names of the layers, in the network's order.
-        rows: the names of each feature's rows, in the order of the features.
+        layers: The names of the layers, in the network's order.
+        rows: The names of each feature's rows, in the order of the features.
 
     Example:
         >>> from lightning_dissect.features.bank import FeatureBank
-        >>> from lightning_dissect.levels import pool_activation, pool_feature
+        >>> from lightning_dissect.levels import Extent, pool_activation, pool_feature
         >>> comparison = Comparison(find_metrics(["pearson"]), ["embedding"], {"rms": ("rms",)})
         >>> clips = torch.randn(8, 4_000) * torch.rand(8, 1)
         >>> extent = Extent(clips=8, frames=8, fraction=None, map_clips=0)
         >>> rms = pool_feature(FeatureBank(["rms"], 8_000)(clips)["rms"], extent)
         >>> units = pool_activation(clips.square().mean(1, keepdim=True), ("batch", "unit"), extent)
         >>> comparison.update("embedding", units, Batch(extent, {"rms": rms}))
-        >>> [(key["layer"], rows, similarity.score > 0.9) for key, rows, similarity in comparison.similarities()]
+        >>> [(block.constant["layer"], block.features, block.similarity.score > 0.9) for block in comparison.blocks()]
         [('embedding', ('rms',), tensor([[True]]))]
     """
 
@@ -58,9 +58,11 @@ class Comparison:
         self.layers = tuple(layers)
         self.rows = dict(rows)
         self._metrics: dict[Key, SimilarityMetric] = {}
-        self._stacks: dict[tuple[int, str], Stack] = {}
+        self._stacks: dict[int, dict[str, Stack]] = {}
         self._places = {name: place for place, name in enumerate(self.layers)}
-        self._pending = Pending()
+        self._batch: Batch | None = None
+        self._waiting: dict[str, Levels] = {}
+        self._waiting_bytes = 0
         indices = range(len(self.prototypes))
         self._of_maps = [index for index in indices if self.prototypes[index].level == "map"]
         below = [index for index in indices if index not in self._of_maps]
@@ -82,56 +84,64 @@ class Comparison:
         """Have metrics for these, too, of no clips, so that they are computed together with other processes'.
 
         Args:
-            keys: of all processes. Where layers stand side by side in one and not in another, they do so in none.
-            device: of the metrics that are missing here.
+            keys: Of all processes. Where layers stand side by side in one and not in another, they do so in none.
+            device: Of the metrics that are missing here.
         """
         keys = list(dict.fromkeys(keys))
         pieces = common_pieces({key[:2] for key in keys if key.metric in self._of_stacks})
-        for dataloader, stack in dict.fromkeys((place[0], stack) for place, stack in self._stacks.items()):
-            self._part(dataloader, stack, pieces.get((dataloader, stack), [stack]))
+        for dataloader, stacks in self._stacks.items():
+            for stack in dict.fromkeys(stacks.values()):
+                self._part(dataloader, stack, pieces.get((dataloader, stack), [stack]))
         for key in keys:
             for piece in pieces[key[:2]] if key.metric in self._of_stacks else [key.layers]:
                 self._metric(key._replace(layers=piece), device)
 
-    def update(self, layer: str, side: Side, batch: Batch) -> None:
-        """Compare a layer with the features of a batch; small ones below map level wait for more batches and layers.
+    def update(self, layer: str, levels: Levels, batch: Batch) -> None:
+        """Compare a layer with the features of a batch.
+
+        An update of a metric costs some hundred microseconds however small the layer: below map level, small layers
+        wait for the others of their batch, and those that are alike are compared as one.
 
         Args:
-            layer: its name.
-            side: its activations, brought to each level that they have. What they are cut from may be written over
-                as soon as this returns.
-            batch: the features of the same clips.
+            layer: Its name.
+            levels: Its activations. What they are cut from may be written over as soon as this returns.
+            batch: The features of the same clips.
         """
-        waits = n_bytes(side) < LARGE
-        if not self._pending.fits(layer, side, batch) if waits else layer in self._pending:
+        size = n_bytes(levels)
+        if batch is not self._batch or self._waiting_bytes + size > MAX_BYTES:
             self.settle()
-        if waits:
-            self._pending.put(layer, side, batch)
+        self._batch = batch
+        if size < LARGE:
+            self._waiting[layer] = levels._replace(map=None)
+            self._waiting_bytes += size
         else:
-            self._compare_stack((layer,), [side], batch)
-        self._compare((layer,), side, batch, self._of_maps)
+            self._compare_stack((layer,), [levels], batch)
+        self._compare((layer,), levels, batch, self._of_maps)
 
     def settle(self) -> None:
-        """Compare what is waiting."""
-        waiting = sorted(self._pending.take(), key=lambda part: self._places[part[0]])
-        for stack, sides, batch in put_side_by_side(waiting, self._stacks):
-            self._compare_stack(stack, sides, batch)
+        """Compare the layers that wait; a batch ends with this."""
+        waiting, self._waiting, self._waiting_bytes = self._waiting, {}, 0
+        if waiting and self._batch is not None:
+            layers = sorted(waiting.items(), key=lambda part: self._places[part[0]])
+            for stack, parts in put_side_by_side(layers, self._stacks.get(self._batch.dataloader, {})):
+                self._compare_stack(stack, parts, self._batch)
+        self._batch = None
 
-    def _compare_stack(self, stack: Stack, sides: Sequence[Side], batch: Batch) -> None:
+    def _compare_stack(self, stack: Stack, layers: Sequence[Levels], batch: Batch) -> None:
         """Compare layers that are new, or have been side by side before, alone or with more, below map level."""
-        before = self._stacks.get((batch.dataloader, stack[0]), stack)
+        before = self._stacks.get(batch.dataloader, {}).get(stack[0], stack)
         rest = tuple(layer for layer in before if layer not in set(stack)) if before != stack else ()
         self._part(batch.dataloader, before, [stack, rest])
         with naming(*stack):
-            self._compare(stack, join_units(sides), batch, self._of_stacks)
-        for layer, side in zip(stack, sides, strict=True):
+            self._compare(stack, join_units(layers), batch, self._of_stacks)
+        for layer, levels in zip(stack, layers, strict=True):
             with naming(layer):
-                self._compare((layer,), side, batch, self._of_layers)
+                self._compare((layer,), levels, batch, self._of_layers)
 
     def _part(self, dataloader: int, stack: Stack, pieces: Iterable[Stack]) -> None:
         """Have the layers of a stack stand side by side in these pieces only."""
         pieces = [piece for piece in pieces if piece]
-        self._stacks |= {(dataloader, layer): piece for piece in pieces for layer in piece}
+        self._stacks.setdefault(dataloader, {}).update({layer: piece for piece in pieces for layer in piece})
         if len(pieces) == 1:
             return
         for key in [key for key in self._metrics if key[:2] == (dataloader, stack) and key.metric in self._of_stacks]:
@@ -139,38 +149,33 @@ class Comparison:
             for piece in pieces:
                 self._metrics[key._replace(layers=piece)] = metric.part([stack.index(layer) for layer in piece])
 
-    def _compare(self, layers: Stack, side: Side, batch: Batch, metrics: Iterable[int]) -> None:
-        prepared: dict[Any, Any] = {}
+    def _compare(self, layers: Stack, levels: Levels, batch: Batch, metrics: Iterable[int]) -> None:
+        units = {level: Values(values) for level, values in levels._asdict().items() if values is not None}
         for index in metrics:
             prototype = self.prototypes[index]
-            activations = getattr(side, prototype.level)
-            if activations is None or (
-                prototype.level == "map" and min(activations.shape[-2:]) < prototype.smallest_map
-            ):
+            level = prototype.level
+            if level not in units:
                 continue
-            preparation = prototype.preparation
-            for group in batch.groups(prototype.level, prototype.joins_rows):
-                metric = self._metric(Key(batch.dataloader, layers, group.names, index), activations.device)
-                grid = metric.grid(activations.shape, group.values.shape)
-                if grid is None:
-                    metric.update(*_on_one_grid(prototype.level, activations, group.values, batch.extent))
-                    continue
-                if (preparation, grid) not in prepared:
-                    prepared[preparation, grid] = metric.prepare_activations(activations, grid)
-                mask = _mask(batch.extent, group.values)
-                against = batch.prepare(metric, preparation, group, grid)
-                metric.update(prepared[preparation, grid], against, mask)
+            activations = units[level]
+            if level == "map" and min(activations.values.shape[-2:]) < prototype.smallest_map:
+                continue
+            for rows in batch.rows(level, prototype.joins_rows):
+                metric = self._metric(Key(batch.dataloader, layers, rows.names, index), activations.values.device)
+                fraction = batch.extent.fraction
+                metric.update(
+                    *_as_asked(metric, activations, rows), None if fraction is None else fraction[: len(rows.values)]
+                )
 
-    def similarities(self, leave_out: Collection[str] = ()) -> list[tuple[dict[str, Any], tuple[str, ...], Similarity]]:
+    def blocks(self, constant: Mapping[str, Any] | None = None, leave_out: Collection[str] = ()) -> list[Block]:
         """Compute every metric over all clips so far, of all processes.
 
         Args:
-            leave_out: layers that are not computed.
+            constant: Columns of the table that are the same in all blocks, such as the epoch.
+            leave_out: Layers that are not computed.
 
         Returns:
-            For each data loader, layer, feature and metric, in this order, the columns ``dataloader, layer, level,
-            metric`` (and ``unit`` as None for a metric of the whole layer), the names of the feature's rows, and the
-            result.
+            One block for each data loader, layer, feature and metric, in this order, with the columns ``dataloader,
+            level, metric, layer`` (and ``unit`` as None for a metric of the whole layer) after those that are given.
         """
         self.settle()
         features = {name: place for place, name in enumerate(self.rows)}
@@ -178,9 +183,9 @@ class Comparison:
         # In one order in every process, since computing is a collective.
         for key in sorted(key for key in self._metrics if not set(key.layers) <= set(leave_out)):
             metric = self._metrics[key]
-            constant: dict[str, Any] = {"dataloader": key.dataloader, "level": metric.level, "metric": metric.name}
+            where = {**(constant or {}), "dataloader": key.dataloader, "level": metric.level, "metric": metric.name}
             if not metric.per_unit:
-                constant["unit"] = None
+                where["unit"] = None
             with warnings.catch_warnings():
                 # Of a metric that has seen no clip in this process: others have.
                 warnings.filterwarnings("ignore", "The ``compute`` method of metric")
@@ -189,7 +194,7 @@ class Comparison:
                 for layer, similarity in zip(key.layers, _by_layer(together, len(key.layers)), strict=True):
                     place = (key.dataloader, self._places[layer], features[feature], key.metric)
                     if layer not in leave_out:
-                        found[place] = (constant | {"layer": layer}, rows, similarity)
+                        found[place] = Block(where | {"layer": layer}, rows, similarity)
         return [found[place] for place in sorted(found)]
 
     def _by_feature(self, key: Key, similarity: Similarity) -> Iterator[tuple[str, tuple[str, ...], Similarity]]:
@@ -213,28 +218,34 @@ def _by_layer(similarity: Similarity, layers: int) -> Iterator[Similarity]:
     return map(Similarity._make, zip(*(values.chunk(layers) for values in similarity), strict=True))
 
 
-def without_metric(features: Mapping[str, Level], metrics: Sequence[SimilarityMetric], maps: bool = True) -> list[str]:
-    """The features that no metric can compare, since they have no level that one works at.
+def check_levels(features: Mapping[str, Level], metrics: Sequence[SimilarityMetric], maps: bool = True) -> None:
+    """Warn of features that no metric can compare, since they have no level that one works at.
 
     Args:
-        features: the features and their levels; one with maps has frames, too, and one with frames values of clips.
-        metrics: the metrics.
-        maps: whether maps are compared at all.
+        features: The features and their levels; one with maps has frames, too, and one with frames values of clips.
+        metrics: The metrics.
+        maps: Whether maps are compared at all.
 
-    Example:
-        >>> without_metric({"harmonic": "map", "loudness": "frame"}, find_metrics(["sift"]))
-        ['loudness']
+    Raises:
+        ValueError: If that is so for every feature.
     """
     order = ("clip", "frame", "map")
     reached = [order.index(metric.level) for metric in metrics if maps or metric.level != "map"]
-    return [name for name, level in features.items() if not any(place <= order.index(level) for place in reached)]
+    alone = [name for name, level in features.items() if not any(place <= order.index(level) for place in reached)]
+    if len(alone) == len(features):
+        raise ValueError(
+            f"metrics: {', '.join(f'{metric.name}.{metric.level}' for metric in metrics)} have no level in "
+            f"common with the features {', '.join(alone)}. Add 'pearson', which works at every level."
+        )
+    if alone:
+        rank_zero_warn(f"No metric works at a level that these features have: {', '.join(alone)}.")
 
 
 def find_metrics(metrics: Metrics) -> list[SimilarityMetric]:
-    """Make metrics from their names, one for each level that the metric works at; metrics in the list stay as they are.
+    """Make metrics from their names, or from metrics: one for each level that it works at, or the one it was made for.
 
     Raises:
-        ValueError: if a name is unknown.
+        ValueError: If a name is unknown.
 
     Example:
         >>> [(metric.name, metric.level) for metric in find_metrics(["euclidean"])]
@@ -244,30 +255,21 @@ def find_metrics(metrics: Metrics) -> list[SimilarityMetric]:
         raise ValueError(f"metrics must be a list of names or metrics, got the string {metrics!r}: use [{metrics!r}].")
     found: list[SimilarityMetric] = []
     for metric in metrics:
-        if isinstance(metric, SimilarityMetric):
-            found.append(metric)
-        elif metric in METRICS:
-            found.extend(METRICS[metric](level=level) for level in METRICS[metric].levels)
-        else:
+        if not isinstance(metric, SimilarityMetric) and metric not in METRICS:
             raise ValueError(
                 f"metrics: {metric!r} is unknown. Known are {', '.join(METRICS)}, and any SimilarityMetric."
             )
+        found += (metric if isinstance(metric, SimilarityMetric) else METRICS[metric]()).at_every_level()
     return found
 
 
-def _on_one_grid(
-    level: Level, activations: Tensor, features: Tensor, extent: Extent
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Activations, features and the mask of valid frames, on the coarser grid of the two."""
-    if level == "clip":
-        return activations, features, extent.mask(extent.frames)
-    if level == "frame":
-        features = to_frames(features, activations.shape[-1])
-    else:
-        activations, features = to_one_map(activations, features)
-    return activations, features, _mask(extent, features)
-
-
-def _mask(extent: Extent, values: Tensor) -> Tensor | None:
-    mask = extent.mask(values.shape[-1])
-    return mask if mask is None else mask[: len(values)]
+def _as_asked(metric: SimilarityMetric, activations: Values, rows: Values) -> tuple[Any, Any]:
+    """Activations and feature rows as a metric takes them: on the coarser grid of the two, or prepared."""
+    if isinstance(metric, PreparedMapMetric):
+        grid = metric.grid(activations.values.shape)
+        return activations.prepared(metric, grid), rows.prepared(metric, grid)
+    if metric.level == "map":
+        return to_one_map(activations.values, rows.values)
+    if metric.level == "frame":
+        return activations.values, to_frames(rows.values, activations.values.shape[-1])
+    return activations.values, rows.values

@@ -1,34 +1,38 @@
-"""One run: the layers under watch, the features of each batch, and the metrics between them."""
+"""One run: layers under watch, the features of each batch, and the metrics between them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from types import TracebackType
 from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
-from lightning_dissect.activations.capture import IS_SCRIPTED, Capture, is_scripted
-from lightning_dissect.activations.outputs import Activations
+from lightning_dissect.activations.capture import Capture
+from lightning_dissect.activations.layers import IS_SCRIPTED, is_scripted
+from lightning_dissect.activations.outputs import Activation, Outputs
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.files.layout import Stage
-from lightning_dissect.levels import Extent, Side, pool_feature
+from lightning_dissect.levels import Extent, Levels, pool_activation, pool_feature
 from lightning_dissect.metrics import SimilarityMetric
 from lightning_dissect.run.batch import Batch
+from lightning_dissect.run.budget import Budget
 from lightning_dissect.run.comparison import Comparison
 from lightning_dissect.run.processes import gather
 from lightning_dissect.scores import Scores
 
+_PACKAGES = ("lightning-dissect", "torch", "pytorch-lightning", "torchmetrics")
 _DRAWN = 4
 """Clips whose maps are kept to be drawn."""
 
 
-class Example(NamedTuple):
+class DrawnMaps(NamedTuple):
     """The maps of a few clips, kept to be drawn.
 
     Attributes:
-        activations: (clips, units, frequency, time).
-        features: each map feature, (clips, frequency, time).
+        activations: Shape (clips, units, frequency, time).
+        features: Of each map feature, shape (clips, frequency, time).
     """
 
     activations: Tensor
@@ -39,11 +43,11 @@ class Keeper(Protocol):
     """Looks on while a run goes by, and keeps a bounded part of it."""
 
     def begin(
-        self, waveform: Tensor, extent: Extent, features: Mapping[str, Side], dataloader: int, first: int
+        self, waveform: Tensor, extent: Extent, features: Mapping[str, Levels], dataloader: int, first: int
     ) -> None:
-        """Take a batch's waveform (B, samples), its extent and its features; ``first`` is its first clip's index."""
+        """Take a batch's waveform (clips, samples), its extent, its features, and the index of its first clip."""
 
-    def receive(self, layer: str, side: Side) -> None:
+    def receive(self, layer: str, levels: Levels) -> None:
         """Take the activations of a layer for that batch."""
 
     def end(self) -> None:
@@ -58,24 +62,25 @@ class Dissection:
     """Compares layers with features, batch after batch, for as long as the ``with`` block lasts.
 
     Args:
-        layers: the layers to watch, by name.
-        bank: the features.
-        metrics: a prototype of each metric, see :class:`~lightning_dissect.run.comparison.Comparison`.
-        max_clips: how many clips of each data loader are compared; None for all. The rest costs nothing.
-        sift_clips: how many of these are compared at map level, the costly one.
-        batches: number of batches to come, if it is known: these clips are then spread over them.
-        axes: for layers whose output does not read as :func:`~lightning_dissect.activations.axes.name_axes` says, its axes in
-            words.
-        kinds: for layers that do not say themselves where their units are, the layer that does.
-        strict: whether an output that cannot be read is an error; else its layer is left out.
-        keepers: shown each batch and each layer's activations.
+        layers: The layers to watch, by name.
+        bank: The features.
+        metrics: A prototype of each metric, see :class:`~lightning_dissect.run.comparison.Comparison`.
+        max_clips: How many clips of each data loader are compared; None for all. The rest costs nothing.
+        map_clips: How many of these are compared at map level, the costly one.
+        batches: Number of batches to come, if it is known: these clips are then spread over them.
+        axes: For layers whose output does not read as :func:`~lightning_dissect.activations.axes.name_axes` says, its
+            axes in words.
+        kinds: For layers that do not say themselves where their units are, the layer that does.
+        strict: Whether an output that cannot be read is an error; else its layer is left out.
+        keepers: Shown each batch and each layer's activations.
 
     Attributes:
-        units: number of units of each layer that has run.
-        axes: how the output of each of these was read.
-        left_out: layers that take no hook, or whose output could not be read, and why; none of the latter if
+        units: Number of units of each layer that has run.
+        axes: How the output of each of these was read.
+        left_out: Layers that take no hook, or whose output could not be read, and why; none of the latter if
             ``strict``.
-        repeated: layers that ran several times in a batch, of which only the first run was compared, and the most runs.
+        repeated: Layers that ran several times in a batch, of which only the first run was compared, and the most runs.
+        drawn: Maps of a few clips of each layer that has maps.
 
     Example:
         >>> from lightning_dissect.run.comparison import find_metrics
@@ -97,7 +102,7 @@ class Dissection:
         metrics: Sequence[SimilarityMetric],
         *,
         max_clips: int | None = None,
-        sift_clips: int = 16,
+        map_clips: int = 16,
         batches: int | None = None,
         axes: Mapping[str, str] | None = None,
         kinds: Mapping[str, nn.Module] | None = None,
@@ -109,16 +114,16 @@ class Dissection:
         self.keepers = tuple(keepers)
         self.bank = bank
         self.metrics = tuple(metrics)
-        self.examples: dict[str, Example] = {}
-        self._activations = Activations(axes, kinds, strict)
-        self.axes, self.repeated = self._activations.axes, self._activations.repeated
-        self.left_out = self._activations.left_out
+        self.drawn: dict[str, DrawnMaps] = {}
+        self._outputs = Outputs(axes, kinds, strict)
+        self.axes, self.repeated, self.left_out = self._outputs.axes, self._outputs.repeated, self._outputs.left_out
         self.left_out |= {name: f"it {IS_SCRIPTED}" for name, layer in layers.items() if is_scripted(layer)}
-        self._clips, self._map_clips = _Budget(max_clips, batches), _Budget(sift_clips, batches)
+        self._clips, self._map_clips = Budget(max_clips, batches), Budget(map_clips, batches)
         self._comparison = Comparison(metrics, layers, bank.rows)
         watched = {name: layer for name, layer in layers.items() if name not in self.left_out}
         self._capture = Capture(watched, self._receive)
-        self._batch: _Running | None = None
+        self._batch: Batch | None = None
+        self._device: torch.device | None = None
         self._seen: dict[int, int] = {}
 
     def __enter__(self) -> Self:
@@ -133,16 +138,16 @@ class Dissection:
     def close(self) -> None:
         """Remove the hooks and let go of the batch; what was compared stays. Closing twice is harmless."""
         self._capture.close()
-        self._activations.clear()
+        self._outputs.clear()
         self._batch = None
 
     def begin(self, waveform: Tensor, lengths: Tensor | None = None, dataloader: int = 0) -> None:
         """Compute the features of a batch; the network's forward of the same batch comes next.
 
         Args:
-            waveform: (B, samples); with a bank for spectrograms, these, (B, bins, frames).
-            lengths: (B,) samples, or frames, of each clip that are not padding.
-            dataloader: index of the data loader, whose scores are kept apart.
+            waveform: Shape (clips, samples); with a bank for spectrograms, these, (clips, bins, frames).
+            lengths: Samples, or frames, of each clip that are not padding, shape (clips,).
+            dataloader: Index of the data loader, whose scores are kept apart.
         """
         clips, samples = waveform.shape[0], waveform.shape[-1]
         first = self._seen.get(dataloader, 0)
@@ -151,21 +156,22 @@ class Dissection:
         if not taken:
             return
         waveform, lengths = waveform[:taken], None if lengths is None else lengths[:taken]
-        with torch.no_grad(), _float32(waveform.device):
+        self._device = waveform.device
+        with self._plainly():
             values = self.bank.to(waveform.device)(waveform, lengths)
             fraction = None if lengths is None else lengths.to(waveform.device) / max(samples, 1)
             extent = Extent(taken, self.bank.frames(samples), fraction, self._map_clips.take(taken, dataloader))
-            sides = {name: pool_feature(feature, extent) for name, feature in values.items()}
+            features = {name: pool_feature(feature, extent) for name, feature in values.items()}
             for keeper in self.keepers:
-                keeper.begin(waveform, extent, sides, dataloader, first)
-        self._activations.begin(clips, extent)
-        self._batch = _Running(Batch(extent, sides, dataloader), waveform.device)
+                keeper.begin(waveform, extent, features, dataloader, first)
+        self._outputs.begin(clips, taken)
+        self._batch = Batch(extent, features, dataloader)
 
     def end(self) -> None:
         """Finish the batch.
 
         Raises:
-            Exception: what went wrong while the network's layers were captured and compared.
+            Exception: What went wrong while the network's layers were captured and compared.
         """
         batch, self._batch = self._batch, None
         error, self._capture.error = self._capture.error, None
@@ -173,22 +179,17 @@ class Dissection:
             raise error
         if batch is None:
             return
-        with torch.no_grad():
-            with _float32(batch.device):
-                for name, side in self._activations.end():
-                    self._compare(name, side, batch.features)
+        with self._plainly():
+            for name, activation in self._outputs.end():
+                self._compare(name, activation, batch)
+            self._comparison.settle()
             for keeper in self.keepers:
                 keeper.end()
 
-    def settle(self) -> None:
-        """Compare what still waits: activations of small batches, which are compared some batches at a time."""
-        with torch.no_grad(), _float32(self._device()):
-            self._comparison.settle()
-
     def share(self) -> None:
         """Let every process know what the others have seen, so that one without a batch can take part in `scores`."""
-        self.settle()
-        device = self._device()
+        parameters = (parameter for layer in self.layers.values() for parameter in layer.parameters())
+        device = next((parameter.device for parameter in parameters), torch.device("cpu"))
         seen = gather((self._comparison.keys, self.units, self.left_out))
         self._comparison.expect((key for keys, _, _ in seen for key in keys), device)
         for _, units, left_out in seen:
@@ -206,7 +207,6 @@ class Dissection:
 
     def describe(self) -> str:
         """Say in a line what is compared and how much memory its state takes, once a batch has been seen."""
-        self.settle()
         read: dict[str, list[str]] = {}
         for name, axes in self.axes.items():
             read.setdefault(str(axes), []).append(f"{name} ({self.units[name]})")
@@ -220,6 +220,22 @@ class Dissection:
             f"its state takes {memory}, however many clips there are"
         )
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What was compared and how, for citation: versions, analysis, layers, features, metrics."""
+        analysis = self.bank.analysis
+        return {
+            "versions": {package: version(package) for package in _PACKAGES},
+            "sample_rate": analysis.sample_rate,
+            "frequency": analysis.frequency.settings,
+            "n_fft": analysis.n_fft,
+            "hop_length": analysis.hop_length,
+            "layers": list(self.layers),
+            "axes": {layer: str(axes) for layer, axes in self.axes.items()},
+            "features": list(self.bank.names),
+            "metrics": [f"{metric.name}.{metric.level}" for metric in self.metrics],
+        }
+
     def scores(
         self,
         epoch: int = 0,
@@ -230,74 +246,46 @@ class Dissection:
         """Compute every metric over all clips so far, of all processes.
 
         Args:
-            epoch: for the table.
-            step: for the table.
-            settings: kept with the table, for citation.
-            stage: for the table.
+            epoch: For the table.
+            step: For the table.
+            settings: Kept with the table, for citation.
+            stage: For the table.
         """
         self.share()
-        similarities = self._comparison.similarities(leave_out=set(self.left_out))
         when = {"epoch": epoch, "step": step, "stage": stage}
-        return Scores.from_similarities(
-            ((when | where, rows, values) for where, rows, values in similarities), settings
-        )
+        return Scores.from_blocks(self._comparison.blocks(when, leave_out=set(self.left_out)), settings)
 
-    def _device(self) -> torch.device:
-        parameters = (parameter for layer in self.layers.values() for parameter in layer.parameters())
-        return next((parameter.device for parameter in parameters), torch.device("cpu"))
-
-    @torch.no_grad()
     def _receive(self, name: str, layer: nn.Module, output: Any) -> None:
-        if self._batch is None or name in self.left_out:
+        batch = self._batch
+        if batch is None or name in self.left_out:
             return
-        with _float32(self._batch.device):
-            side = self._activations.read(name, layer, output)
-            if side is not None:
-                self._compare(name, side, self._batch.features)
+        with self._plainly():
+            activation = self._outputs.read(name, layer, output)
+            if activation is not None:
+                self._compare(name, activation, batch)
 
-    def _compare(self, name: str, side: Side, batch: Batch) -> None:
-        self._comparison.update(name, side, batch)
+    def _compare(self, name: str, activation: Activation, batch: Batch) -> None:
+        levels = pool_activation(*activation, batch.extent)
+        self._comparison.update(name, levels, batch)
         for keeper in self.keepers:
-            keeper.receive(name, side)
-        self.units[name] = side.clip.shape[1]
-        if side.map is not None and name not in self.examples:
-            maps = {feature: other.map[:_DRAWN] for feature, other in batch.features.items() if other.map is not None}
-            self.examples[name] = Example(side.map[:_DRAWN].clone(), maps)
+            keeper.receive(name, levels)
+        self.units[name] = levels.clip.shape[1]
+        if levels.map is not None and name not in self.drawn:
+            features = {feature: other.map for feature, other in batch.features.items() if other.map is not None}
+            self.drawn[name] = DrawnMaps(
+                levels.map[:_DRAWN].clone(), {feature: maps[:_DRAWN, 0] for feature, maps in features.items()}
+            )
 
+    @contextmanager
+    def _plainly(self) -> Iterator[None]:
+        """Compute in float32 and without gradients, whatever the training's precision.
 
-class _Running(NamedTuple):
-    """The batch under way: its features, and where they were computed."""
-
-    features: Batch
-    device: torch.device
-
-
-class _Budget:
-    """How many clips are taken of each batch: a number in all, spread over the batches if their number is known."""
-
-    def __init__(self, clips: int | None, batches: int | None) -> None:
-        self._clips = clips
-        # Two at least, since clips are compared in pairs.
-        self._a_batch = clips if clips is None or batches is None else max(2, -(-clips // batches))
-        self._taken: dict[int, int] = {}
-
-    def take(self, clips: int, dataloader: int) -> int:
-        """How many of a batch's clips to take."""
-        if self._clips is None or self._a_batch is None:
-            return clips
-        taken = self._taken.get(dataloader, 0)
-        now = min(clips, self._a_batch, self._clips - taken)
-        self._taken[dataloader] = taken + now
-        return now
-
-
-@contextmanager
-def _float32(device: torch.device) -> Iterator[None]:
-    """Compute in float32, whatever the training's precision: bf16-true also changes what integers are divided into."""
-    default = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32)
-    try:
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_default_dtype(default)
+        bf16-true also changes what integers are divided into.
+        """
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float32)
+        try:
+            with torch.no_grad(), torch.autocast((self._device or torch.device("cpu")).type, enabled=False):
+                yield
+        finally:
+            torch.set_default_dtype(default)

@@ -6,21 +6,18 @@ stream.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, distributed
-from torch.nn.functional import pad
+from torch import Tensor
 
-from lightning_dissect.levels import Extent, Side
+from lightning_dissect.levels import Extent, Levels
+from lightning_dissect.run.excerpts import Excerpt, ExcerptPool, Windows, read_keys
 from lightning_dissect.run.processes import gather
 
-SECONDS = 3.0
-"""Length of an excerpt; a clip that is shorter is kept whole."""
-EXCERPTS = 256
-"""Excerpts that the pool of a process holds: at 16 kHz, 25 MB in half precision."""
 COLUMNS = {
     "layer": "category",
     "unit": "int32",
@@ -33,27 +30,38 @@ COLUMNS = {
     "end": "float64",
     "activation": "float64",
 }
-_CLIPS_A_LOADER = 2**36
-_WINDOWS_A_CLIP = 2**14
-_NOTHING, _EMPTY = -1, -2  # keys: no clip drove the unit; no excerpt lies in this place of the pool
-_FAVOUR = 1e4  # units that a favoured one counts for
-_LARGEST = 6e4  # of half precision
+_NOTHING = -1
+"""The key of no clip, where none drove the unit."""
+_FAVOUR = 1e4
+"""Units that a favoured one counts for."""
 
 
-class Excerpt(NamedTuple):
-    """Where an excerpt was cut out; it is named by these numbers.
+@dataclass(frozen=True)
+class Playlists:
+    """What the playlists of a run hold.
 
-    Attributes:
-        process: index of the process that saw the clip.
-        dataloader: index of the data loader.
-        clip: index of the clip among those of its data loader, in the order in which the process saw them.
-        start: seconds into the clip.
+    Args:
+        clips: Clips of each unit, those that drive it most; 0 for no playlists.
+        seconds: Length of an excerpt; a clip that is shorter is kept whole.
+        excerpts: Excerpts that each process holds: at 16 kHz, 256 of 3 s take 25 MB in half precision.
+
+    Raises:
+        ValueError: If one is out of range.
+
+    Example:
+        >>> Playlists(clips=5).seconds
+        3.0
     """
 
-    process: int
-    dataloader: int
-    clip: int
-    start: float
+    clips: int = 3
+    seconds: float = 3.0
+    excerpts: int = 256
+
+    def __post_init__(self) -> None:
+        if self.clips < 0:
+            raise ValueError(f"playlist={self.clips}: it counts clips a unit, from 0 on.")
+        if not self.seconds > 0 or self.excerpts < 1:
+            raise ValueError(f"playlist={self}: an excerpt lasts more than 0 s, and there is 1 at least.")
 
 
 class Played(NamedTuple):
@@ -81,24 +89,6 @@ class _Top(NamedTuple):
     end: Tensor
 
 
-class _Windows(NamedTuple):
-    """The batch's audio in windows that overlap by half: where each clip begins and ends, and its references.
-
-    Attributes:
-        audio: (B, windows, samples), a view in half precision.
-        keys: (B, windows) int64, the reference of each window.
-        seconds: (B,) length of each clip without its padding.
-        padded: length of the batch in seconds.
-        extent: how far the clips reach.
-    """
-
-    audio: Tensor
-    keys: Tensor
-    seconds: Tensor
-    padded: float
-    extent: Extent
-
-
 class Playlist:
     """Keeps, for each unit of each layer, the clips that drive it most, and audio of them.
 
@@ -113,18 +103,16 @@ class Playlist:
     them here.
 
     Args:
-        sample_rate: in Hz.
-        clips: k, clips a unit.
-        seconds: length of an excerpt.
-        excerpts: size of the pool.
-        favoured: rows with ``layer`` and ``unit`` whose excerpts come first.
+        sample_rate: In Hz.
+        playlists: What they hold.
+        favoured: Rows with ``layer`` and ``unit`` whose excerpts come first.
 
     Example:
-        >>> playlist = Playlist(sample_rate=10, clips=1)
+        >>> playlist = Playlist(sample_rate=10, playlists=Playlists(clips=1))
         >>> frames = torch.zeros(4, 1, 5)
         >>> frames[2, 0, 3] = 7.0
         >>> playlist.begin(torch.arange(200.0).view(4, 50), Extent(4, 5, None, 0), {}, 0, 0)
-        >>> playlist.receive("conv", Side(frames.mean(-1), frames, None))
+        >>> playlist.receive("conv", Levels(frames.mean(-1), frames, None))
         >>> playlist.end()
         >>> played = playlist.compute()
         >>> played.table[["clip", "time", "start", "end", "activation"]].values.tolist()
@@ -134,43 +122,32 @@ class Playlist:
     """
 
     def __init__(
-        self,
-        sample_rate: int,
-        clips: int = 3,
-        seconds: float = SECONDS,
-        excerpts: int = EXCERPTS,
-        favoured: pd.DataFrame | None = None,
+        self, sample_rate: int, playlists: Playlists | None = None, favoured: pd.DataFrame | None = None
     ) -> None:
-        self.sample_rate, self.clips, self.excerpts = sample_rate, clips, excerpts
+        playlists = playlists or Playlists()
+        self.sample_rate, self.clips = sample_rate, playlists.clips
         self._favoured: dict[str, list[int]] = {}
         if favoured is not None:
             for layer, units in favoured.groupby("layer", observed=True)["unit"]:
                 self._favoured[str(layer)] = units.astype(int).tolist()
         self._weights: dict[str, Tensor] = {}
-        self._hop = max(1, round(seconds * sample_rate / 2))
+        self._hop = max(1, round(playlists.seconds * sample_rate / 2))
         self._top: dict[str, _Top] = {}
-        self._pool: tuple[Tensor, Tensor] | None = None
-        self._windows: _Windows | None = None
+        self._pool = ExcerptPool(playlists.excerpts, self._hop, sample_rate)
+        self._windows: Windows | None = None
 
     def begin(
-        self, waveform: Tensor, extent: Extent, features: Mapping[str, Side], dataloader: int, first: int
+        self, waveform: Tensor, extent: Extent, features: Mapping[str, Levels], dataloader: int, first: int
     ) -> None:
-        """Take the audio (B, samples) of a batch."""
-        clips, samples = waveform.shape
-        windows = max(1, -(-samples // self._hop) - 1)
-        heard = waveform.nan_to_num(0.0).clamp_(-_LARGEST, _LARGEST).half()
-        audio = pad(heard, (0, (windows + 1) * self._hop - samples)).unfold(1, 2 * self._hop, self._hop)
-        serial = dataloader * _CLIPS_A_LOADER + torch.arange(first, first + clips, device=waveform.device)
-        keys = serial[:, None] * _WINDOWS_A_CLIP + torch.arange(windows, device=waveform.device)
-        whole = waveform.new_ones(clips) if extent.fraction is None else extent.fraction
-        self._windows = _Windows(audio, keys, whole * samples / self.sample_rate, samples / self.sample_rate, extent)
+        """Take the audio (clips, samples) of a batch."""
+        self._windows = Windows.cut(waveform, extent, self._hop, self.sample_rate, dataloader, first)
 
-    def receive(self, layer: str, side: Side) -> None:
+    def receive(self, layer: str, levels: Levels) -> None:
         """Merge the batch's strongest clips into those of a layer's units."""
         windows = self._windows
         if windows is None:
             return
-        activation, time = _peaks(side, windows)
+        activation, time = _peaks(levels, windows)
         hop = self._hop / self.sample_rate
         middle = torch.where(time.isnan(), windows.seconds[:, None] / 2, time)
         window = (middle / hop - 0.5).floor().clamp(0, windows.keys.shape[1] - 1)
@@ -184,31 +161,15 @@ class Playlist:
     def end(self) -> None:
         """Let the pool have the windows of the batch that are wanted more than what it holds."""
         windows, self._windows = self._windows, None
-        if windows is None or not self._top:
-            return
-        fresh = windows.keys.flatten()
-        if self._pool is None:
-            silence = windows.audio.new_zeros((self.excerpts, windows.audio.shape[-1]))
-            self._pool = fresh.new_full((self.excerpts,), _EMPTY), silence
-        keys, audio = self._pool
-        wanted = torch.cat([top.key.flatten() for top in self._top.values()])
-        weights = torch.cat([self._weights[layer].expand_as(top.key).flatten() for layer, top in self._top.items()])
-        uses = _count(torch.cat([keys, fresh]), wanted, weights)
-        size = min(self.excerpts, len(fresh))
-        most, newcomers = uses[self.excerpts :].topk(size)
-        least, places = uses[: self.excerpts].topk(size, largest=False)
-        replace = most > least
-        if replace.device.type == "cpu":  # where a look waits for nothing: few are replaced in later batches
-            newcomers, places, replace = newcomers[replace], places[replace], replace[replace]
-        row, column = newcomers // windows.keys.shape[1], newcomers % windows.keys.shape[1]
-        keys[places] = torch.where(replace, fresh[newcomers], keys[places])
-        audio[places] = torch.where(replace[:, None], windows.audio[row, column], audio[places])
+        if windows is not None and self._top:
+            wanted = torch.cat([top.key.flatten() for top in self._top.values()])
+            weights = [self._weights[layer].expand_as(top.key).flatten() for layer, top in self._top.items()]
+            self._pool.offer(windows, wanted, torch.cat(weights))
 
     @property
     def n_bytes(self) -> int:
         """Memory of the references and of the pool."""
-        kept = [*(self._pool or ()), *(values for top in self._top.values() for values in top)]
-        return sum(values.nbytes for values in kept)
+        return self._pool.n_bytes + sum(values.nbytes for top in self._top.values() for values in top)
 
     def compute(self, units: pd.DataFrame | None = None) -> Played:
         """Merge the playlists of all processes; every process has to call this.
@@ -221,7 +182,7 @@ class Playlist:
         empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in COLUMNS.items()})
         joined = self._rows(gathered) if any(gathered) else empty
         wanted = joined if units is None else joined.merge(units[["layer", "unit"]].astype({"unit": "int32"}))
-        parts = gather(self._cut(wanted))
+        parts = gather(self._pool.find(wanted))
         return Played(joined, {excerpt: samples for part in parts for excerpt, samples in part.items()})
 
     def _weigh(self, layer: str, units: int) -> Tensor:
@@ -245,30 +206,11 @@ class Playlist:
         rows = {name: values[order] for name, values in rows.items()}
         begins = np.flatnonzero(np.diff(rows["layer"], prepend=-1) | np.diff(rows["unit"], prepend=-1))
         rows["rank"] = np.arange(len(order)) - np.repeat(begins, np.diff(begins, append=len(order))) + 1
-        rows["start"] = rows["key"] % _WINDOWS_A_CLIP * self._hop / self.sample_rate
-        clip = rows.pop("key") // _WINDOWS_A_CLIP
-        rows |= {"dataloader": clip // _CLIPS_A_LOADER, "clip": clip % _CLIPS_A_LOADER}
+        rows["dataloader"], rows["clip"], windows = read_keys(rows.pop("key"))
+        rows["start"] = windows * self._hop / self.sample_rate
         rows["layer"] = np.array(layers, dtype=object)[rows["layer"]]
         found = np.isfinite(rows["activation"]) & (rows["rank"] <= self.clips)
         return pd.DataFrame({name: rows[name][found] for name in COLUMNS}).astype(COLUMNS)
-
-    def _cut(self, rows: pd.DataFrame) -> dict[Excerpt, np.ndarray]:
-        """The audio of those excerpts that are in this process's pool."""
-        if self._pool is None:
-            return {}
-        keys, audio = (tensor.cpu().numpy() for tensor in self._pool)
-        place = {key: index for index, key in enumerate(keys.tolist())}
-        process = _process()
-        mine = rows[rows["process"] == process].drop_duplicates(list(Excerpt._fields))
-        found = {}
-        for *name, end in mine[[*Excerpt._fields, "end"]].itertuples(index=False):
-            excerpt = Excerpt(*name)
-            window = round(excerpt.start * self.sample_rate / self._hop)
-            key = (excerpt.dataloader * _CLIPS_A_LOADER + excerpt.clip) * _WINDOWS_A_CLIP + window
-            if key in place:
-                samples = round((end - excerpt.start) * self.sample_rate)
-                found[excerpt] = audio[place[key], :samples].astype(np.float32)
-        return found
 
 
 def _of_layer(layer: str, gathered: Sequence[Mapping[str, _Top]]) -> Iterator[tuple[int, _Top]]:
@@ -276,12 +218,12 @@ def _of_layer(layer: str, gathered: Sequence[Mapping[str, _Top]]) -> Iterator[tu
     return ((process, tops[layer]) for process, tops in enumerate(gathered) if layer in tops)
 
 
-def _peaks(side: Side, windows: _Windows) -> tuple[Tensor, Tensor]:
+def _peaks(levels: Levels, windows: Windows) -> tuple[Tensor, Tensor]:
     """The peak of each unit in each clip, -inf for none, and its moment in seconds, both (B, units)."""
-    if side.frame is None:
-        activation, time = side.clip, torch.full_like(side.clip, torch.nan)
+    if levels.frame is None:
+        activation, time = levels.clip, torch.full_like(levels.clip, torch.nan)
     else:
-        frames, mask = side.frame, windows.extent.mask(side.frame.shape[-1])
+        frames, mask = levels.frame, windows.extent.valid(levels.frame.shape[-1])
         if mask is not None:
             frames = frames.masked_fill(~mask[:, None], -torch.inf)
         activation, index = frames.max(-1)
@@ -296,15 +238,3 @@ def _strongest(tops: list[_Top], count: int) -> _Top:
     joined = _Top(*(torch.cat(parts, 1) for parts in zip(*tops, strict=True)))
     activation, order = joined.activation.topk(min(count, joined.activation.shape[1]), dim=1)
     return _Top(activation, *(values.gather(1, order) for values in joined[1:]))
-
-
-def _count(keys: Tensor, wanted: Tensor, weights: Tensor) -> Tensor:
-    """How much each of some distinct keys is wanted, float32."""
-    ordered, order = keys.sort()
-    place = torch.searchsorted(ordered, wanted).clamp(max=len(keys) - 1)
-    hits = (ordered[place] == wanted) * weights
-    return hits.new_zeros(len(keys)).scatter_add(0, order[place], hits)
-
-
-def _process() -> int:
-    return distributed.get_rank() if distributed.is_available() and distributed.is_initialized() else 0

@@ -1,59 +1,75 @@
 """Stacks: layers of as many units that are compared as one, their units side by side."""
 
-from collections.abc import Collection, Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 
-from lightning_dissect.levels import Side
-from lightning_dissect.run.batch import Batch
+import torch
+
+from lightning_dissect.levels import Levels
 
 UNITS = 1024
 """Units up to which layers are compared as one: of more, nothing is gained."""
+
+LARGE = 2**20
+"""Bytes of a layer's activations from which on it is compared at once, by itself."""
+
+MAX_BYTES = 2**23
+"""Most memory of the layers of a batch that wait for others."""
 
 Stack = tuple[str, ...]
 """The names of its layers, in the network's order."""
 
 
+def n_bytes(levels: Levels) -> int:
+    """Return the memory of a layer's activations below map level."""
+    return levels.clip.nbytes + (0 if levels.frame is None else levels.frame.nbytes)
+
+
 def put_side_by_side(
-    waiting: Iterable[tuple[str, Side, Batch]], stacks: Mapping[tuple[int, str], Stack]
-) -> list[tuple[Stack, list[Side], Batch]]:
-    """Put layers side by side, if they are alike: those that have been so before, and new ones.
+    layers: Iterable[tuple[str, Levels]], stacks: Mapping[str, Stack]
+) -> list[tuple[Stack, list[Levels]]]:
+    """Put the layers of a batch side by side, if they are alike: those that have been so before, and new ones.
 
     Args:
-        waiting: layers in the network's order, their activations, and the features of the same clips.
-        stacks: the stack of each data loader's layers so far.
+        layers: In the network's order, with their activations.
+        stacks: The stack of each layer so far.
 
     Returns:
-        Stacks, or parts of one where not all its layers ran or some are not like the others now; the activations of
-        each layer; and the features.
+        Stacks, or parts of one where not all its layers ran or some are not like the others now, and the activations
+        of each layer.
 
     Example:
-        >>> import torch
-        >>> from lightning_dissect.levels import Extent
-        >>> batch = Batch(Extent(8, 1, None, 0), {})
-        >>> sides = {"conv": 4, "dense": 2, "conv2": 4}
-        >>> waiting = [(layer, Side(torch.zeros(8, units), None, None), batch) for layer, units in sides.items()]
-        >>> [stack for stack, _, _ in put_side_by_side(waiting, {})]
+        >>> sizes = {"conv": 4, "dense": 2, "conv2": 4}
+        >>> layers = [(layer, Levels(torch.zeros(8, units), None, None)) for layer, units in sizes.items()]
+        >>> [stack for stack, _ in put_side_by_side(layers, {})]
         [('conv', 'conv2'), ('dense',)]
     """
-    groups: dict[Hashable, list[tuple[str, Side, Batch]]] = {}
-    for layer, side, batch in waiting:
-        alike = (id(batch), side.clip.device, side.clip.shape, side.frame is None or side.frame.shape)
-        groups.setdefault((stacks.get((batch.dataloader, layer)), alike), []).append((layer, side, batch))
+    groups: dict[Hashable, list[tuple[str, Levels]]] = {}
+    for layer, levels in layers:
+        alike = (levels.clip.device, levels.clip.shape, levels.frame is None or levels.frame.shape)
+        groups.setdefault((stacks.get(layer), alike), []).append((layer, levels))
     found = []
     for parts in groups.values():
-        layer, side, batch = parts[0]
-        is_new = (batch.dataloader, layer) not in stacks
-        most = max(1, UNITS // max(1, side.clip.shape[1])) if is_new else len(parts)
+        layer, levels = parts[0]
+        most = len(parts) if layer in stacks else max(1, UNITS // max(1, levels.clip.shape[1]))
         for first in range(0, len(parts), most):
-            layers, sides, batches = zip(*parts[first : first + most], strict=True)
-            found.append((layers, list(sides), batches[0]))
+            names, values = zip(*parts[first : first + most], strict=True)
+            found.append((names, list(values)))
     return found
+
+
+def join_units(layers: Sequence[Levels]) -> Levels:
+    """Put the units of layers of the same clips and frames side by side, without maps."""
+    if len(layers) == 1:
+        return layers[0]
+    frames = [levels.frame for levels in layers if levels.frame is not None]
+    return Levels(torch.cat([levels.clip for levels in layers], 1), torch.cat(frames, 1) if frames else None, None)
 
 
 def common_pieces(stacks: Collection[tuple[int, Stack]]) -> dict[tuple[int, Stack], list[Stack]]:
     """The largest pieces of each stack that no other stack, of another process, would take apart.
 
     Args:
-        stacks: data loaders and stacks; those of one process have no layer in common.
+        stacks: Data loaders and stacks; those of one process have no layer in common.
 
     Example:
         >>> common_pieces({(0, ("a", "b", "c")), (0, ("b", "c", "d"))})[0, ("a", "b", "c")]

@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_dissect.activations.capture import Capture, find_kinds, find_layers, is_scripted
+from lightning_dissect.activations.capture import Capture
+from lightning_dissect.activations.layers import find_kinds, find_layers, is_scripted
 
 
 class Network(nn.Module):

@@ -4,7 +4,7 @@ from classifier import InstrumentClassifier
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect import dissect, networks
-from lightning_dissect.activations.capture import find_layers
+from lightning_dissect.activations.layers import find_layers
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.run.comparison import find_metrics
 from lightning_dissect.run.dissection import Dissection

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from lightning_dissect import networks
-from lightning_dissect.activations.capture import find_layers
+from lightning_dissect.activations.layers import find_layers
 
 # name: (network, seconds of a clip, its weights as published, or None where the paper gives no number)
 NETWORKS = {

@@ -12,7 +12,8 @@ from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_module
 
-from lightning_dissect.activations.capture import Capture, find_layers
+from lightning_dissect.activations.capture import Capture
+from lightning_dissect.activations.layers import find_layers
 from lightning_dissect.features import FeatureBank
 from lightning_dissect.run.comparison import find_metrics
 from lightning_dissect.run.dissection import Dissection

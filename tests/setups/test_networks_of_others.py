@@ -11,7 +11,7 @@ from torch.nn.functional import adaptive_avg_pool1d, interpolate
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect import dissect
-from lightning_dissect.activations.capture import find_layers
+from lightning_dissect.activations.layers import find_layers
 
 RATE = 16_000
 COUNT = 24
