@@ -211,7 +211,7 @@ def bench_cnn(count: int, few: int, rounds: int) -> None:
         return callback(metrics=["pearson", "euclidean"])
 
     def first_layer_by_sift() -> DissectCallback:
-        return callback(layers=LAYERS[:1], features=["harmonic", "percussive"], metrics=["sift"], sift_clips=count)
+        return callback(layers=LAYERS[:1], features=["harmonic", "percussive"], metrics=["sift"], map_clips=count)
 
     print(f"CNN-AT, clips of {SECONDS} s at {CNNAT.sample_rate} Hz, {torch.get_num_threads()} threads")
     ours, many = "callback without SIFT", f", {count} clips"

@@ -90,14 +90,14 @@ def studies(checkpoint: Path | None) -> dict[str, Study]:
 
 
 @torch.no_grad()
-def dissect_network(network: AudioNetwork, study: Study, data: InstrumentData, sift_clips: int) -> Dissection:
+def dissect_network(network: AudioNetwork, study: Study, data: InstrumentData, map_clips: int) -> Dissection:
     """Compare the network's layers with the paper's features, over the validation clips."""
     layers = find_layers(network, [*study.layers(), *study.embedding])
     axes = {name: words for glob, words in network.axes.items() for name in find_layers(network, [glob])}
     bank = FeatureBank(FEATURES, network.sample_rate, network.n_fft, network.hop_length, network.frequency)
     loader = data.val_dataloader()
     network.eval()
-    with Dissection(layers, bank, METRICS, sift_clips=sift_clips, batches=len(loader), axes=axes) as run:
+    with Dissection(layers, bank, METRICS, map_clips=map_clips, batches=len(loader), axes=axes) as run:
         for waveform, _ in loader:
             run.begin(waveform)
             network(waveform)
@@ -106,18 +106,18 @@ def dissect_network(network: AudioNetwork, study: Study, data: InstrumentData, s
     return run
 
 
-def carry_out(name: str, study: Study, folder: Path, epochs: int | None, limit: int, sift_clips: int) -> None:
+def carry_out(name: str, study: Study, folder: Path, epochs: int | None, limit: int, map_clips: int) -> None:
     """Dissect the untrained network, train it, dissect it again, and write its tables and figures."""
     pl.seed_everything(0, verbose=False)
     network = study.make()
     data = InstrumentData(sample_rate=network.sample_rate, n_train=limit, n_validation=limit // 3)
-    study.tables["untrained"] = dissect_network(network, study, data, sift_clips).scores().table
+    study.tables["untrained"] = dissect_network(network, study, data, map_clips).scores().table
     trainer = pl.Trainer(
         max_epochs=epochs or study.epochs, logger=False, enable_checkpointing=False, num_sanity_val_steps=0
     )
     trainer.fit(InstrumentClassifier(network, study.learning_rate), data)
     study.accuracy = float(trainer.callback_metrics["validation_accuracy"])
-    run = dissect_network(network, study, data, sift_clips)
+    run = dissect_network(network, study, data, map_clips)
     study.tables["trained"] = run.scores().table
     for state, table in study.tables.items():
         Scores(table).save(folder / f"{name}-{state}.parquet")
@@ -301,7 +301,7 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     results = studies(options.vggish)
     for name, study in results.items():
-        carry_out(name, study, options.folder, options.epochs, options.limit, options.sift_clips)
+        carry_out(name, study, options.folder, options.epochs, options.limit, options.map_clips)
     (options.folder / "summary.md").write_text(summary(results), encoding="utf-8")
     print(f"{options.folder / 'summary.md'}")
 

@@ -14,19 +14,7 @@ from lightning_dissect.nested import contents, describe, look_up, named_leaves
 
 Where = str | int | Callable[[Any], Tensor]
 
-_USUAL_NAMES = [
-    "waveform",
-    "waveforms",
-    "audio",
-    "wav",
-    "wave",
-    "signal",
-    "input_values",
-    "speech",
-    "x",
-    "inputs",
-    "input",
-]
+_USUAL_NAMES = re.compile(r"waveforms?|audio|wav|wave|signal|input_values|speech|x|inputs?")
 _INDICES = re.compile(r"(\.\d+)+$")
 _RATE_NAMES = ("sample_rate", "sampling_rate", "sr")
 _SHORTEST = 0.02  # seconds; a shorter last axis is a label or an embedding, not audio
@@ -263,7 +251,7 @@ def check_sample_rate(batch: Any, sample_rate: int, wait: bool = True) -> None:
 def _recognise(batch: Any, sample_rate: int) -> Tensor:
     shortest = max(1, round(_SHORTEST * sample_rate))
     shaped = [(name, leaf) for name, leaf in named_leaves(batch) if _has_audio_shape(leaf, shortest)]
-    usual = [(name, leaf) for name, leaf in shaped if name.rpartition(".")[2] in _USUAL_NAMES]
+    usual = [(name, leaf) for name, leaf in shaped if _USUAL_NAMES.fullmatch(name.rpartition(".")[2])]
     candidates = usual or shaped
     if len(candidates) == 1 or len({id(leaf) for _, leaf in usual}) == 1:
         audio: Tensor = candidates[0][1]

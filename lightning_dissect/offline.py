@@ -42,8 +42,10 @@ def dissect(
     map_clips: int = 16,
     analysis: Analysis | None = None,
     sift_clips: int | None = None,
-) -> Scores:
+) -> Scores:  # noqa: D417, since the others are described where they belong
     """Compare the units of a trained network with audio features, over all clips of a data loader.
+
+    Arguments that are not described here are those of :class:`~lightning_dissect.DissectCallback`.
 
     Args:
         model: A LightningModule, whose ``validation_step`` is run, or any other module, which is called with the
@@ -55,8 +57,6 @@ def dissect(
             that takes spectrograms, it is needed.
         accelerator: Lightning's: ``"auto"``, ``"cpu"``, ``"gpu"``, …
         progress: Show a progress bar.
-        layers, features, metrics, waveform, spectrogram, lengths, frequency, n_fft, hop_length, axes, max_clips,
-            map_clips, analysis, sift_clips: As for :class:`~lightning_dissect.DissectCallback`.
 
     Returns:
         The scores.

@@ -77,7 +77,7 @@ def loader(data: Any, shuffle: bool = False) -> DataLoader[Any]:
 
 
 def callback(**arguments: Any) -> DissectCallback:
-    defaults: dict[str, Any] = {"frequency": FrequencyAxis("linear", 64), "sift_clips": 4, "on_error": "raise"}
+    defaults: dict[str, Any] = {"frequency": FrequencyAxis("linear", 64), "map_clips": 4, "on_error": "raise"}
     return DissectCallback(**{"sample_rate": RATE, **defaults, **arguments})
 
 
@@ -225,10 +225,10 @@ def test_a_wrong_sample_rate_is_refused_at_once(rate: Any) -> None:
         ({"metrics": ["pearsn"]}, r"'pearsn' is unknown. Known are pearson, spearman, euclidean, sift"),
         ({"metrics": "pearson"}, r"use \['pearson'\]"),
         ({"every_n_epochs": 0}, "every_n_epochs=0"),
-        ({"sift_clips": -1}, "sift_clips=-1"),
+        ({"map_clips": -1}, "map_clips=-1"),
         ({"max_clips": 0}, "max_clips=0"),
         ({"metrics": ["sift"], "features": ["loudness"]}, r"sift.map have no level in common with .* loudness"),
-        ({"metrics": ["sift"], "sift_clips": 0}, r"sift.map have no level in common"),
+        ({"metrics": ["sift"], "map_clips": 0}, r"sift.map have no level in common"),
         ({"on_error": "ignore"}, "on_error='ignore'"),
     ],
 )
@@ -371,12 +371,12 @@ def test_no_more_clips_than_the_budget_are_compared_spread_over_the_batches(
     seen = []
 
     class Watching(DissectCallback):
-        def _begin(self, *arguments: Any) -> None:
-            super()._begin(*arguments)
+        def on_validation_batch_start(self, *arguments: Any) -> None:
+            super().on_validation_batch_start(*arguments)
             assert self._run is not None
             seen.append(self._run._batch is not None)
 
-    arguments: dict[str, Any] = {"frequency": FrequencyAxis("linear", 64), "sift_clips": 4, "on_error": "raise"}
+    arguments: dict[str, Any] = {"frequency": FrequencyAxis("linear", 64), "map_clips": 4, "on_error": "raise"}
     for budget, expected in ((9, [True, True, True]), (4, [True, True, False]), (2, [True, False, False])):
         seen.clear()
         watch = Watching(RATE, max_clips=budget, **arguments)

@@ -185,7 +185,7 @@ def can_measure() -> bool:
 @pytest.mark.skipif(not can_measure(), reason="the system does not tell a process's peak of memory")
 def test_a_batch_takes_less_than_a_layers_output_more(clips: Callable[..., Tensor]) -> None:
     waveform, peaks = clips(32, seconds=1.0, sample_rate=RATE), []
-    for callbacks in ([], [DissectCallback(RATE, ["wide"], metrics=["pearson", "euclidean"], sift_clips=8)]):
+    for callbacks in ([], [DissectCallback(RATE, ["wide"], metrics=["pearson", "euclidean"], map_clips=8)]):
         watch = Memory((2, 3))
         validate(waveform, 256, [watch, *callbacks])
         peaks.append(max(watch.peak))
@@ -207,10 +207,10 @@ def tensor_peak(run: Callable[[], None]) -> float:
 
 
 LEVELS = {
-    "clips and frames": {"sift_clips": 0},
+    "clips and frames": {"map_clips": 0},
     "maps by Pearson's correlation": {"metrics": ["pearson"]},
     "maps by SIFT": {"metrics": ["sift"], "features": ["harmonic"]},
-    "maps by SIFT, without numba": {"metrics": ["sift"], "features": ["harmonic"], "sift_clips": 4},
+    "maps by SIFT, without numba": {"metrics": ["sift"], "features": ["harmonic"], "map_clips": 4},
     "defaults": {},
 }
 

@@ -27,22 +27,22 @@ def test_every_order_of_axes_gives_the_same_levels(axes: str, dtype: torch.dtype
     plain = torch.randn(3, 4, 16, 40).to(dtype)
     order = parse_axes("batch unit frequency time")
     moved = plain.permute([order.index(axis) for axis in parse_axes(axes)])
-    side = pool_activation(moved, parse_axes(axes), WHOLE)
+    levels = pool_activation(moved, parse_axes(axes), WHOLE)
     exact = plain.double()
     # Half precision is averaged in float32: the tolerance is that of float32 sums.
-    torch.testing.assert_close(side.clip, exact.mean((2, 3)).float(), rtol=0, atol=1e-6)
-    assert side.frame is not None
-    assert side.map is not None
-    torch.testing.assert_close(side.frame, exact.mean(2).unflatten(-1, (20, 2)).mean(-1).float(), rtol=0, atol=1e-6)
-    assert torch.equal(side.map, plain[:2].float())
+    torch.testing.assert_close(levels.clip, exact.mean((2, 3)).float(), rtol=0, atol=1e-6)
+    assert levels.frame is not None
+    assert levels.map is not None
+    torch.testing.assert_close(levels.frame, exact.mean(2).unflatten(-1, (20, 2)).mean(-1).float(), rtol=0, atol=1e-6)
+    assert torch.equal(levels.map, plain[:2].float())
 
 
 def test_levels_that_an_output_lacks_are_missing() -> None:
     assert pool_activation(torch.randn(3, 4), parse_axes("batch unit"), WHOLE)[1:] == (None, None)
-    side = pool_activation(torch.randn(3, 4, 9), parse_axes("batch unit time"), WHOLE)
-    assert side.map is None
-    assert side.frame is not None
-    assert side.frame.shape == (3, 4, 9)
+    levels = pool_activation(torch.randn(3, 4, 9), parse_axes("batch unit time"), WHOLE)
+    assert levels.map is None
+    assert levels.frame is not None
+    assert levels.frame.shape == (3, 4, 9)
     none = pool_activation(
         torch.randn(3, 4, 5, 9), parse_axes("batch unit frequency time"), WHOLE._replace(map_clips=0)
     )
@@ -56,24 +56,31 @@ def test_nothing_of_the_output_is_kept() -> None:
         ("batch unit frequency time", (3, 4, 16, 19)),
     ):
         output = torch.randn(shape)
-        side = pool_activation(output, parse_axes(axes), WHOLE)
-        before = [None if level is None else level.clone() for level in side]
+        levels = pool_activation(output, parse_axes(axes), WHOLE)
+        before = [None if level is None else level.clone() for level in levels]
         output.fill_(9.0)
-        for level, old in zip(side, before, strict=True):
+        for level, old in zip(levels, before, strict=True):
             assert (level is None and old is None) or torch.equal(level, old)
+
+
+def test_no_level_of_an_output_keeps_its_graph() -> None:
+    output = torch.randn(3, 4, 16, 20, requires_grad=True)
+    for level in pool_activation(output, parse_axes("batch unit frequency time"), WHOLE):
+        assert level is not None
+        assert not level.requires_grad
 
 
 def test_padding_does_not_count() -> None:
     audio = torch.randn(3, 4, 40)
     garbage = torch.where(torch.arange(40) < torch.tensor([40, 20, 9])[:, None, None], audio, 1e6)
-    side = pool_activation(garbage, parse_axes("batch unit time"), PADDED)
-    torch.testing.assert_close(side.clip[1], audio[1, :, :20].mean(-1))
-    torch.testing.assert_close(side.clip[2], audio[2, :, :9].mean(-1))
-    mask = PADDED.mask(20)
+    levels = pool_activation(garbage, parse_axes("batch unit time"), PADDED)
+    torch.testing.assert_close(levels.clip[1], audio[1, :, :20].mean(-1))
+    torch.testing.assert_close(levels.clip[2], audio[2, :, :9].mean(-1))
+    mask = PADDED.valid(20)
     assert mask is not None
     assert mask.sum(1).tolist() == [20, 10, 4]
-    assert side.frame is not None
-    assert side.frame.abs()[mask[:, None].expand(-1, 4, -1)].max() < 10
+    assert levels.frame is not None
+    assert levels.frame.abs()[mask[:, None].expand(-1, 4, -1)].max() < 10
 
 
 @pytest.mark.parametrize(("axes", "shape"), [("batch unit", (3, 4, 5)), ("batch unit time", (6, 4, 5))])
@@ -87,7 +94,7 @@ def test_features_are_pooled_by_named_rows_and_by_frequency() -> None:
     chroma = pool_feature(FeatureValues(values, "map", tuple(f"chroma[{i}]" for i in range(12)), None), WHOLE)
     assert chroma.frame is not None
     assert chroma.map is not None
-    assert (chroma.clip.shape, chroma.frame.shape, chroma.map.shape) == ((3, 12), (3, 12, 20), (2, 12, 20))
+    assert (chroma.clip.shape, chroma.frame.shape, chroma.map.shape) == ((3, 12), (3, 12, 20), (2, 1, 12, 20))
     spectrum = pool_feature(FeatureValues(values, "map", (), None), WHOLE)
     torch.testing.assert_close(spectrum.frame, values.mean(1, keepdim=True))
     torch.testing.assert_close(spectrum.clip, values.mean((1, 2))[:, None])
@@ -102,5 +109,5 @@ def test_features_are_pooled_by_named_rows_and_by_frequency() -> None:
 def test_grids_meet_at_the_coarser_one() -> None:
     assert to_frames(torch.rand(1, 2, 9), 20).shape == (1, 2, 9)
     torch.testing.assert_close(to_frames(torch.arange(6.0).view(1, 1, 6), 2), torch.tensor([[[1.0, 4.0]]]))
-    activation, feature = to_one_map(torch.rand(1, 2, 48, 10), torch.rand(1, 96, 5))
-    assert (activation.shape, feature.shape) == ((1, 2, 48, 5), (1, 48, 5))
+    activation, feature = to_one_map(torch.rand(1, 2, 48, 10), torch.rand(1, 1, 96, 5))
+    assert (activation.shape, feature.shape) == ((1, 2, 48, 5), (1, 1, 48, 5))

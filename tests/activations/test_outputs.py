@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_dissect.activations.outputs import Activations, first_tensor
-from lightning_dissect.levels import Extent, Side
+from lightning_dissect.activations.outputs import Activation, Outputs, first_tensor
 
 CLIPS = 4
 
@@ -30,22 +29,23 @@ def test_codes_are_passed_over_and_complex_numbers_read_as_magnitudes() -> None:
     torch.testing.assert_close(first_tensor(torch.polar(x, 3 * x)), x)
 
 
-def read(axes: str | None, *outputs: object, frames: int = 12, strict: bool = True) -> tuple[Activations, Side | None]:
+def read(axes: str | None, *outputs: object, strict: bool = True) -> tuple[Outputs, Activation | None]:
     """What a layer's outputs in one batch are read as, at once or joined."""
-    activations = Activations({} if axes is None else {"layer": axes}, strict=strict)
-    activations.begin(CLIPS, Extent(CLIPS, frames, None, 2))
-    found = [activations.read("layer", nn.Conv1d(3, 3, 1), output) for output in outputs]
-    sides = [side for side in found if side is not None] + [side for _, side in activations.end()]
-    assert len(sides) <= 1
-    return activations, sides[0] if sides else None
+    reader = Outputs({} if axes is None else {"layer": axes}, strict=strict)
+    reader.begin(CLIPS, taken=CLIPS)
+    found = [reader.read("layer", nn.Conv1d(3, 3, 1), output) for output in outputs]
+    activations = [activation for activation in found if activation is not None]
+    activations += [activation for _, activation in reader.end()]
+    assert len(activations) <= 1
+    return reader, activations[0] if activations else None
 
 
-def same(one: Side | None, other: Side | None) -> bool:
+def same(one: Activation | None, other: Activation | None) -> bool:
+    """Whether both hold the same values, with the axes in any order."""
     assert one is not None
     assert other is not None
-    return all(
-        a is b or (a is not None and b is not None and torch.equal(a, b)) for a, b in zip(one, other, strict=True)
-    )
+    order = [other.axes.index(axis) for axis in one.axes]
+    return torch.equal(one.values, other.values.permute(order))
 
 
 @pytest.mark.parametrize("output", [torch.arange(CLIPS), None, torch.rand(1, 3, 5)])
@@ -54,9 +54,9 @@ def test_what_cannot_be_read_is_left_out_unless_it_was_asked_for(output: object)
         read(None, output)
     with pytest.raises(ValueError, match="its output"):
         read("batch unit time", output, strict=False)
-    activations, side = read(None, output, strict=False)
-    assert side is None
-    assert activations.left_out["layer"].startswith("its output")
+    reader, activation = read(None, output, strict=False)
+    assert activation is None
+    assert reader.left_out["layer"].startswith("its output")
 
 
 @pytest.mark.parametrize(
@@ -86,27 +86,34 @@ def test_calls_without_times_are_the_times() -> None:
     maps = torch.randn(CLIPS, 6, 3, 5)
     whole = read("batch time unit frequency", maps)[1]
     assert same(read("call batch unit frequency", *maps.unbind(1))[1], whole)
-    assert whole is not None
-    assert whole.map is not None
 
 
 def test_calls_of_examples_are_joined_after_them() -> None:
     output = torch.randn(CLIPS, 2, 2, 3, 5)  # calls, examples, unit, time
     calls = [call.flatten(0, 1) for call in output.unbind(1)]
     whole = output.flatten(1, 2).transpose(1, 2).flatten(2)
-    joined = read("call (batch example) unit time", *calls, frames=20)[1]
-    assert same(joined, read("batch unit time", whole, frames=20)[1])
+    joined = read("call (batch example) unit time", *calls)[1]
+    assert same(joined, read("batch unit time", whole)[1])
 
 
 def test_a_call_is_kept_as_it_was_when_it_ran() -> None:
     output = torch.randn(CLIPS, 3, 12)
-    activations = Activations({"layer": "call batch unit time"})
-    activations.begin(CLIPS, Extent(CLIPS, 12, None, 0))
-    activations.read("layer", nn.Identity(), output)
+    reader = Outputs({"layer": "call batch unit time"})
+    reader.begin(CLIPS, taken=CLIPS)
+    reader.read("layer", nn.Identity(), output)
     before = output.clone()
     output.zero_()
-    ((_, side),) = activations.end()
-    assert same(side, read("batch unit time", before)[1]._replace(map=None))
+    ((_, activation),) = reader.end()
+    assert same(activation, read("batch unit time", before)[1])
+
+
+def test_the_first_clips_are_taken() -> None:
+    output = torch.randn(CLIPS, 3, 12)
+    reader = Outputs()
+    reader.begin(CLIPS, taken=2)
+    activation = reader.read("layer", nn.Conv1d(3, 3, 1), output)
+    assert activation is not None
+    assert torch.equal(activation.values, output[:2])
 
 
 def test_calls_that_do_not_go_together_are_refused() -> None:
@@ -116,17 +123,20 @@ def test_calls_that_do_not_go_together_are_refused() -> None:
 
 def test_of_several_calls_the_first_is_read_and_they_are_counted() -> None:
     outputs = torch.randn(3, CLIPS, 3, 12).unbind()
-    activations, side = read(None, *outputs)
-    assert same(side, read(None, outputs[0])[1])
-    assert activations.repeated == {"layer": 3}
-    activations.begin(CLIPS, Extent(CLIPS, 12, None, 2))
-    activations.read("layer", nn.Identity(), outputs[0])
-    assert activations.repeated == {"layer": 3}
+    reader, activation = read(None, *outputs)
+    assert same(activation, read(None, outputs[0])[1])
+    assert reader.repeated == {"layer": 3}
+    reader.begin(CLIPS, taken=CLIPS)
+    reader.read("layer", nn.Identity(), outputs[0])
+    assert reader.repeated == {"layer": 3}
 
 
-def test_an_activation_keeps_no_graph_and_nothing_stays_after_a_batch() -> None:
-    with torch.no_grad():
-        activations, side = read("call batch unit time", torch.randn(CLIPS, 3, 12, requires_grad=True))
-    assert side is not None
-    assert not side.clip.requires_grad
-    assert activations.end() == []
+def test_an_output_keeps_its_graph_and_joined_runs_none() -> None:
+    output = torch.randn(CLIPS, 3, 12, requires_grad=True)
+    _, activation = read("batch unit time", output)
+    assert activation is not None
+    assert activation.values.requires_grad
+    reader, activation = read("call batch unit time", output)
+    assert activation is not None
+    assert not activation.values.requires_grad
+    assert reader.end() == []

@@ -11,7 +11,8 @@ import pytest
 import soundfile
 
 from lightning_dissect import Scores
-from lightning_dissect.run.playlist import Excerpt, Played
+from lightning_dissect.run.excerpts import Excerpt
+from lightning_dissect.run.playlist import Played
 from lightning_dissect.run.playlist_files import save_playlists
 
 

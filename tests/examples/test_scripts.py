@@ -93,7 +93,7 @@ def test_training_on_own_recordings(tmp_path):
 def test_paper1_trains_the_network_in_training_mode():
     study = studies(None)["CNN-AT"]
     network = study.make()
-    dissect_network(network, study, InstrumentData(n_train=10, n_validation=10), sift_clips=0)
+    dissect_network(network, study, InstrumentData(n_train=10, n_validation=10), map_clips=0)
     assert all(module.training for module in network.modules())
 
 

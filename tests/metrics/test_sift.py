@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from lightning_dissect.levels import Extent, Side
+from lightning_dissect.levels import Extent, Levels
 from lightning_dissect.metrics import SIFTCountSimilarity, SIFTDistanceSimilarity, SIFTSimilarity
 from lightning_dissect.metrics.functional import (
     KeyPoints,
@@ -307,9 +307,9 @@ def test_a_run_finds_key_points_once_for_all_statistics(scenes, monkeypatch):
     comparison = Comparison(metrics, ["large", "small"], {"harmonic": ("harmonic",)})
     extent = Extent(clips=8, frames=80, fraction=None, map_clips=8)
     clip = torch.zeros(8, 1)
-    batch = Batch(extent, {"harmonic": Side(clip, None, scenes)})
+    batch = Batch(extent, {"harmonic": Levels(clip, None, scenes)})
     for name, size in (("large", 2), ("small", 8)):
-        comparison.update(name, Side(clip, None, max_pool2d(scenes, size).unsqueeze(1)), batch)
+        comparison.update(name, Levels(clip, None, max_pool2d(scenes, size).unsqueeze(1)), batch)
     assert calls == [(8, 1, 32, 40), (8, 1, 64, 80)]
     compared = [(columns["layer"], columns["metric"]) for columns, _, _ in comparison.similarities()]
     # Eight bins are too few for key points.

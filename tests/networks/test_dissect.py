@@ -99,7 +99,7 @@ def test_maps_are_frequency_by_time(name):
     layers = find_layers(network, [layer])
     axes = axes_by_name(network, layers)
     bank = FeatureBank(["harmonic"], network.sample_rate, frequency=network.frequency)
-    with Dissection(layers, bank, find_metrics(["sift"]), sift_clips=2, axes=axes) as run:
+    with Dissection(layers, bank, find_metrics(["sift"]), map_clips=2, axes=axes) as run:
         waveform = clips(network, seconds, 2)
         run.begin(waveform)
         network(waveform)
@@ -118,7 +118,7 @@ def test_the_maps_axes_are_not_swapped(name):
     bank = FeatureBank(["harmonic"], network.sample_rate, frequency=network.frequency)
     time = torch.arange(round(seconds * network.sample_rate)) / network.sample_rate
     tone = 0.5 * torch.sin(2 * torch.pi * torch.tensor([[440.0], [880.0]]) * time)
-    with Dissection(layers, bank, find_metrics(["sift"]), sift_clips=2, axes=axes) as run:
+    with Dissection(layers, bank, find_metrics(["sift"]), map_clips=2, axes=axes) as run:
         run.begin(tone)
         network(tone)
         run.end()

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import BboxImage
 from matplotlib.lines import Line2D
 
-from lightning_dissect.levels import Extent, Side
+from lightning_dissect.levels import Extent, Levels
 from lightning_dissect.metrics import PearsonSimilarity, SIFTSimilarity
 from lightning_dissect.metrics.similarity import Similarity
 from lightning_dissect.report import (
@@ -263,11 +263,11 @@ def values() -> ClipValues:
         extent = Extent(8, 1, None, 0)
         clips = torch.arange(8.0) + first
         features = {
-            "rms": Side(-clips[:, None], None, None),
-            "chroma": Side(torch.stack([clips, clips * 2], 1), None, None),
+            "rms": Levels(-clips[:, None], None, None),
+            "chroma": Levels(torch.stack([clips, clips * 2], 1), None, None),
         }
         kept.begin(torch.zeros(8, 4), extent, features, 0, first)
-        kept.receive("conv", Side(clips[:, None] * torch.arange(6), None, None))
+        kept.receive("conv", Levels(clips[:, None] * torch.arange(6), None, None))
         kept.end()
     return kept
 

@@ -49,7 +49,7 @@ def run_planted(waveform: Tensor, seed: int) -> Scores:
     layers = {name: layer for name, layer in network.named_children() if name != "bank"}
     bank = FeatureBank(FEATURES, RATE, frequency=FrequencyAxis("mel", 48))
     metrics = find_metrics(["pearson", "euclidean", "sift"])
-    with Dissection(layers, bank, metrics, sift_clips=8, batches=len(waveform) // 16) as run:
+    with Dissection(layers, bank, metrics, map_clips=8, batches=len(waveform) // 16) as run:
         for batch in waveform.split(16):
             run.begin(batch)
             network(batch)

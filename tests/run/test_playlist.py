@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, distributed, multiprocessing
 
-from lightning_dissect.levels import Extent, Side
-from lightning_dissect.run.playlist import Excerpt, Played, Playlist
+from lightning_dissect.levels import Extent, Levels
+from lightning_dissect.run.excerpts import Excerpt
+from lightning_dissect.run.playlist import Played, Playlist, Playlists
 
 RATE = 100
 
@@ -35,7 +36,7 @@ def play(
         playlist.begin(waveform[part], Extent(len(waveform[part]), 50, fraction, 0), {}, dataloader, before + start)
         for layer, values in layers.items():
             frame = values[part] if values.ndim == 3 else None
-            playlist.receive(layer, Side(values[part] if frame is None else frame.mean(-1), frame, None))
+            playlist.receive(layer, Levels(values[part] if frame is None else frame.mean(-1), frame, None))
         playlist.end()
     return playlist
 
@@ -70,7 +71,7 @@ def test_the_strongest_clips_are_those_found_by_sorting_everything(
         "conv": torch.randn(clips, units, 20, generator=generator),
         "dense": torch.randn(clips, units, generator=generator),
     }
-    played = play(Playlist(RATE, clips=k), waveform, layers, batch=batch).compute()
+    played = play(Playlist(RATE, Playlists(clips=k)), waveform, layers, batch=batch).compute()
     for layer, values in layers.items():
         for unit in range(units):
             found = rows(played, layer, unit)
@@ -146,7 +147,7 @@ def test_nan_in_the_audio_is_silence_in_the_excerpt() -> None:
 
 
 def test_loaders_are_told_apart(rng: torch.Generator) -> None:
-    playlist = Playlist(RATE, clips=2)
+    playlist = Playlist(RATE, Playlists(clips=2))
     for dataloader, factor in ((0, 1.0), (1, 2.0)):
         waveform, frames = torch.full((5, 300), 0.1 + dataloader / 2), torch.rand(5, 1, 9, generator=rng) + factor
         play(playlist, waveform, {"conv": frames}, dataloader=dataloader)
@@ -161,7 +162,7 @@ def test_a_full_pool_keeps_what_most_units_want(rng: torch.Generator) -> None:
     frames = torch.rand(64, 40, 9, generator=rng)
     # Clips 7 and 50 drive all units but two, which have clips of their own.
     frames[7, :38], frames[50, :38] = 5.0, 4.0
-    playlist = play(Playlist(RATE, clips=2, excerpts=8), waveform, {"conv": frames})
+    playlist = play(Playlist(RATE, Playlists(clips=2, excerpts=8)), waveform, {"conv": frames})
     played = playlist.compute()
     assert len(played.audio) <= 8
     assert {7, 50} <= {excerpt.clip for excerpt in played.audio}
@@ -174,8 +175,8 @@ def test_a_full_pool_keeps_what_favoured_units_want(rng: torch.Generator) -> Non
     waveform, frames = torch.rand(200, 300, generator=rng), torch.rand(200, 400, 9, generator=rng)
     layers = {"conv": frames, "dense": torch.rand(200, 50, generator=rng)}
     favoured = pd.DataFrame({"layer": ["conv"] * 3 + ["dense"], "unit": [7, 200, 399, 12]})
-    plain = play(Playlist(RATE, excerpts=16), waveform, layers).compute(favoured)
-    found = play(Playlist(RATE, excerpts=16, favoured=favoured), waveform, layers).compute(favoured)
+    plain = play(Playlist(RATE, Playlists(excerpts=16)), waveform, layers).compute(favoured)
+    found = play(Playlist(RATE, Playlists(excerpts=16), favoured=favoured), waveform, layers).compute(favoured)
     pd.testing.assert_frame_equal(found.table, plain.table)
     wanted = found.table.merge(favoured)[list(Excerpt._fields)].drop_duplicates()
     assert len(plain.audio) < len(found.audio) == len(wanted) == 12
@@ -212,8 +213,8 @@ def test_nothing_waits_for_the_device(rng: torch.Generator, monkeypatch: pytest.
     for _ in range(2):
         extent = Extent(4, 50, torch.ones(4, **meta), 0)
         playlist.begin(torch.empty(4, 1000, **meta), extent, {}, 0, 0)
-        playlist.receive("conv", Side(torch.empty(4, 3, **meta), torch.empty(4, 3, 9, **meta), None))
-        playlist.receive("dense", Side(torch.empty(4, 3, **meta), None, None))
+        playlist.receive("conv", Levels(torch.empty(4, 3, **meta), torch.empty(4, 3, 9, **meta), None))
+        playlist.receive("dense", Levels(torch.empty(4, 3, **meta), None, None))
         playlist.end()
     assert playlist._top["conv"].activation.shape == (3, 3)
 

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 import soundfile
 
-from lightning_dissect.run.playlist import COLUMNS, Excerpt, Played
+from lightning_dissect.run.excerpts import Excerpt
+from lightning_dissect.run.playlist import COLUMNS, Played
 from lightning_dissect.run.playlist_files import load_playlists, save_playlists, write_wav
 
 RATE = 8_000

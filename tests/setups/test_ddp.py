@@ -49,7 +49,7 @@ def scores(waveform: Tensor, folder: Path, devices: int = 1) -> pd.DataFrame:
         strategy="ddp_spawn" if devices > 1 else "auto",
         max_epochs=1,
         logger=TensorBoardLogger(folder),
-        callbacks=[DissectCallback(RATE, sift_clips=24, on_error="raise")],
+        callbacks=[DissectCallback(RATE, map_clips=24, on_error="raise")],
         enable_progress_bar=False,
         enable_checkpointing=False,
         enable_model_summary=False,

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect import DissectCallback, Scores
 from lightning_dissect.features import FeatureBank
-from lightning_dissect.levels import Side
+from lightning_dissect.levels import Levels
 from lightning_dissect.metrics import EuclideanSimilarity
 from lightning_dissect.run.comparison import find_metrics
 from lightning_dissect.run.dissection import Dissection
@@ -103,11 +103,11 @@ class Sides:
     """Keeps what each layer gave."""
 
     def __init__(self) -> None:
-        self.seen: dict[str, Side] = {}
+        self.seen: dict[str, Levels] = {}
 
     def begin(self, *_: Any) -> None: ...
 
-    def receive(self, layer: str, side: Side) -> None:
+    def receive(self, layer: str, side: Levels) -> None:
         self.seen[layer] = side
 
     def end(self) -> None: ...

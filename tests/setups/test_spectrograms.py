@@ -61,7 +61,7 @@ def loader(decibels: Tensor) -> Callable[..., DataLoader[Any]]:
 def watch(**arguments: Any) -> DissectCallback:
     defaults = {
         "layers": LAYERS, "features": ["harmonic", "percussive"], "metrics": ["pearson"], "frequency": AXIS,
-        "n_fft": N_FFT, "hop_length": HOP, "spectrogram": "db", "sift_clips": 24, "on_error": "raise",
+        "n_fft": N_FFT, "hop_length": HOP, "spectrogram": "db", "map_clips": 24, "on_error": "raise",
     }  # fmt: skip
     return DissectCallback(RATE, **{**defaults, **arguments})
 
@@ -168,7 +168,7 @@ def test_a_trained_network_is_dissected(loader: Callable[..., Any]) -> None:
     network = SpectrogramCNN()
     arguments = {
         "layers": ["split"], "features": ["harmonic", "percussive"], "metrics": ["pearson"], "frequency": AXIS,
-        "spectrogram": "db", "sift_clips": 24, "progress": False,
+        "spectrogram": "db", "map_clips": 24, "progress": False,
     }  # fmt: skip
     scores = dissect(network, loader(), RATE, forward=lambda batch: network(batch[0]), **arguments)
     assert planted(scores) == ["harmonic", "percussive"]

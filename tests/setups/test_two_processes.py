@@ -108,7 +108,7 @@ def work(rank: int, port: str, folder: Path, name: str) -> None:
     os.environ.update(here)
     data = torch.load(folder / "data.pt", weights_only=False)
     strategy, change = STRATEGIES[name]
-    watch = DissectCallback(RATE, LAYERS, sift_clips=len(data), on_error="raise")
+    watch = DissectCallback(RATE, LAYERS, map_clips=len(data), on_error="raise")
     hooks = []
     for callbacks in ([], [watch]):
         pl.seed_everything(7, verbose=False)
@@ -151,7 +151,7 @@ def test_two_processes_train_as_without_and_give_the_scores_of_one(
     alone.load_state_dict(weights[0])
 
     def scores(waveform: Tensor) -> pd.DataFrame:
-        watch = DissectCallback(RATE, LAYERS, sift_clips=len(waveform), on_error="raise")
+        watch = DissectCallback(RATE, LAYERS, map_clips=len(waveform), on_error="raise")
         batches = DataLoader(TensorDataset(waveform), 4)
         pl.Trainer(accelerator="cpu", callbacks=watch, **QUIET).validate(alone, batches, verbose=False)
         assert watch.scores is not None

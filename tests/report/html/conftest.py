@@ -10,7 +10,8 @@ from PIL import Image
 
 from lightning_dissect import Scores
 from lightning_dissect.files.layout import picture_file
-from lightning_dissect.run.playlist import Excerpt, Played
+from lightning_dissect.run.excerpts import Excerpt
+from lightning_dissect.run.playlist import Played
 from lightning_dissect.run.playlist_files import save_playlists
 
 EVIL = "conv<script>alert(1)</script>&\"'"

@@ -15,7 +15,8 @@ import pytest
 
 from lightning_dissect import Scores
 from lightning_dissect.report.html import write_report
-from lightning_dissect.run.playlist import Excerpt, Played
+from lightning_dissect.run.excerpts import Excerpt
+from lightning_dissect.run.playlist import Played
 from lightning_dissect.run.playlist_files import load_playlists, save_playlists
 
 CHROMIUM = shutil.which("chromium")

@@ -1,4 +1,4 @@
-"""Small batches that wait to be compared together."""
+"""Layers that wait for the others of their batch, and are compared as one where they are alike."""
 
 import math
 from collections.abc import Iterator
@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from lightning_dissect.scores.block import Block
 from torch import Tensor
 
-from lightning_dissect import comparison, pending, stacks
-from lightning_dissect.levels import Extent, Side
+from lightning_dissect.levels import Extent, Levels
 from lightning_dissect.metrics import EuclideanSimilarity, PearsonSimilarity
+from lightning_dissect.run import comparison, stacks
 from lightning_dissect.run.batch import Batch
 from lightning_dissect.run.comparison import Comparison, find_metrics
 
@@ -18,11 +19,11 @@ ROWS = {"loudness": ("loudness",), "chroma": ("c", "d", "e")}
 METRICS = ["pearson", "euclidean", "spearman"]
 
 
-def side(clips: int, units: int, frames: int | None, g: torch.Generator) -> Side:
+def side(clips: int, units: int, frames: int | None, g: torch.Generator) -> Levels:
     if frames is None:
-        return Side(torch.randn(clips, units, generator=g), None, None)
+        return Levels(torch.randn(clips, units, generator=g), None, None)
     values = torch.randn(clips, units, frames, generator=g)
-    return Side(values.mean(-1), values, None)
+    return Levels(values.mean(-1), values, None)
 
 
 def batch(clips: int, frames: int, g: torch.Generator, padded: bool = False, dataloader: int = 0) -> Batch:
@@ -31,17 +32,22 @@ def batch(clips: int, frames: int, g: torch.Generator, padded: bool = False, dat
     return Batch(Extent(clips, frames, fraction, 0), features, dataloader)
 
 
-def compare(parts: list[tuple[str, Side, Batch]]) -> dict[Any, Tensor]:
-    compared = Comparison(find_metrics(METRICS), ["conv", "embedding"], ROWS)
-    for layer, activations, features in parts:
-        compared.update(layer, activations, features)
+def by_place(blocks: list[Block]) -> dict[Any, Tensor]:
+    """Each block's values, by where they belong."""
     return {
-        (*where.values(), *rows): torch.stack([values.double() for values in result])
-        for where, rows, result in compared.similarities()
+        (*block.constant.values(), *block.features): torch.stack([values.double() for values in block.similarity])
+        for block in blocks
     }
 
 
-def validation(seed: int) -> Iterator[tuple[str, Side, Batch]]:
+def compare(parts: list[tuple[str, Levels, Batch]]) -> dict[Any, Tensor]:
+    compared = Comparison(find_metrics(METRICS), ["conv", "embedding"], ROWS)
+    for layer, activations, features in parts:
+        compared.update(layer, activations, features)
+    return by_place(compared.blocks())
+
+
+def validation(seed: int) -> Iterator[tuple[str, Levels, Batch]]:
     """Batches of two loaders, the first with padding in some, a last small one, and a layer that runs in some alone."""
     g = torch.Generator().manual_seed(seed)
     plan = [(0, 8, 40, False)] * 6 + [(0, 8, 40, True)] * 3 + [(0, 8, 30, False)] * 2 + [(0, 3, 30, False)]
@@ -65,28 +71,33 @@ def test_waiting_changes_no_result(seed: int, monkeypatch: pytest.MonkeyPatch) -
         torch.testing.assert_close(values, alone[key], atol=1e-6, rtol=1e-6, equal_nan=True)
 
 
-def test_what_waits_is_bounded_and_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_waits_is_bounded_and_ends_with_its_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     updates = []
     real = PearsonSimilarity.update
 
     def update(self: PearsonSimilarity, activations: Tensor, *rest: Any) -> None:
-        updates.append((self.level, len(activations)))
+        updates.append(activations.shape[1])
         real(self, activations, *rest)
 
     monkeypatch.setattr(PearsonSimilarity, "update", update)
     g = torch.Generator().manual_seed(0)
-    compared = Comparison([PearsonSimilarity(level="frame")], ["conv"], ROWS)
-    for _ in range(10):
-        compared.update("conv", side(8, 5, 20, g), batch(8, 40, g))
+    names = [f"conv{index}" for index in range(5)]
+    compared = Comparison([PearsonSimilarity(level="frame")], names, ROWS)
+    for _ in range(2):
+        features = batch(8, 40, g)
+        for name in names:
+            compared.update(name, side(8, 5, 20, g), features)
+    assert updates == [25]  # of the first batch
     compared.settle()
-    assert updates == [("frame", pending.CLIPS), ("frame", 2 * 8)]
+    assert updates == [25, 25]
     compared.settle()
     assert len(updates) == 2
 
-    monkeypatch.setattr(pending, "MAX_BYTES", 3 * 8 * 5 * 21 * 4)
-    for _ in range(4):
-        compared.update("conv", side(8, 5, 20, g), batch(8, 40, g))
-    assert updates[2:] == [("frame", 24)]
+    monkeypatch.setattr(comparison, "MAX_BYTES", 2 * 8 * 5 * 21 * 4)
+    features = batch(8, 40, g)
+    for name in names:
+        compared.update(name, side(8, 5, 20, g), features)
+    assert updates[2:] == [10, 10]
 
 
 def test_units_that_change_are_refused() -> None:
@@ -99,28 +110,10 @@ def test_units_that_change_are_refused() -> None:
         compared.settle()
 
 
-def test_clips_are_joined_in_their_order() -> None:
-    g = torch.Generator().manual_seed(0)
-    kept = pending.Pending()
-    sides, batches = [side(8, 5, 20, g) for _ in range(2)], [batch(8, 40, g, padded=True) for _ in range(2)]
-    for one, features in zip(sides, batches, strict=True):
-        kept.put("conv", one, features)
-    [(layer, joined, of_both)] = kept.take()
-    assert (layer, of_both.extent.clips) == ("conv", 16)
-    assert joined.frame is not None
-    assert torch.equal(joined.frame, torch.cat([one.frame for one in sides if one.frame is not None]))
-    fractions = [features.extent.fraction for features in batches if features.extent.fraction is not None]
-    assert of_both.extent.fraction is not None
-    assert torch.equal(of_both.extent.fraction, torch.cat(fractions))
-    chroma = torch.cat([features.features["chroma"].clip for features in batches])
-    assert torch.equal(of_both.features["chroma"].clip, chroma)
-    assert kept.take() == []
-
-
 NAMES = [f"layer{index}" for index in range(7)]
 
 
-def deep_validation(seed: int) -> Iterator[tuple[str, Side, Batch]]:
+def deep_validation(seed: int) -> Iterator[tuple[str, Levels, Batch]]:
     """Batches of two loaders for layers of which the first five have as many units, and go their own way now and then.
 
     One misses a batch, one has fewer frames in another, one is broken on a clip, one first runs late; one batch has an
@@ -146,12 +139,9 @@ def test_layers_compared_as_one_have_the_scores_that_each_has_alone(seed: int, m
             compared.update(layer, activations, features)
             if index in (6, 20):  # amid the layers of a batch
                 compared.settle()
-        found = enumerate(compared.similarities())
+        blocks = compared.blocks()
         assert {len(key.layers) for key in compared.keys} == ({1} if stacks.UNITS == 1 else {1, 2, 5})
-        return {
-            (place, *where.values(), *rows): torch.stack([values.double() for values in result])
-            for place, (where, rows, result) in found
-        }
+        return by_place(blocks)
 
     together = scores()
     monkeypatch.setattr(stacks, "UNITS", 1)
@@ -174,7 +164,7 @@ def test_a_thousand_layers_are_compared_by_few_metrics() -> None:
     compared.settle()
     # Pearson's and Euclid's of two features over clips, and Pearson's over frames, for each stack of 256 layers.
     assert len(compared.keys) == 5 * math.ceil(1000 / (stacks.UNITS // 4))
-    assert len(compared.similarities()) == 1000 * 3 * len(ROWS)
+    assert len(compared.blocks()) == 1000 * 3 * len(ROWS)
 
 
 def test_processes_in_which_other_layers_stand_side_by_side_agree() -> None:
@@ -191,17 +181,14 @@ def test_processes_in_which_other_layers_stand_side_by_side_agree() -> None:
         return compared
 
     processes = [process(NAMES[:6], NAMES[1]), process(NAMES[2:], NAMES[3]), Comparison([], [], {})]
-    before = processes[0].similarities()
+    before = by_place(processes[0].blocks())
     keys = [key for compared in processes for key in compared.keys]
     for compared in processes[:2]:
         compared.expect(keys, torch.device("cpu"))
     assert set(processes[0].keys) == set(processes[1].keys)
     together = {key.layers for key in processes[0].keys if len(key.layers) > 1}
     assert together == {(NAMES[2], NAMES[4], NAMES[5])}
-    after = {
-        (place["layer"], place["metric"], place["level"], rows): found.score
-        for place, rows, found in processes[0].similarities()
-    }
-    for place, rows, found in before:
-        key = (place["layer"], place["metric"], place["level"], rows)
-        torch.testing.assert_close(found.score, after[key], rtol=0, atol=0, equal_nan=True)
+    after = by_place(processes[0].blocks())
+    assert before.keys() == after.keys()
+    for place, values in before.items():
+        torch.testing.assert_close(values, after[place], rtol=0, atol=0, equal_nan=True)
