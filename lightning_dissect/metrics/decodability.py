@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from lightning_dissect.metrics.functional.layer import joint_moments_update, ridge_decoding
-from lightning_dissect.metrics.functional.moments import MIN_CLIPS, CrossMoments
-from lightning_dissect.metrics.layer import check_sizes
-from lightning_dissect.metrics.similarity import (
-    Level,
-    Similarity,
-    SimilarityMetric,
-    check_same_clips,
-    full_precision,
-)
+from lightning_dissect.features.feature import Level
+from lightning_dissect.metrics.functional.layer import ridge_decoding
+from lightning_dissect.metrics.functional.moments import MIN_CLIPS, CrossMoments, cross_moments_update
+from lightning_dissect.metrics.layer import LayerMetric
+from lightning_dissect.metrics.similarity import Similarity
 
 _FOLDS = ("even_", "odd_")
 
 
-class DecodabilitySimilarity(SimilarityMetric):
+class DecodabilitySimilarity(LayerMetric):
     """Held-out R² of each feature row, predicted from all units of a layer by ridge regression.
 
     Clips are dealt to two halves in turn. The regression of one half, from its normal equations, is scored on the
@@ -52,11 +47,7 @@ class DecodabilitySimilarity(SimilarityMetric):
         (tensor(True), tensor(True))
     """
 
-    sizes: Tensor
     name: ClassVar[str] = "decodability"
-    levels: ClassVar[tuple[Level, ...]] = ("clip",)
-    per_unit: ClassVar[bool] = False
-    alternative: ClassVar[Literal["two-sided", "greater", "less"]] = "greater"
 
     def __init__(self, penalty: float = 0.1, level: Level | None = None, **kwargs: Any) -> None:
         super().__init__(level=level, **kwargs)
@@ -65,33 +56,14 @@ class DecodabilitySimilarity(SimilarityMetric):
         self.penalty = penalty
         for fold in _FOLDS:
             self._add_moments(CrossMoments.zeros(), fold)
-        self._sizes: tuple[int, int] = (0, 0)
-        # The same as a state, for a process that saw no clip.
-        self.add_state("sizes", default=torch.zeros(2), dist_reduce_fx="max")
         self._seen = 0
 
-    def update(self, activations: Tensor, features: Tensor, mask: Tensor | None = None) -> None:
-        """Add a batch of clips.
-
-        Args:
-            activations: one value a clip, shape ``(B, U)``.
-            features: one value a clip, shape ``(B, F)``.
-            mask: not used.
-
-        Raises:
-            ValueError: if axes, clips or units do not fit together.
-        """
-        check_same_clips(activations, features, (2, 2))
-        self._sizes = check_sizes(self._sizes, activations, features)
-        self.sizes = self.sizes.new_tensor(self._sizes)
-        with full_precision(activations):
-            for turn, fold in enumerate(_FOLDS):
-                part = slice((self._seen + turn) % 2, None, 2)
-                if len(activations[part]):
-                    moments = self._load(CrossMoments, fold)
-                    x, f = activations[part].float(), features[part].float()
-                    self._store(joint_moments_update(moments, x, f), fold)
-        self._seen += len(activations)
+    def _add_batch(self, activations: Tensor, features: Tensor, fraction: Tensor | None) -> None:
+        both = self._side_by_side(activations, features)
+        for turn, fold in enumerate(_FOLDS):
+            part = both[(self._seen + turn) % 2 :: 2]
+            self._store(cross_moments_update(self._load(CrossMoments, fold), part, part), fold)
+        self._seen += len(both)
 
     def compute(self) -> Similarity:
         """Score, null, effect, p-value and number of clips, each ``(1, F)``."""
@@ -113,4 +85,4 @@ class DecodabilitySimilarity(SimilarityMetric):
     def reset(self) -> None:
         """Forget all clips, and the numbers of units and rows."""
         super().reset()
-        self._sizes, self._seen = (0, 0), 0
+        self._seen = 0

@@ -7,13 +7,13 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
+from lightning_dissect.features.feature import Level
+from lightning_dissect.metrics.descriptors import DescriptorMetric
 from lightning_dissect.metrics.functional.dense_sift import DenseDescriptors, dense_cosine, dense_descriptors
 from lightning_dissect.metrics.functional.sift import map_grid
-from lightning_dissect.metrics.prepared import PreparedMapMetric
-from lightning_dissect.metrics.similarity import Level
 
 
-class DenseSIFTSimilarity(PreparedMapMetric):
+class DenseSIFTSimilarity(DescriptorMetric):
     """Mean cosine of the SIFT descriptors that an activation map and a feature map have at the same places.
 
     The measure for maps that pooling has left too small for key points: whether both rise and fall in the same
@@ -39,9 +39,9 @@ class DenseSIFTSimilarity(PreparedMapMetric):
     Example:
         >>> import torch
         >>> from lightning_dissect.metrics import DenseSIFTSimilarity
-        >>> feature = torch.rand(8, 6, 10, generator=torch.Generator().manual_seed(0))
+        >>> feature = torch.rand(8, 1, 6, 10, generator=torch.Generator().manual_seed(0))
         >>> metric = DenseSIFTSimilarity()
-        >>> metric.update(torch.stack([feature, feature.flip(0)], dim=1), feature)
+        >>> metric.update(torch.cat([feature, feature.flip(0)], dim=1), feature)
         >>> (metric.compute().effect > 0.2).ravel()
         tensor([ True, False])
     """
@@ -59,9 +59,9 @@ class DenseSIFTSimilarity(PreparedMapMetric):
         """Metrics of the same smallest size share the descriptors."""
         return ("dense descriptors", self.min_size)
 
-    def grid(self, activations: Sequence[int], features: Sequence[int]) -> tuple[int, int]:
-        """Common (height, width): the activation map's own, up to the largest."""
-        return map_grid(activations, 1, self.max_size)
+    def grid(self, shape: Sequence[int]) -> tuple[int, int]:
+        """Return the height and width of the activation map, up to the largest; small ones are enlarged after it."""
+        return map_grid(shape, 1, self.max_size)
 
     def _prepare(self, maps: Tensor, grid: tuple[int, int]) -> DenseDescriptors:
         return dense_descriptors(maps, grid, self.min_size)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from lightning_dissect.features.feature import Level
 from lightning_dissect.metrics.functional.euclidean import (
     Normalization,
     check_normalization,
@@ -15,20 +16,10 @@ from lightning_dissect.metrics.functional.euclidean import (
     normalised_distance,
 )
 from lightning_dissect.metrics.functional.lengths import variance_inflation
-from lightning_dissect.metrics.functional.moments import (
-    CrossMoments,
-    correlation,
-    cross_moments_update,
-)
+from lightning_dissect.metrics.functional.moments import CrossMoments, correlation
 from lightning_dissect.metrics.functional.significance import correlation_interval, correlation_p_value
-from lightning_dissect.metrics.similarity import (
-    Level,
-    Similarity,
-    SimilarityMetric,
-    check_same_clips,
-    check_same_units,
-    full_precision,
-)
+from lightning_dissect.metrics.metric import SimilarityMetric
+from lightning_dissect.metrics.similarity import Similarity
 
 
 class EuclideanSimilarity(SimilarityMetric):
@@ -73,14 +64,13 @@ class EuclideanSimilarity(SimilarityMetric):
     alternative: ClassVar[Literal["two-sided", "greater", "less"]] = "two-sided"
 
     n: Tensor
-    cov: Tensor
     extremes: Tensor
 
     def __init__(self, normalization: Normalization = "l2", level: Level | None = None, **kwargs: Any) -> None:
         super().__init__(level=level, **kwargs)
         check_normalization(normalization)
         self.normalization: Normalization = normalization
-        self._add_clip_moments((1,))
+        self._register_clip_moments((1,))
         self.add_state("extremes", default=torch.zeros(1, 2, 0), dist_reduce_fx=None)
 
     @property
@@ -88,27 +78,11 @@ class EuclideanSimilarity(SimilarityMetric):
         """True."""
         return True
 
-    def update(self, activations: Tensor, features: Tensor, mask: Tensor | None = None) -> None:
-        """Add a batch of clips.
-
-        Args:
-            activations: one value a clip, shape ``(B, U)``.
-            features: one value a clip, shape ``(B, F)``.
-            mask: valid frames, booleans ``(B, T)``: how long the clips are; None if all are of one length.
-
-        Raises:
-            ValueError: if axes, clips or units do not fit together.
-        """
-        check_same_clips(activations, features, (2, 2))
-        with full_precision(activations):
-            x, f = self._by_layer(activations, features)
-            check_same_units(self.cov[0].T, x.shape[-1], f.shape[-1])
-            moments = self._load(CrossMoments)
-            self._update_lengths(moments, x, f, mask)
-            self._store(cross_moments_update(moments, x, f))
-            if self.normalization == "minmax":
-                extremes = self.extremes if self.extremes.numel() else None
-                self.extremes = extremes_update(extremes, x, f)
+    def _add_batch(self, activations: Tensor, features: Tensor, fraction: Tensor | None) -> None:
+        x, f = self._by_layer(activations, features)
+        self._add_to_clip_moments(x, f, fraction)
+        if self.normalization == "minmax":
+            self.extremes = extremes_update(self.extremes if self.extremes.numel() else None, x, f)
 
     def compute(self) -> Similarity:
         """Score, null, effect, p-value and number of clips, each ``(U, F)``."""

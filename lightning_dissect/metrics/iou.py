@@ -7,26 +7,21 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from lightning_dissect.metrics.functional.iou import (
+from lightning_dissect.features.feature import Level
+from lightning_dissect.metrics.checks import check_same_units
+from lightning_dissect.metrics.functional.iou import overlap, strongest_points
+from lightning_dissect.metrics.functional.padding import valid_points
+from lightning_dissect.metrics.functional.significance import paired_interval, paired_p_value
+from lightning_dissect.metrics.functional.tail_moments import (
     TailMoments,
     highest,
     moved,
-    overlap,
     steps,
-    strongest_points,
     tail_counts,
     tail_moments_update,
 )
-from lightning_dissect.metrics.functional.significance import paired_interval, paired_p_value
-from lightning_dissect.metrics.paired import PairedMetric
-from lightning_dissect.metrics.similarity import (
-    Level,
-    Similarity,
-    check_same_clips,
-    check_same_grid,
-    check_same_units,
-    full_precision,
-)
+from lightning_dissect.metrics.similarity import Similarity
+from lightning_dissect.metrics.swapped_pairs import PairedMetric
 
 
 class IoUSimilarity(PairedMetric):
@@ -37,7 +32,7 @@ class IoUSimilarity(PairedMetric):
     added up over all clips. The paper calls a unit a detector above 0.04. The largest score there can be is that of
     the smaller set within the larger: 0.25 with the defaults.
 
-    Clips are taken two by two and swap features (see :class:`~lightning_dissect.metrics.paired.PairedMetric`): the null
+    Clips are taken two by two and swap features (see :class:`~lightning_dissect.metrics.PairedMetric`): the null
     is the score that they then have, the effect the difference, and p-value (one-sided) and interval come from the
     t-test of the difference in shared points over pairs.
 
@@ -60,9 +55,9 @@ class IoUSimilarity(PairedMetric):
     Example:
         >>> import torch
         >>> from lightning_dissect.metrics import IoUSimilarity
-        >>> feature = torch.rand(8, 32, 32, generator=torch.Generator().manual_seed(0))
+        >>> feature = torch.rand(8, 1, 32, 32, generator=torch.Generator().manual_seed(0))
         >>> metric = IoUSimilarity(quantile=0.02)
-        >>> metric.update(torch.stack([feature.square(), 1 - feature], dim=1), feature)
+        >>> metric.update(torch.cat([feature.square(), 1 - feature], dim=1), feature)
         >>> score = metric.compute().score
         >>> bool(score[0] > 0.5), bool(score[1] == 0)
         (True, True)
@@ -93,34 +88,18 @@ class IoUSimilarity(PairedMetric):
         """True: each row counts its own clips."""
         return True
 
-    def update(self, activations: Tensor, features: Tensor, mask: Tensor | None = None) -> None:
-        """Add a batch of clips.
-
-        Args:
-            activations: frame ``(B, U, T)``, map ``(B, U, H, T)``.
-            features: frame ``(B, F, T)``, map ``(B, H, T)`` or, for several, ``(B, F, H, T)``.
-            mask: valid frames, booleans ``(B, T)``; None if all are.
-
-        Raises:
-            ValueError: if axes, clips, units or grids do not fit together.
-        """
-        if self.level == "map" and features.ndim == 3:
-            features = features.unsqueeze(1)
-        ndim = 3 if self.level == "frame" else 4
-        check_same_clips(activations, features, (ndim, ndim))
-        check_same_grid(activations, features, ndim - 2)
+    def _add_batch(self, activations: Tensor, features: Tensor, fraction: Tensor | None) -> None:
         if not len(activations):
             return
-        with full_precision(activations):
-            step, flat = steps(activations.float()), self._points(mask, features)
-            if self.feature_quantile is None:
-                inside = (features > 0).float().where(torch.isfinite(features), torch.nan)
-            else:
-                inside = strongest_points(features.float().flatten(2), flat, self.feature_quantile)
-            check_same_units(self.n, step.shape[1], features.shape[1])
-            self._raise_top(highest(step.flatten(2), flat))
-            counts = self._pair_up(step, inside.view(features.shape), mask)
-            self._store(tail_moments_update(self._load(TailMoments), *counts))
+        step, valid = steps(activations), valid_points(fraction, features)
+        if self.feature_quantile is None:
+            inside = (features > 0).float().where(torch.isfinite(features), torch.nan)
+        else:
+            inside = strongest_points(features.flatten(2), valid, self.feature_quantile).view(features.shape)
+        check_same_units(self.n.shape, (step.shape[1], features.shape[1]))
+        self._raise_top(highest(step.flatten(2), valid))
+        counts = self._pair_up(step, inside, fraction)
+        self._store(tail_moments_update(self._load(TailMoments), *counts))
 
     def _raise_top(self, top: Tensor) -> None:
         """Bring all counts below the higher of this top and the one before."""
@@ -136,18 +115,11 @@ class IoUSimilarity(PairedMetric):
                 self._load(TailMoments).raised(top) if self.n.numel() else TailMoments.zeros()._replace(top=top)
             )
 
-    def _points(self, mask: Tensor | None, features: Tensor) -> Tensor | None:
-        """The mask of valid points of a flat map."""
-        if mask is None or self.level == "frame":
-            return mask
-        return mask.unsqueeze(1).expand(-1, features.shape[2], -1).flatten(1)
-
-    def _similarity(self, activations: Tensor, features: Tensor, mask: Tensor | None) -> Tensor:
-        flat = self._points(mask, features)
-        return tail_counts(activations.flatten(2), features.flatten(2), flat, self.top)
+    def _similarity(self, activations: Tensor, features: Tensor, fraction: Tensor | None) -> Tensor:
+        return tail_counts(activations.flatten(2), features.flatten(2), valid_points(fraction, features), self.top)
 
     def compute(self) -> Similarity:
-        """Score, null, effect, p-value, number of clips and interval, each ``(U, F)``, or ``(U, 1)`` for one map."""
+        """Score, null, effect, p-value, number of clips and interval, each (units, rows)."""
         found = overlap(self._merged(TailMoments), self.quantile)
         shared, undefined = found.moments.mean_null, found.null.isnan()
         effect = found.iou(shared + found.moments.mean_effect) - found.null

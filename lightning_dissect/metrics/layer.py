@@ -8,75 +8,47 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from lightning_dissect.features.feature import Level
+from lightning_dissect.metrics.checks import check_same_units
 from lightning_dissect.metrics.functional.layer import (
     Scatter,
     Test,
     cca_r2,
-    joint_moments_update,
     linear_cka,
     linear_regression_similarity,
     scatter,
 )
 from lightning_dissect.metrics.functional.moments import CrossMoments
-from lightning_dissect.metrics.similarity import (
-    Level,
-    Similarity,
-    SimilarityMetric,
-    check_same_clips,
-    full_precision,
-)
+from lightning_dissect.metrics.metric import SimilarityMetric
+from lightning_dissect.metrics.similarity import Similarity
 
 
 class LayerMetric(SimilarityMetric):
     """A metric of second moments over clips between all units of a layer and all rows of a feature.
 
-    The result has one unit and one row, and no interval. Clips where all units and rows are finite count; constant
-    units and rows are left out. Memory grows with the square of the number of units: meant for layers of up to some
-    thousand.
+    The result has one unit. Clips where all units and rows are finite count; constant units and rows are left out.
+    Memory grows with the square of the number of units: meant for layers of up to some thousand.
     """
 
-    sizes: Tensor
     levels: ClassVar[tuple[Level, ...]] = ("clip",)
     per_unit: ClassVar[bool] = False
     alternative: ClassVar[Literal["two-sided", "greater", "less"]] = "greater"
 
+    sizes: Tensor
+
     def __init__(self, level: Level | None = None, **kwargs: Any) -> None:
         super().__init__(level=level, **kwargs)
-        self._add_clip_moments()
-        self._sizes: tuple[int, int] = (0, 0)
+        self._sizes = (0, 0)
         # The same as a state, for a process that saw no clip.
         self.add_state("sizes", default=torch.zeros(2), dist_reduce_fx="max")
 
-    @staticmethod
-    @abstractmethod
-    def _test(s: Scatter) -> Test:
-        """Score, null and p-value."""
-
-    def update(self, activations: Tensor, features: Tensor, mask: Tensor | None = None) -> None:
-        """Add a batch of clips.
-
-        Args:
-            activations: one value a clip, shape ``(B, U)``.
-            features: one value a clip, shape ``(B, F)``.
-            mask: valid frames, booleans ``(B, T)``: how long the clips are; None if all are of one length.
-
-        Raises:
-            ValueError: if axes, clips or units do not fit together.
-        """
-        check_same_clips(activations, features, (2, 2))
-        self._sizes = check_sizes(self._sizes, activations, features)
-        self.sizes = self.sizes.new_tensor(self._sizes)
-        with full_precision(activations):
-            x, f, moments = activations.float(), features.float(), self._load(CrossMoments)
-            both = torch.cat([x, f], dim=1)
-            self._update_lengths(moments, both, both, mask)
-            self._store(joint_moments_update(moments, x, f))
-
-    def compute(self) -> Similarity:
-        """Score, null, effect, p-value and number of clips, each ``(1, 1)``."""
-        moments = self._merged(CrossMoments)
-        score, null, p_value = self._test(scatter(moments, int(self.sizes[0]), self._merged_lengths()))
-        return Similarity(score, null, score - null, p_value, moments.n)
+    def _side_by_side(self, activations: Tensor, features: Tensor) -> Tensor:
+        """Units and rows as the variables of one set of moments; their numbers are noted."""
+        now = (activations.shape[1], features.shape[1])
+        check_same_units(self._sizes, now)
+        self._sizes = now
+        self.sizes = self.sizes.new_tensor(now)
+        return torch.cat([activations, features], dim=1)
 
     def reset(self) -> None:
         """Forget all clips, and the numbers of units and rows."""
@@ -84,7 +56,33 @@ class LayerMetric(SimilarityMetric):
         self._sizes = (0, 0)
 
 
-class CKASimilarity(LayerMetric):
+class PermutationMetric(LayerMetric):
+    """A metric of a layer whose null and p-value are those of permutations of clips, in closed form.
+
+    The result has one unit and one row, and no interval.
+    """
+
+    def __init__(self, level: Level | None = None, **kwargs: Any) -> None:
+        super().__init__(level=level, **kwargs)
+        self._register_clip_moments()
+
+    @staticmethod
+    @abstractmethod
+    def _test(s: Scatter) -> Test:
+        """Score, null and p-value."""
+
+    def _add_batch(self, activations: Tensor, features: Tensor, fraction: Tensor | None) -> None:
+        both = self._side_by_side(activations, features)
+        self._add_to_clip_moments(both, both, fraction)
+
+    def compute(self) -> Similarity:
+        """Score, null, effect, p-value and number of clips, each (1, 1)."""
+        moments = self._merged(CrossMoments)
+        score, null, p_value = self._test(scatter(moments, int(self.sizes[0]), self._merged_lengths()))
+        return Similarity(score, null, score - null, p_value, moments.n)
+
+
+class CKASimilarity(PermutationMetric):
     """Linear centred kernel alignment of a layer and a feature over clips (Kornblith et al. 2019).
 
     In [0, 1]; 1 for representations that are equal up to rotation and scale. Its null is the mean over all
@@ -108,7 +106,7 @@ class CKASimilarity(LayerMetric):
         return linear_cka(s)
 
 
-class CCASimilarity(LayerMetric):
+class CCASimilarity(PermutationMetric):
     """Mean squared canonical correlation of a layer and a feature over clips.
 
     In [0, 1]; 1 where the smaller of the two is a linear function of the other. Blind to scale, so that it needs many
@@ -131,7 +129,7 @@ class CCASimilarity(LayerMetric):
         return cca_r2(s)
 
 
-class RegressionSimilarity(LayerMetric):
+class RegressionSimilarity(PermutationMetric):
     """Share of a layer's variance over clips that a feature explains linearly (Yanchenko et al. 2021).
 
     In [0, 1]. Null and p-value as in :class:`CKASimilarity`.
@@ -151,18 +149,3 @@ class RegressionSimilarity(LayerMetric):
     @staticmethod
     def _test(s: Scatter) -> Test:
         return linear_regression_similarity(s)
-
-
-def check_sizes(before: tuple[int, int], activations: Tensor, features: Tensor) -> tuple[int, int]:
-    """Numbers of units and rows, the same in every update.
-
-    Raises:
-        ValueError: naming the sizes before and now.
-    """
-    now = activations.shape[1], features.shape[1]
-    if before not in ((0, 0), now):
-        raise ValueError(
-            f"units and feature rows were {before} so far and are {now} now: "
-            "use one metric for each layer and feature, or reset() first"
-        )
-    return now

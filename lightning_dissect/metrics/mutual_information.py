@@ -9,6 +9,7 @@ import torch
 from scipy import special
 from torch import Tensor
 
+from lightning_dissect.features.feature import Level
 from lightning_dissect.metrics.functional.mutual_information import (
     bin_ranks,
     expected_information,
@@ -16,7 +17,7 @@ from lightning_dissect.metrics.functional.mutual_information import (
     joint_counts,
 )
 from lightning_dissect.metrics.ranked import RankedMetric
-from lightning_dissect.metrics.similarity import Level, Similarity
+from lightning_dissect.metrics.similarity import Similarity
 
 
 class MutualInformationSimilarity(RankedMetric):

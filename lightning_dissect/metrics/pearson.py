@@ -7,20 +7,15 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from lightning_dissect.features.feature import Level
 from lightning_dissect.metrics.functional.lengths import variance_inflation
-from lightning_dissect.metrics.functional.moments import CrossMoments, correlation, cross_moments_update
-from lightning_dissect.metrics.functional.paired import PairedMoments
+from lightning_dissect.metrics.functional.moments import CrossMoments, correlation
+from lightning_dissect.metrics.functional.padding import valid_points
 from lightning_dissect.metrics.functional.pearson import pearson_within_clips, standardised
 from lightning_dissect.metrics.functional.significance import correlation_interval, correlation_p_value
-from lightning_dissect.metrics.paired import PairedMetric
-from lightning_dissect.metrics.similarity import (
-    Level,
-    Similarity,
-    check_same_clips,
-    check_same_grid,
-    check_same_units,
-    full_precision,
-)
+from lightning_dissect.metrics.functional.swapped_pairs import PairedMoments
+from lightning_dissect.metrics.similarity import Similarity
+from lightning_dissect.metrics.swapped_pairs import PairedMetric
 
 
 class PearsonSimilarity(PairedMetric):
@@ -34,7 +29,7 @@ class PearsonSimilarity(PairedMetric):
 
     At level ``"frame"`` it is over the frames of each clip, and at level ``"map"`` over all points of each clip's map,
     then averaged over clips and tested against swapped features (see
-    :class:`~lightning_dissect.metrics.paired.PairedMetric`), two-sided.
+    :class:`~lightning_dissect.metrics.PairedMetric`), two-sided.
 
     States are float32 and merged as running moments, so that offsets of many standard deviations do no harm; values
     beyond 1e18 overflow to NaN. Memory grows with units times rows, not with clips.
@@ -60,12 +55,10 @@ class PearsonSimilarity(PairedMetric):
     levels: ClassVar[tuple[Level, ...]] = ("clip", "frame", "map")
     alternative: ClassVar[Literal["two-sided", "greater", "less"]] = "two-sided"
 
-    cov: Tensor
-
     def __init__(self, level: Level | None = None, **kwargs: Any) -> None:
         super().__init__(level=level, **kwargs)
         if self.level == "clip":
-            self._add_clip_moments((1,))
+            self._register_clip_moments((1,))
         else:
             self._add_moments(PairedMoments.zeros())
 
@@ -79,50 +72,23 @@ class PearsonSimilarity(PairedMetric):
         """True but at level map."""
         return self.level != "map"
 
-    def update(self, activations: Tensor, features: Tensor, mask: Tensor | None = None) -> None:
-        """Add a batch of clips.
+    def _add_batch(self, activations: Tensor, features: Tensor, fraction: Tensor | None) -> None:
+        if self.level == "clip":
+            self._add_to_clip_moments(*self._by_layer(activations, features), fraction)
+            return
+        if fraction is None:  # once for own and swapped features; padded clips need it over the frames of each pair
+            activations, features = _standardised(activations), _standardised(features)
+        self._update_pairs(activations, features, fraction)
 
-        Args:
-            activations: clip ``(B, U)``, frame ``(B, U, T)``, map ``(B, U, H, T)``.
-            features: clip ``(B, F)``, frame ``(B, F, T)``, map ``(B, H, T)`` or, for several, ``(B, F, H, T)``.
-            mask: valid frames, booleans ``(B, T)``; None if all are. At level clip it tells how long
-                clips are.
-
-        Raises:
-            ValueError: if axes, clips, units or grids do not fit together.
-        """
-        check_same_clips(activations, features, self._axes(features))
-        with full_precision(activations):
-            if self.level == "clip":
-                x, f = self._by_layer(activations, features)
-                check_same_units(self.cov[0].T, x.shape[-1], f.shape[-1])
-                moments = self._load(CrossMoments)
-                self._update_lengths(moments, x, f, mask)
-                self._store(cross_moments_update(moments, x, f))
-            else:
-                check_same_grid(activations, features, 1 if self.level == "frame" else 2)
-                if self.level == "map" and features.ndim == 3:
-                    features = features.unsqueeze(1)
-                if mask is None:  # once for own and swapped features; a mask would have to be that of both clips
-                    activations, features = _standardised(activations), _standardised(features)
-                self._update_pairs(activations, features, mask)
-
-    def _axes(self, features: Tensor) -> tuple[int, int]:
-        if self.level == "map":
-            return 4, 4 if features.ndim == 4 else 3
-        return (2, 2) if self.level == "clip" else (3, 3)
-
-    def _similarity(self, activations: Tensor, features: Tensor, mask: Tensor | None) -> Tensor:
+    def _similarity(self, activations: Tensor, features: Tensor, fraction: Tensor | None) -> Tensor:
         x, f = activations.flatten(2), features.flatten(2)
-        if mask is None:
+        if fraction is None:
             return (x @ f.mT).clamp(-1, 1)
-        if self.level == "map":
-            mask = mask.unsqueeze(1).expand(-1, features.shape[2], -1).flatten(1)
-        # Of clips that waited without a mask, the standardised ones: correlation does not mind.
-        return pearson_within_clips(x, f, mask)
+        # Of a clip that waited unpadded, the standardised values: correlation does not mind.
+        return pearson_within_clips(x, f, valid_points(fraction, features))
 
     def compute(self) -> Similarity:
-        """Correlation, null, effect, p-value and number of clips, each ``(U, F)``, or ``(U, 1)`` at level map."""
+        """Correlation, null, effect, p-value and number of clips, each (units, rows)."""
         if self.level != "clip":
             return self._compute_pairs()
         moments = self._merged(CrossMoments)
@@ -137,4 +103,4 @@ class PearsonSimilarity(PairedMetric):
 
 def _standardised(values: Tensor) -> Tensor:
     """Each row of each clip at mean zero and length one."""
-    return standardised(values.float().flatten(2)).view(values.shape)
+    return standardised(values.flatten(2)).view(values.shape)

@@ -8,19 +8,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from lightning_dissect.features.feature import Level
+from lightning_dissect.metrics.checks import check_same_units
+from lightning_dissect.metrics.functional.clip_sample import ClipSample, sample_update
 from lightning_dissect.metrics.functional.lengths import shortness
-from lightning_dissect.metrics.functional.paired import PairedMoments
+from lightning_dissect.metrics.functional.padding import valid_points
 from lightning_dissect.metrics.functional.ranks import ranks
-from lightning_dissect.metrics.functional.sample import ClipSample, sample_update
-from lightning_dissect.metrics.paired import PairedMetric
-from lightning_dissect.metrics.similarity import (
-    Level,
-    Similarity,
-    check_same_clips,
-    check_same_grid,
-    check_same_units,
-    full_precision,
-)
+from lightning_dissect.metrics.functional.swapped_pairs import PairedMoments
+from lightning_dissect.metrics.similarity import Similarity
+from lightning_dissect.metrics.swapped_pairs import PairedMetric
 
 
 class RankedMetric(PairedMetric):
@@ -67,43 +63,23 @@ class RankedMetric(PairedMetric):
         """True but at level clip, where a clip counts if all rows are finite."""
         return self.level != "clip"
 
-    def update(self, activations: Tensor, features: Tensor, mask: Tensor | None = None) -> None:
-        """Add a batch of clips.
+    def _add_batch(self, activations: Tensor, features: Tensor, fraction: Tensor | None) -> None:
+        if self.level == "clip":
+            sample = self._load(ClipSample)
+            check_same_units((sample.x.shape[-1], sample.f.shape[-1]), (activations.shape[1], features.shape[1]))
+            z = torch.zeros_like(features[:, 0]) if fraction is None else shortness(fraction)
+            self._store(sample_update(sample, activations, features, z, self.max_clips))
+            return
+        if fraction is None:  # once for own and swapped features; padded clips need it over the frames of each pair
+            activations, features = (ranks(values.flatten(2)).view(values.shape) for values in (activations, features))
+        self._update_pairs(activations, features, fraction)
 
-        Args:
-            activations: clip ``(B, U)``, frame ``(B, U, T)``, map ``(B, U, H, T)``.
-            features: clip ``(B, F)``, frame ``(B, F, T)``, map ``(B, H, T)`` or, for several, ``(B, F, H, T)``.
-            mask: valid frames, booleans ``(B, T)``; None if all are. At level clip it tells how long clips are.
-
-        Raises:
-            ValueError: if axes, clips, units or grids do not fit together.
-        """
-        if self.level == "map" and features.ndim == 3:
-            features = features.unsqueeze(1)
-        ndim = {"clip": 2, "frame": 3, "map": 4}[self.level]
-        check_same_clips(activations, features, (ndim, ndim))
-        with full_precision(activations):
-            x, f = activations.float(), features.float()
-            if self.level == "clip":
-                sample = self._load(ClipSample)
-                if sample.key.numel():
-                    check_same_units(sample.f.new_empty(sample.x.shape[1], sample.f.shape[1]), x.shape[1], f.shape[1])
-                z = torch.zeros_like(f[:, 0]) if mask is None else shortness(mask)
-                self._store(sample_update(sample, x, f, z, self.max_clips))
-                return
-            check_same_grid(x, f, 1 if self.level == "frame" else 2)
-            if mask is None:  # once for own and swapped features; a mask would have to be that of both clips
-                x, f = (ranks(values.flatten(2)).view(values.shape) for values in (x, f))
-            self._update_pairs(x, f, mask)
-
-    def _similarity(self, activations: Tensor, features: Tensor, mask: Tensor | None) -> Tensor:
-        x, f = activations.flatten(2), features.flatten(2)
-        if mask is not None:
-            if self.level == "map":
-                mask = mask.unsqueeze(1).expand(-1, features.shape[2], -1).flatten(1)
-            # Of clips that waited without a mask the ranks are ranked again: their order is the same.
-            x, f = ranks(x, mask), ranks(f, mask)
-        return self._within(x, f, mask)
+    def _similarity(self, activations: Tensor, features: Tensor, fraction: Tensor | None) -> Tensor:
+        x, f, valid = activations.flatten(2), features.flatten(2), valid_points(fraction, features)
+        if valid is not None:
+            # Of a clip that waited unpadded, the ranks are ranked again: their order is the same.
+            x, f = ranks(x, valid), ranks(f, valid)
+        return self._within(x, f, valid)
 
     def compute(self) -> Similarity:
         """Score, null, effect, p-value, number of clips and interval, each ``(U, F)``."""

@@ -6,13 +6,13 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
+from lightning_dissect.features.feature import Level
+from lightning_dissect.metrics.descriptors import DescriptorMetric
 from lightning_dissect.metrics.functional.matching import KeyPoints, match_scores
 from lightning_dissect.metrics.functional.sift import key_points
-from lightning_dissect.metrics.prepared import PreparedMapMetric
-from lightning_dissect.metrics.similarity import Level
 
 
-class SIFTSimilarity(PreparedMapMetric):
+class SIFTSimilarity(DescriptorMetric):
     """Share of SIFT key points that an activation map and a feature map have in common (Slizovskaia et al. 2019).
 
     The measure tells whether two maps show the same local shapes, wherever they lie and (within an octave or so)
@@ -20,7 +20,7 @@ class SIFTSimilarity(PreparedMapMetric):
     matched where they are each other's nearest neighbour and pass the ratio test both ways; the score of a clip is
     the number of matches over the smaller number of key points, in [0, 1], and the score is its mean over clips.
     Clips where either map is constant or has fewer than two key points are left out and not counted. Null and p-value
-    (one-sided) come from swapped features, see :class:`~lightning_dissect.metrics.paired.PairedMetric`.
+    (one-sided) come from swapped features, see :class:`~lightning_dissect.metrics.PairedMetric`.
 
     What the paper leaves open is set by the arguments. Both maps are brought to one grid, the activation map's own size
     within ``min_size`` and ``max_size``; so a layer has the same key points for all features.
@@ -42,8 +42,8 @@ class SIFTSimilarity(PreparedMapMetric):
     Example:
         >>> import torch
         >>> from lightning_dissect.metrics import SIFTSimilarity
-        >>> feature = torch.randn(4, 64, 64, generator=torch.Generator().manual_seed(0)).cumsum(1).cumsum(2)
-        >>> units = torch.stack([feature, feature.flip(0).flip(1)], dim=1)
+        >>> feature = torch.randn(4, 1, 64, 64, generator=torch.Generator().manual_seed(0)).cumsum(2).cumsum(3)
+        >>> units = torch.cat([feature, feature.flip(0).flip(2)], dim=1)
         >>> metric = SIFTSimilarity()
         >>> metric.update(units, feature)
         >>> score = metric.compute().score
@@ -98,9 +98,9 @@ class SIFTCountSimilarity(SIFTSimilarity):
     Example:
         >>> import torch
         >>> from lightning_dissect.metrics import SIFTCountSimilarity
-        >>> feature = torch.randn(4, 64, 64, generator=torch.Generator().manual_seed(0)).cumsum(1).cumsum(2)
+        >>> feature = torch.randn(4, 1, 64, 64, generator=torch.Generator().manual_seed(0)).cumsum(2).cumsum(3)
         >>> metric = SIFTCountSimilarity()
-        >>> metric.update(feature.unsqueeze(1), feature)
+        >>> metric.update(feature, feature)
         >>> bool(metric.compute().score > 5)
         True
     """
@@ -120,9 +120,9 @@ class SIFTDistanceSimilarity(SIFTSimilarity):
     Example:
         >>> import torch
         >>> from lightning_dissect.metrics import SIFTDistanceSimilarity
-        >>> feature = torch.randn(4, 64, 64, generator=torch.Generator().manual_seed(0)).cumsum(1).cumsum(2)
+        >>> feature = torch.randn(4, 1, 64, 64, generator=torch.Generator().manual_seed(0)).cumsum(2).cumsum(3)
         >>> metric = SIFTDistanceSimilarity()
-        >>> metric.update(feature.unsqueeze(1), feature)
+        >>> metric.update(feature, feature)
         >>> bool(metric.compute().score < 0.01), bool(metric.compute().null > 0.1)
         (True, True)
     """

@@ -7,10 +7,10 @@ from lightning_dissect.metrics import DenseSIFTSimilarity
 from lightning_dissect.metrics.functional import dense_cosine, dense_descriptors
 
 
-def run(units, feature, sizes=None, mask=None, **kwargs):
+def run(units, feature, sizes=None, fraction=None, **kwargs):
     metric = DenseSIFTSimilarity(**kwargs)
     for part in torch.arange(len(units)).split(sizes or len(units)):
-        metric.update(units[part], feature[part], None if mask is None else mask[part])
+        metric.update(units[part], feature[part].unsqueeze(1), None if fraction is None else fraction[part])
     return metric.compute()
 
 
@@ -100,15 +100,15 @@ def test_batches_do_not_matter(scenes, sizes):
 
 
 def test_what_lies_beyond_a_clips_end_does_not_count(scenes, rng):
-    mask = torch.arange(80).expand(8, 80) < 40
+    fraction = torch.full((8,), 0.5)
     units = avg_pool2d(scenes, 4).unsqueeze(1)
     noisy = units.clone()
     noisy[..., 10:] = torch.rand(8, 1, 16, 10, generator=rng) * units.amax()
-    assert run(noisy, scenes, mask=mask).score > run(noisy, scenes).score + 0.05
+    assert run(noisy, scenes, fraction=fraction).score > run(noisy, scenes).score + 0.05
 
 
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="min_size=200"):
         DenseSIFTSimilarity(min_size=200)
     with pytest.raises(ValueError, match="both be prepared"):
-        DenseSIFTSimilarity().update(dense_descriptors(torch.rand(2, 1, 8, 8), (32, 32)), torch.rand(2, 8, 8))
+        DenseSIFTSimilarity().update(dense_descriptors(torch.rand(2, 1, 8, 8), (32, 32)), torch.rand(2, 1, 8, 8))

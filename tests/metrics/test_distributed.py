@@ -30,15 +30,15 @@ METRICS = {
 
 
 def data(kind):
-    """Activations, features, and the mask of valid frames or None."""
+    """Activations, features, and the part of each clip that is audio, or None."""
     g = torch.Generator().manual_seed(3)
     if kind in ("sift", "iou"):
-        maps = torch.randn(10, 64, 64, generator=g).cumsum(1).cumsum(2)
-        return torch.stack([maps, maps.roll(3, 1)], 1), maps, None
-    mask = torch.arange(20) < torch.randint(8, 21, (30, 1), generator=g) if kind.startswith("padded") else None
+        maps = torch.randn(10, 1, 64, 64, generator=g).cumsum(2).cumsum(3)
+        return torch.cat([maps, maps.roll(3, 2)], 1), maps, None
+    fraction = torch.randint(8, 21, (30,), generator=g) / 20 if kind.startswith("padded") else None
     if kind.endswith("frame"):
-        return torch.randn(30, 4, 20, generator=g), torch.randn(30, 2, 20, generator=g), mask
-    return torch.randn(30, 4, generator=g) + 50, torch.randn(30, 2, generator=g), mask
+        return torch.randn(30, 4, 20, generator=g), torch.randn(30, 2, 20, generator=g), fraction
+    return torch.randn(30, 4, generator=g) + 50, torch.randn(30, 2, generator=g), fraction
 
 
 def work(rank: int, port: str, edges: list[float], folder: Path) -> None:
@@ -46,13 +46,13 @@ def work(rank: int, port: str, edges: list[float], folder: Path) -> None:
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=len(edges) - 1)
     results = {}
     for kind, build in METRICS.items():
-        x, f, mask = data(kind)
+        x, f, fraction = data(kind)
         # Whole pairs of clips, so that the same pairs are compared as in one process.
         start, stop = (int(edge * len(x)) // 2 * 2 for edge in edges[rank : rank + 2])
         metric = build()
         for batch in range(start, stop, 6):
             part = slice(batch, min(batch + 6, stop))
-            metric.update(x[part], f[part], None if mask is None else mask[part])
+            metric.update(x[part], f[part], None if fraction is None else fraction[part])
         results[kind] = tuple(metric.compute())
     torch.save(results, folder / f"{rank}.pt")
     torch.distributed.destroy_process_group()

@@ -9,7 +9,8 @@ from scipy import stats
 
 from lightning_dissect.metrics import IoUSimilarity
 from lightning_dissect.metrics.functional import intersection_over_union
-from lightning_dissect.metrics.functional.iou import DEPTH, TailMoments, overlap, steps, strongest_points
+from lightning_dissect.metrics.functional.iou import overlap, strongest_points
+from lightning_dissect.metrics.functional.tail_moments import DEPTH, TailMoments, steps
 
 SHAPES = ["normal", "relu", "sigmoid", "negative", "heavy", "offset"]
 
@@ -18,8 +19,8 @@ def maps(n=16, height=12, width=20, seed=0):
     """One unit of each kind of distribution, all but the first independent of the feature."""
     g = torch.Generator().manual_seed(seed)
     noise = torch.randn(n, len(SHAPES), height, width, generator=g)
-    f = torch.randn(n, height, width, generator=g)
-    noise[:, 0] += f
+    f = torch.randn(n, 1, height, width, generator=g)
+    noise[:, 0] += f[:, 0]
     noise[:, 1] = noise[:, 1].relu()
     noise[:, 2] = torch.sigmoid(3 * noise[:, 2])
     noise[:, 3] = -noise[:, 3].exp()
@@ -28,9 +29,9 @@ def maps(n=16, height=12, width=20, seed=0):
     return noise, f
 
 
-def run(metric, x, f, sizes, mask=None):
-    masks = [None] * len(sizes) if mask is None else mask.split(sizes)
-    for xs, fs, part in zip(x.split(sizes), f.split(sizes), masks, strict=True):
+def run(metric, x, f, sizes, fraction=None):
+    fractions = [None] * len(sizes) if fraction is None else fraction.split(sizes)
+    for xs, fs, part in zip(x.split(sizes), f.split(sizes), fractions, strict=True):
         metric.update(xs, fs, part)
     return metric.compute()
 
@@ -47,7 +48,7 @@ def plain(x, f, quantile, feature_quantile, lengths):
     """Scores, nulls and the test's differences, counted point by point at the threshold of a share of all points."""
     n, units = x.shape[:2]
     inside = []
-    for clip, length in zip(f, lengths, strict=True):
+    for clip, length in zip(f[:, 0], lengths, strict=True):
         points = clip[..., :length].flatten()
         k = max(1, round(feature_quantile * len(points)))
         inside.append(clip >= points.sort(descending=True).values[k - 1])
@@ -76,9 +77,9 @@ def plain(x, f, quantile, feature_quantile, lengths):
 def test_equals_counting_point_by_point(sizes, padded):
     x, f = maps()
     lengths = [20, 7, 12, 20, 20, 20, 3, 15, 20, 20, 10, 11, 20, 6, 20, 20] if padded else [20] * 16
-    mask = torch.arange(20) < torch.tensor(lengths).unsqueeze(1) if padded else None
+    fraction = torch.tensor(lengths) / 20 if padded else None
     metric = IoUSimilarity(quantile=0.02, feature_quantile=0.05)
-    result = run(metric, x, f, sizes, mask)
+    result = run(metric, x, f, sizes, fraction)
     expected = plain(x, f, threshold_of(metric)[:, 0], 0.05, lengths)
     for ours, plainly in zip(result[:4], expected, strict=True):
         np.testing.assert_allclose(ours[:, 0], plainly, rtol=1e-4, atol=1e-6)
@@ -94,14 +95,14 @@ def test_the_sketch_finds_nearly_the_quantile(quantile):
     result = run(metric, x, f, [40])
     found = threshold_of(metric)[:, 0]
     assert ((found / quantile).log().abs() < 0.3).all(), dict(zip(SHAPES, found.tolist(), strict=True))
-    inside = strongest_points(f.flatten(1).unsqueeze(1), None, 0.02).view(40, 1, 20, 30) > 0
+    inside = strongest_points(f.flatten(2), None, 0.02).view(40, 1, 20, 30) > 0
     exact = intersection_over_union(x, inside, quantile)
     np.testing.assert_allclose(result.score, exact, rtol=0.25, atol=0.003)  # as far as the quantiles differ
 
 
 def test_a_planted_detector_is_found_and_no_other():
     x, f = maps(64)
-    x[:, 0] = 2 * f
+    x[:, 0] = 2 * f[:, 0]
     result = run(IoUSimilarity(), x, f, [32, 32])
     assert result.score[0] > 0.04
     assert result.p_value[0] < 1e-6
@@ -125,17 +126,17 @@ def test_given_masks_are_taken_as_they_are():
     inside = (f > 1).float()
     result = run(IoUSimilarity(quantile=0.1, feature_quantile=None), x, inside, [8, 8])
     assert result.score[0] > 3 * result.null[0]
-    exact = intersection_over_union(x, inside.unsqueeze(1) > 0, 0.1)
+    exact = intersection_over_union(x, inside > 0, 0.1)
     np.testing.assert_allclose(result.score, exact, rtol=0.3, atol=0.003)
 
 
 def test_frames_are_maps_of_one_row():
     x, f = maps()
-    by_map = run(IoUSimilarity(), x[:, :, :1], f[:, :1], [16])
-    by_frame = run(IoUSimilarity(level="frame"), x[:, :, 0], f[:, :1], [16])
+    by_map = run(IoUSimilarity(), x[:, :, :1], f[:, :, :1], [16])
+    by_frame = run(IoUSimilarity(level="frame"), x[:, :, 0], f[:, :, 0], [16])
     for ours, expected in zip(by_frame, by_map, strict=True):
         torch.testing.assert_close(ours, expected)
-    two = run(IoUSimilarity(), x, torch.stack([f, x[:, 1]], 1), [16])
+    two = run(IoUSimilarity(), x, torch.cat([f, x[:, 1:2]], 1), [16])
     torch.testing.assert_close(two.score[:, :1], run(IoUSimilarity(), x, f, [16]).score)
 
 
@@ -145,7 +146,7 @@ def test_dead_units_and_silent_clips_are_undefined():
     x[:, 2] = 7.0
     x[4, 3] = torch.nan
     f[8] = 3.0
-    f[9, 0, 0] = torch.nan
+    f[9, 0, 0, 0] = torch.nan
     result = run(IoUSimilarity(), x, f, [16])
     assert result.score[[1, 2]].isnan().all()
     assert result.p_value[[1, 2]].isnan().all()

@@ -19,11 +19,11 @@ def clips(n=40, units=5, rows=3, seed=0):
     return x, f
 
 
-def run(metric, x, f, sizes, mask=None):
+def run(metric, x, f, sizes, fraction=None):
     start = 0
     for size in sizes:
         part = slice(start, start + size)
-        metric.update(x[part], f[part], None if mask is None else mask[part])
+        metric.update(x[part], f[part], None if fraction is None else fraction[part])
         start += size
     assert start == len(x)
     return metric.compute()
@@ -209,7 +209,7 @@ def test_padding_does_not_matter(sizes):
     mask = torch.arange(30) < torch.tensor(lengths).unsqueeze(1)
     x = torch.where(mask.unsqueeze(1), x, torch.nan)
     f = torch.where(mask.unsqueeze(1), f, 99.0)
-    result = run(PearsonSimilarity(level="frame"), x, f, sizes, mask)
+    result = run(PearsonSimilarity(level="frame"), x, f, sizes, torch.tensor(lengths) / 30)
     np.testing.assert_allclose(result.score, own.mean(0), atol=1e-6)
     np.testing.assert_allclose(result.null, null.mean(0), atol=1e-6)
     np.testing.assert_allclose(result.p_value, stats.ttest_1samp(effect, 0).pvalue, rtol=1e-3)
@@ -221,7 +221,7 @@ def test_batches_padded_to_different_lengths():
     own, null, _ = plain_frames(x, f, lengths)
     metric = PearsonSimilarity(level="frame")
     metric.update(x[:5], f[:5])
-    metric.update(x[5:, :, :20], f[5:, :, :20])  # the waiting clip is longer, and no mask was given
+    metric.update(x[5:, :, :20], f[5:, :, :20])  # the waiting clip is longer, and no fraction was given
     result = metric.compute()
     np.testing.assert_allclose(result.score, own.mean(0), atol=1e-6)
     np.testing.assert_allclose(result.null, null.mean(0), atol=1e-6)
@@ -246,16 +246,14 @@ def test_clips_of_too_few_frames_have_no_score():
 
 def test_map_level_is_frame_level_of_flat_maps():
     g = torch.Generator().manual_seed(2)
-    x, f = torch.randn(6, 4, 5, 7, generator=g), torch.randn(6, 5, 7, generator=g)
+    x, f = torch.randn(6, 4, 5, 7, generator=g), torch.randn(6, 1, 5, 7, generator=g)
     result = run(PearsonSimilarity(level="map"), x, f, [6])
-    flat = run(PearsonSimilarity(level="frame"), x.flatten(2), f.flatten(1).unsqueeze(1), [6])
+    flat = run(PearsonSimilarity(level="frame"), x.flatten(2), f.flatten(2), [6])
     assert result.score.shape == (4, 1)
     torch.testing.assert_close(result.score, flat.score)
-    mask = torch.ones(6, 7, dtype=torch.bool)
-    mask[:, 5:] = False
-    masked = run(PearsonSimilarity(level="map"), x, f, [1, 5], mask)
+    padded = run(PearsonSimilarity(level="map"), x, f, [1, 5], torch.full((6,), 5 / 7))
     cut = run(PearsonSimilarity(level="map"), x[..., :5], f[..., :5], [6])
-    torch.testing.assert_close(masked.effect, cut.effect, atol=1e-6, rtol=0)
+    torch.testing.assert_close(padded.effect, cut.effect, atol=1e-6, rtol=0)
 
 
 def test_autocast_does_not_lower_precision():

@@ -13,7 +13,7 @@ from lightning_dissect.metrics import MutualInformationSimilarity, SpearmanSimil
 from lightning_dissect.metrics.functional import mutual_information, spearman_over_clips, spearman_within_clips
 from lightning_dissect.metrics.functional.mutual_information import bin_ranks
 from lightning_dissect.metrics.functional.ranks import ranks
-from lightning_dissect.metrics.functional.sample import ClipSample, clip_keys, sample_update
+from lightning_dissect.metrics.functional.clip_sample import ClipSample, clip_keys, sample_update
 
 BOTH = pytest.mark.parametrize("build", [SpearmanSimilarity, MutualInformationSimilarity])
 
@@ -37,9 +37,9 @@ def frames(n=12, units=3, rows=2, length=40, seed=1):
     return x, f
 
 
-def run(metric, x, f, sizes, mask=None):
-    masks = [None] * len(sizes) if mask is None else mask.split(sizes)
-    for xs, fs, part in zip(x.split(sizes), f.split(sizes), masks, strict=True):
+def run(metric, x, f, sizes, fraction=None):
+    fractions = [None] * len(sizes) if fraction is None else fraction.split(sizes)
+    for xs, fs, part in zip(x.split(sizes), f.split(sizes), fractions, strict=True):
         metric.update(xs, fs, part)
     return metric.compute()
 
@@ -178,9 +178,8 @@ def test_clips_of_unequal_length_do_not_alarm():
     """Both sides scatter more in short clips, and have nothing to do with each other."""
     g = torch.Generator().manual_seed(1)
     length = torch.randint(1, 65, (120, 1), generator=g)
-    mask = torch.arange(64) < length
     x, f = (torch.randn(120, n, generator=g) / length.sqrt() for n in (200, 20))
-    naive, ours = (run(SpearmanSimilarity(), x, f, [120], m).p_value for m in (None, mask))
+    naive, ours = (run(SpearmanSimilarity(), x, f, [120], part).p_value for part in (None, length[:, 0] / 64))
     assert (naive < 0.05).double().mean() > 0.065
     assert (ours < 0.05).double().mean() < 0.06
 
@@ -193,7 +192,7 @@ def test_clips_of_unequal_length_do_not_alarm():
 def test_within_clips_equals_plain_loops(sizes, padded):
     x, f = frames()
     lengths = [40, 21, 35, 18, 40, 40, 27, 40, 16, 40, 39, 19] if padded else [40] * 12
-    mask = torch.arange(40) < torch.tensor(lengths).unsqueeze(1) if padded else None
+    fraction = torch.tensor(lengths) / 40 if padded else None
     for build, plain in (
         (SpearmanSimilarity, lambda a, b: stats.spearmanr(a, b).statistic),
         (MutualInformationSimilarity, lambda a, b: information_of_bins(a, b)[0]),
@@ -204,7 +203,7 @@ def test_within_clips_equals_plain_loops(sizes, padded):
             own += [[[plain(a[:e], b[:e]) for b in f[k]] for a in x[k]] for k, e in ((i, lengths[i]), (j, lengths[j]))]
             four = [[[plain(a[:both], b[:both]) for b in f[q]] for a in x[p]] for p in (i, j) for q in (i, j)]
             effect.append((np.array(four[0]) + four[3] - four[1] - four[2]) / 2)
-        result = run(build(level="frame"), x, f, sizes, mask)
+        result = run(build(level="frame"), x, f, sizes, fraction)
         np.testing.assert_allclose(result.score, np.mean(own, 0), atol=1e-6)
         np.testing.assert_allclose(result.effect, np.mean(effect, 0), atol=1e-6)
         test = stats.ttest_1samp(
@@ -224,15 +223,14 @@ def test_functions_of_frames():
 @BOTH
 def test_map_level_is_frame_level_of_flat_maps(build):
     g = torch.Generator().manual_seed(2)
-    x, f = torch.randn(6, 4, 5, 7, generator=g), torch.randn(6, 5, 7, generator=g)
+    x, f = torch.randn(6, 4, 5, 7, generator=g), torch.randn(6, 1, 5, 7, generator=g)
     result = run(build(level="map"), x, f, [6])
-    flat = run(build(level="frame"), x.flatten(2), f.flatten(1).unsqueeze(1), [6])
+    flat = run(build(level="frame"), x.flatten(2), f.flatten(2), [6])
     torch.testing.assert_close(result.effect, flat.effect)
-    two = run(build(level="map"), x, torch.stack([f, x[:, 0]], 1), [6])
+    two = run(build(level="map"), x, torch.cat([f, x[:, :1]], 1), [6])
     torch.testing.assert_close(two.effect[:, :1], result.effect)
-    mask = torch.arange(7) < torch.tensor([7, 5, 5, 5, 7, 5]).unsqueeze(1)
-    masked = run(build(level="map"), x[1:5], f[1:5], [3, 1], mask[1:5])
-    assert masked.effect.isfinite().all()
+    padded = run(build(level="map"), x[1:5], f[1:5], [3, 1], torch.tensor([5, 5, 5, 7]) / 7)
+    assert padded.effect.isfinite().all()
 
 
 # ---- as torchmetrics metrics

@@ -15,15 +15,17 @@ from lightning_dissect.metrics.functional import (
     match_scores,
     mutual_matches,
     sift_matches,
+    valid_frames,
 )
-from lightning_dissect.metrics.prepared import _end_at
-from lightning_dissect.run.comparison import Batch, Comparison, find_metrics
+from lightning_dissect.metrics.descriptors import before_end
+from lightning_dissect.run.batch import Batch
+from lightning_dissect.run.comparison import Comparison, find_metrics
 
 
 def run(units, feature, sizes=None, **kwargs):
     metric = SIFTSimilarity(**kwargs)
     for a, b in zip(units.split(sizes or len(units)), feature.split(sizes or len(units)), strict=True):
-        metric.update(a, b)
+        metric.update(a, b.unsqueeze(1))
     return metric.compute()
 
 
@@ -132,31 +134,31 @@ def test_batches_do_not_matter(scenes, sizes, steady):
 def test_prepared_once_equals_raw(scenes, steady):
     units, scenes = steady(max_pool2d(scenes, 2).unsqueeze(1), scenes)
     metric = SIFTSimilarity()
-    grid = metric.grid(units.shape, scenes.shape)
+    grid = metric.grid(units.shape)
     assert grid == (64, 64)
-    a, b = metric.prepare_activations(units, grid), metric.prepare_features(scenes, grid)
+    a, b = metric.prepare(units, grid), metric.prepare(scenes.unsqueeze(1), grid)
     clone = metric.clone()
     clone.update(a, b)
     for x, y in zip(clone.compute(), run(units, scenes), strict=True):
         torch.testing.assert_close(x, y, atol=1e-6, rtol=1e-5)
     with pytest.raises(ValueError, match="both be prepared"):
-        metric.update(a, scenes)
+        metric.update(a, scenes.unsqueeze(1))
 
 
 def test_key_points_at_the_end_of_a_clip_are_left_out(scenes, rng):
     # Unrelated maps that both stop at column 50 share that edge.
     noise = 0.3 + torch.rand(8, 64, 80, generator=rng)
-    mask = torch.arange(80).expand(8, 80) < 50
-    mask = mask.clone()
-    mask[0] = True
+    fraction = torch.tensor([1.0] + [50 / 80] * 7)
+    mask = valid_frames(fraction, 80)[:, None, None]
     metric = SIFTSimilarity()
-    a = metric.prepare_activations((noise * mask.unsqueeze(1)).unsqueeze(1))
-    kept = _end_at(a, mask.float().mean(-1))
+    units, features = noise.unsqueeze(1) * mask, scenes.unsqueeze(1) * mask
+    a = metric.prepare(units, metric.grid(units.shape))
+    kept = before_end(a, fraction)
     assert torch.equal(kept.filled[0], a.filled[0])
     right = kept.centres[1:, ..., 0][kept.filled[1:]]
     assert right.max() < 50 - 3  # a descriptor covers at least this much beside its centre
     assert kept.filled[1:].any()
-    metric.update((noise * mask.unsqueeze(1)).unsqueeze(1), scenes * mask.unsqueeze(1), mask)
+    metric.update(units, features, fraction)
     assert metric.compute().n_clips.item() <= 8
 
 
@@ -247,7 +249,7 @@ def test_count_and_distance_are_of_the_same_matches(scenes):
         torch.testing.assert_close(scores.distance[clip, 0], distances.mean())
     assert all(part[:, 1].isnan().all() for part in scores)
     for metric, part in ((SIFTCountSimilarity(), scores.number), (SIFTDistanceSimilarity(), scores.distance)):
-        metric.update(units, scenes)
+        metric.update(units, scenes.unsqueeze(1))
         result = metric.compute()
         torch.testing.assert_close(result.score[0, 0], part[:, 0].double().mean(), atol=1e-6, rtol=1e-6)
         assert result.p_value[0] < 0.01
@@ -274,9 +276,9 @@ def test_small_and_long_maps(shape, rng):
 def test_pickle_with_a_waiting_clip(scenes, steady):
     units, scenes = steady(max_pool2d(scenes, 2, stride=1).unsqueeze(1), scenes)
     metric = SIFTSimilarity()
-    metric.update(units[:3], scenes[:3])
+    metric.update(units[:3], scenes[:3].unsqueeze(1))
     copy = pickle.loads(pickle.dumps(metric.half()))
-    copy.update(units[3:], scenes[3:])
+    copy.update(units[3:], scenes[3:].unsqueeze(1))
     torch.testing.assert_close(copy.compute().p_value, run(units, scenes).p_value, atol=1e-6, rtol=1e-4)
 
 

@@ -1,77 +1,15 @@
-"""Intersection over union of a unit's strongest points with a feature's, from tail counts at fixed thresholds."""
+"""Intersection over union of a unit's strongest points with a feature's."""
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from lightning_dissect.metrics.functional.moments import MIN_CLIPS
-from lightning_dissect.metrics.functional.paired import PairedMoments, batch_moments
-
-PLACES, SCALES = 16, 13
-"""Thresholds on each scale, and scales: steps double from one scale to the next."""
-
-DEPTH = PLACES * SCALES
-"""Thresholds a unit."""
-
-_SHIFT = 10
-"""A step on the finest scale is a change of this bit of a float32: 1/8192 of an octave, or about 0.01 %."""
-
-_LOWEST = -(2.0**22)
-
-
-class TailMoments(NamedTuple):
-    """Counts of points above each threshold, as means over clips; ``U`` units, ``R`` rows.
-
-    Each scale has a fixed grid of thresholds, of which those from a unit's largest activation so far downwards are
-    kept: the distance between thresholds is about a tenth of that to the largest activation. When a larger one comes,
-    counts move along, and those of each scale's lowest thresholds are dropped. So what is kept depends neither on order
-    nor on processes. The last place holds the counts of all points.
-
-    Attributes:
-        top: finest step of the largest activation, shape ``(U,)``.
-        n: clips that count, shape ``(U, R)``.
-        area: points above the threshold, shape ``(U, R, DEPTH + 1)``.
-        both: those of them inside the feature.
-        pairs: pairs of clips that count, shape ``(U, R)``.
-        pair_area: as ``area``, of the frames that a pair has in common.
-        swapped: as ``both``, with the features of each pair swapped.
-        effect: how many more there are with their own features.
-        m2: sum of squared deviations of that.
-    """
-
-    top: Tensor
-    n: Tensor
-    area: Tensor
-    both: Tensor
-    pairs: Tensor
-    pair_area: Tensor
-    swapped: Tensor
-    effect: Tensor
-    m2: Tensor
-
-    @classmethod
-    def zeros(cls, units: int = 0, rows: int = 0) -> TailMoments:
-        """Moments of no clips at all."""
-        count, counts = (units, rows), (units, rows, DEPTH + 1)
-        return cls(*map(torch.zeros, ((units,), count, counts, counts, count, counts, counts, counts, counts)))
-
-    @classmethod
-    def merge(cls, stacked: TailMoments) -> TailMoments:
-        """Join the moments of several processes, given with a leading axis; float64 on the CPU."""
-        parts = [cls(*(t.double().cpu() for t in part)) for part in zip(*stacked, strict=True)]
-        return reduce(_merge_two, [part for part in parts if part.n.any()] or parts[:1])
-
-    def raised(self, top: Tensor) -> TailMoments:
-        """The same counts below a higher top."""
-        places = (moved(getattr(self, name), self.top.unsqueeze(1), top.unsqueeze(1)) for name in _TAILS)
-        return self._replace(top=top, **dict(zip(_TAILS, places, strict=True)))
-
-
-_TAILS = ("area", "both", "pair_area", "swapped", "effect", "m2")
+from lightning_dissect.metrics.functional.swapped_pairs import PairedMoments
+from lightning_dissect.metrics.functional.tail_moments import DEPTH, TAILS, TailMoments
 
 
 def intersection_over_union(activations: Tensor, inside: Tensor, quantile: float = 0.005) -> Tensor:
@@ -119,143 +57,6 @@ def strongest_points(features: Tensor, mask: Tensor | None, quantile: float) -> 
     return marked.where(finite & (least > weakest), torch.nan)
 
 
-def steps(activations: Tensor) -> Tensor:
-    """Number of the finest threshold that each activation reaches.
-
-    Args:
-        activations: float32.
-
-    Returns:
-        Whole numbers in the order of the activations, float32: the upper bits of their absolute value, with its sign;
-        NaN for what is not finite.
-    """
-    step = (activations.abs().view(torch.int32) >> _SHIFT).to(torch.float32) * activations.sign()
-    return step.where(torch.isfinite(activations), torch.nan)
-
-
-def highest(step: Tensor, mask: Tensor | None) -> Tensor:
-    """Largest step of each unit over all clips and valid points; shape ``(U,)``.
-
-    Args:
-        step: shape ``(B, U, P)``.
-        mask: valid points ``(B, P)``; None if all are.
-    """
-    step = step.nan_to_num(_LOWEST)
-    if mask is not None:
-        step = step.masked_fill(~mask.unsqueeze(1), _LOWEST)
-    return step.amax((0, 2))
-
-
-def tail_counts(step: Tensor, inside: Tensor, mask: Tensor | None, top: Tensor) -> Tensor:
-    """Count each clip's points above each threshold, and those of them inside each feature row.
-
-    Args:
-        step: shape ``(B, U, P)``.
-        inside: 1 and 0, shape ``(B, R, P)``; NaN for rows that are not defined in a clip.
-        mask: valid points ``(B, P)``; None if all are.
-        top: highest step of each unit, shape ``(U,)``.
-
-    Returns:
-        Shape ``(B, U, R, 2, DEPTH + 1)``: inside, and all; NaN where unit or row is not defined.
-    """
-    valid = torch.ones_like(step[:, :1]) if mask is None else mask.unsqueeze(1).to(step.dtype)
-    thresholds, order = _thresholds(top)
-    lowest_first = thresholds.gather(-1, order)
-    points = step.nan_to_num(_LOWEST).transpose(0, 1).flatten(1)
-    reached = torch.searchsorted(lowest_first, points, right=True).view(len(top), len(step), -1).transpose(0, 1)
-    weights = torch.cat([inside.nan_to_num(0) * valid, valid], 1)
-    place = order.argsort(-1)
-    counts = torch.stack([_tail(reached, weight.unsqueeze(1), place) for weight in weights.unbind(1)], 2)
-    both, area = counts.split([inside.shape[1], 1], 2)
-    known = (torch.isfinite(step) | (valid == 0)).all(-1).view(*step.shape[:2], 1, 1)
-    known = known & ~inside.isnan().any(-1).view(len(step), 1, -1, 1)
-    return torch.stack([both, area.expand_as(both)], 3).where(known.unsqueeze(-1), torch.nan)
-
-
-def _thresholds(top: Tensor) -> tuple[Tensor, Tensor]:
-    """Thresholds of each unit in finest steps, and the order that sorts them, each ``(U, DEPTH)``."""
-    scale = 2 ** torch.arange(SCALES, device=top.device, dtype=top.dtype).view(-1, 1)
-    place = torch.arange(PLACES, device=top.device, dtype=top.dtype)
-    thresholds = (((top.view(-1, 1, 1) / scale).floor() - place) * scale).flatten(1)
-    return thresholds, thresholds.argsort(-1)
-
-
-def _tail(reached: Tensor, weight: Tensor, place: Tensor) -> Tensor:
-    """Sum weights ``(B, 1, P)`` of the points above each threshold, and of all.
-
-    Args:
-        reached: how many thresholds each point reaches, shape ``(B, U, P)``.
-        weight: shape ``(B, 1, P)``.
-        place: how many thresholds are lower than each, shape ``(U, DEPTH)``.
-
-    Returns:
-        Shape ``(B, U, DEPTH + 1)``.
-    """
-    count = torch.zeros(*reached.shape[:2], DEPTH + 1, dtype=weight.dtype, device=reached.device)
-    count.scatter_add_(-1, reached, weight.expand(reached.shape))
-    above = count.flip(-1).cumsum(-1).flip(-1)
-    tails = above[..., 1:].gather(-1, place.expand(len(above), -1, -1))
-    return torch.cat([tails, above[..., :1]], -1)
-
-
-def moved(counts: Tensor, top: Tensor, new_top: Tensor) -> Tensor:
-    """Counts below a higher top, with none above the one before.
-
-    Args:
-        counts: shape ``(..., DEPTH + 1)``; the last place stays.
-        top: of these counts, broadcastable to ``(...)``.
-        new_top: the higher one, of the same shape.
-    """
-    scale = 2 ** torch.arange(SCALES, device=counts.device, dtype=top.dtype)
-    by = (new_top.unsqueeze(-1) / scale).floor() - (top.unsqueeze(-1) / scale).floor()
-    place = torch.arange(PLACES, device=counts.device) - by.clamp(0, PLACES).long().unsqueeze(-1)
-    tails = counts[..., :DEPTH].unflatten(-1, (SCALES, PLACES))
-    tails = tails.gather(-1, place.clamp(min=0).expand(tails.shape)).where(place >= 0, 0)
-    return torch.cat([tails.flatten(-2), counts[..., DEPTH:]], -1)
-
-
-def tail_moments_update(moments: TailMoments, score: Tensor, own: Tensor, swapped: Tensor) -> TailMoments:
-    """Add the counts of a batch of clips, below the same top, and the comparison of the pairs completed by it.
-
-    Args:
-        moments: the moments so far.
-        score: :func:`tail_counts` of each clip, shape ``(B, U, R, 2, DEPTH + 1)``.
-        own: mean counts of each pair of clips over the frames that they have in common; the number may be 0.
-        swapped: the same with their features swapped.
-    """
-    n, counts, _ = batch_moments(score)
-    effect = own - swapped
-    pairs, mean_effect, m2 = batch_moments(effect[..., 0, :])
-    _, counts_swapped, _ = batch_moments(swapped.where(torch.isfinite(effect), torch.nan))
-    both, area = counts.unbind(-2)
-    nulls, pair_area = counts_swapped.unbind(-2)
-    batch = TailMoments(moments.top, n[..., 0, 0], area, both, pairs[..., 0], pair_area, nulls, mean_effect, m2)
-    return _add(moments, batch) if moments.n.numel() else batch
-
-
-def _merge_two(a: TailMoments, b: TailMoments) -> TailMoments:
-    top = torch.maximum(a.top, b.top)
-    return _add(a.raised(top), b.raised(top))
-
-
-def _add(a: TailMoments, b: TailMoments) -> TailMoments:
-    """Join moments below the same top."""
-    n, pairs = a.n + b.n, a.pairs + b.pairs
-    share, share_pairs = (b.n / n.clamp(min=1)).unsqueeze(-1), (b.pairs / pairs.clamp(min=1)).unsqueeze(-1)
-    delta = b.effect - a.effect
-    return TailMoments(
-        top=a.top,
-        n=n,
-        area=a.area + share * (b.area - a.area),
-        both=a.both + share * (b.both - a.both),
-        pairs=pairs,
-        pair_area=a.pair_area + share_pairs * (b.pair_area - a.pair_area),
-        swapped=a.swapped + share_pairs * (b.swapped - a.swapped),
-        effect=a.effect + share_pairs * delta,
-        m2=a.m2 + b.m2 + a.pairs.unsqueeze(-1) * share_pairs * delta.square(),
-    )
-
-
 class Overlap(NamedTuple):
     """IoU at the threshold of the quantile, and counts a clip for its test; each of shape ``(U, R)``.
 
@@ -289,7 +90,7 @@ def overlap(moments: TailMoments, quantile: float) -> Overlap:
     """
     share = moments.area[..., :DEPTH] / moments.area[..., DEPTH:]
     at = (share / quantile).log().abs().nan_to_num(torch.inf).argmin(-1, keepdim=True)
-    area, both, pair_area, swapped, effect, m2 = (getattr(moments, name).gather(-1, at)[..., 0] for name in _TAILS)
+    area, both, pair_area, swapped, effect, m2 = (getattr(moments, name).gather(-1, at)[..., 0] for name in TAILS)
     known = (share.gather(-1, at)[..., 0] <= 2 * quantile) & (moments.n >= MIN_CLIPS)
     tested = PairedMoments(moments.n, both, moments.pairs, swapped, effect, m2)
     outside = pair_area + moments.swapped[..., DEPTH]

@@ -12,7 +12,6 @@ from lightning_dissect.metrics.functional.lengths import LengthMoments, variance
 from lightning_dissect.metrics.functional.moments import (
     MIN_CLIPS,
     CrossMoments,
-    cross_moments_update,
     standard_deviation_or_nan,
 )
 
@@ -59,26 +58,11 @@ class Decoding(NamedTuple):
     r: Tensor
 
 
-def joint_moments_update(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMoments:
-    """Add a batch to the moments of units and rows together.
-
-    Args:
-        moments: the moments so far, of ``U + F`` variables with themselves.
-        x: activations, shape ``(B, U)``, float32.
-        f: feature values, shape ``(B, F)``, float32.
-
-    Returns:
-        The moments with this batch added. Only clips where all units and all rows are finite count.
-    """
-    both = torch.cat([x, f], dim=1)
-    return cross_moments_update(moments, both, both)
-
-
 def scatter(moments: CrossMoments, units: int, lengths: LengthMoments | None = None) -> Scatter:
     """Split joint moments, in float64, into those of units and of rows, leaving out what is constant.
 
     Args:
-        moments: from :func:`joint_moments_update`.
+        moments: from the moments of units and rows together, with themselves.
         units: number of units.
         lengths: the clips' lengths, if they differ. Under independence the mean of ``|xy|**2`` is the sum over clips
             of the products of the two sides' total variances.

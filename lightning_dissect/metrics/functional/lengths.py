@@ -63,17 +63,16 @@ def _join(lengths: LengthMoments, moments: CrossMoments) -> _Joint:
     return _Joint(moments.n, moments.mean + moments.low, moments.m2, lengths)
 
 
-def shortness(mask: Tensor) -> Tensor:
-    """One over the valid part of each clip, less one.
+def shortness(fraction: Tensor) -> Tensor:
+    """Tell how short clips are: one over the part of the padded length that is audio, less one.
 
     Args:
-        mask: valid frames, booleans ``(B, T)``.
+        fraction: That part, in [0, 1], shape (clips,).
 
     Returns:
-        Shape ``(B,)``; 0 for clips without padding.
+        Shape (clips,); 0 for clips without padding. A clip without audio, which no metric counts, has a finite one.
     """
-    frames = mask.sum(1).clamp(min=1)
-    return mask.shape[1] / frames - 1
+    return 1 / fraction.clamp(min=1e-6) - 1
 
 
 def length_moments_update(

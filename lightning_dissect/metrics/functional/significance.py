@@ -10,7 +10,7 @@ from scipy import special
 from torch import Tensor
 
 from lightning_dissect.metrics.functional.moments import MIN_CLIPS
-from lightning_dissect.metrics.functional.paired import PairedMoments
+from lightning_dissect.metrics.functional.swapped_pairs import PairedMoments
 
 Alternative = Literal["two-sided", "greater", "less"]
 

@@ -5,7 +5,7 @@ from scipy import stats
 
 from lightning_dissect.metrics import EuclideanSimilarity, PearsonSimilarity
 from lightning_dissect.metrics.functional import correlation_interval
-from lightning_dissect.metrics.functional.paired import PairedMoments, paired_moments_update
+from lightning_dissect.metrics.functional.swapped_pairs import PairedMoments, paired_moments_update
 from lightning_dissect.metrics.functional.significance import paired_interval
 
 TRIALS = 4000
@@ -19,12 +19,12 @@ def correlated(rho, n, seed=0):
     return rho * f + (1 - rho**2) ** 0.5 * torch.randn(n, TRIALS, generator=g), f
 
 
-def compute(build, x, f, mask=None):
+def compute(build, x, f, fraction=None):
     """Low and high of each trial, in blocks so that a block's units × features hold few trials that are not wanted."""
     low, high = [], []
     for block in range(0, TRIALS, 50):
         metric = build()
-        metric.update(x[:, block : block + 50], f[:, block : block + 50], mask)
+        metric.update(x[:, block : block + 50], f[:, block : block + 50], fraction)
         result = metric.compute()
         low.append(result.low.diagonal())
         high.append(result.high.diagonal())
@@ -54,10 +54,9 @@ def test_intervals_hold_the_truth_where_short_clips_scatter_more():
     """Clips of 4 to 32 frames whose means scatter as one over their length, on both sides."""
     g = torch.Generator().manual_seed(1)
     frames = torch.randint(4, 33, (120, 1), generator=g)
-    mask = torch.arange(32) < frames
     x, f = (v / frames.sqrt() for v in correlated(0.0, 120))
     assert share(*compute(PearsonSimilarity, x, f), 0.0) < LEAST  # without lengths the intervals are too short
-    assert LEAST <= share(*compute(PearsonSimilarity, x, f, mask), 0.0) <= MOST
+    assert LEAST <= share(*compute(PearsonSimilarity, x, f, frames[:, 0] / 32), 0.0) <= MOST
 
 
 @pytest.mark.parametrize("normalization", ["l2", "zscore"])
