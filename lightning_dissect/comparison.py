@@ -15,6 +15,7 @@ from lightning_dissect.metrics import METRICS, Level, SimilarityMetric
 from lightning_dissect.metrics.similarity import Similarity
 from lightning_dissect.pairing import Extent, Side, to_frames, to_one_map
 from lightning_dissect.pending import LARGE, Pending, n_bytes
+from lightning_dissect.scores import Block
 from lightning_dissect.stacks import Stack, common_pieces, put_side_by_side
 
 Metrics = Sequence[str | SimilarityMetric]
@@ -161,7 +162,7 @@ class Comparison:
                 against = batch.prepare(metric, preparation, group, grid)
                 metric.update(prepared[preparation, grid], against, mask)
 
-    def similarities(self, leave_out: Collection[str] = ()) -> list[tuple[dict[str, Any], tuple[str, ...], Similarity]]:
+    def similarities(self, leave_out: Collection[str] = ()) -> list[Block]:
         """Compute every metric over all clips so far, of all processes.
 
         Args:
@@ -189,7 +190,7 @@ class Comparison:
                 for layer, similarity in zip(key.layers, _by_layer(together, len(key.layers)), strict=True):
                     place = (key.dataloader, self._places[layer], features[feature], key.metric)
                     if layer not in leave_out:
-                        found[place] = (constant | {"layer": layer}, rows, similarity)
+                        found[place] = Block(constant | {"layer": layer}, rows, similarity)
         return [found[place] for place in sorted(found)]
 
     def _by_feature(self, key: Key, similarity: Similarity) -> Iterator[tuple[str, tuple[str, ...], Similarity]]:

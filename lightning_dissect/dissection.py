@@ -236,11 +236,9 @@ class Dissection:
             stage: for the table.
         """
         self.share()
-        similarities = self._comparison.similarities(leave_out=set(self.left_out))
+        blocks = self._comparison.similarities(leave_out=set(self.left_out))
         when = {"epoch": epoch, "step": step, "stage": stage}
-        return Scores.from_similarities(
-            ((when | where, rows, values) for where, rows, values in similarities), settings
-        )
+        return Scores.from_blocks([block._replace(constant=when | dict(block.constant)) for block in blocks], settings)
 
     def _device(self) -> torch.device:
         parameters = (parameter for layer in self.layers.values() for parameter in layer.parameters())

@@ -30,7 +30,8 @@ from lightning_dissect.report import (
     trajectories,
 )
 from lightning_dissect.report.style import encode_png, style
-from lightning_dissect.scores import Scores, base_feature, read_table
+from lightning_dissect.scores import Scores, base_feature
+from lightning_dissect.scores.storage import read_table
 
 _MOST_EPOCHS_DRAWN = 60
 _MOST_LAYERS_DRAWN = 8

@@ -32,7 +32,7 @@ from lightning_dissect.report import (
 )
 from lightning_dissect.report.sheet import Words
 from lightning_dissect.report.style import style
-from lightning_dissect.scores import Scores
+from lightning_dissect.scores import Block, Scores
 
 
 def result(scores: torch.Tensor, p: torch.Tensor) -> Similarity:
@@ -49,10 +49,10 @@ def scores() -> Scores:
     same = {"epoch": 0, "step": 1, "dataloader": 0, "layer": "conv"}
     sift = torch.tensor([[0.1], [0.2], [0.3], [0.4], [0.5], [torch.nan]], dtype=torch.float64)
     p_sift = torch.tensor([[0.5], [1e-6], [0.5], [0.5], [0.5], [torch.nan]], dtype=torch.float64)
-    return Scores.from_similarities(
+    return Scores.from_blocks(
         [
-            ({**same, "level": "clip", "metric": "pearson"}, ("rms", "chroma[C]", "chroma[D]"), result(values, p)),
-            ({**same, "level": "map", "metric": "sift"}, ("harmonic",), result(sift, p_sift)),
+            Block({**same, "level": "clip", "metric": "pearson"}, ("rms", "chroma[C]", "chroma[D]"), result(values, p)),
+            Block({**same, "level": "map", "metric": "sift"}, ("harmonic",), result(sift, p_sift)),
         ]
     )
 
