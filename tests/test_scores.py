@@ -130,6 +130,14 @@ def test_a_folder_joins_its_epochs_and_labels_come_from_the_last_run(tmp_path: P
     assert joined.labels()["score"].tolist() == [0.5]
 
 
+def test_several_runs_are_refused_by_name(scores: Scores, tmp_path: Path) -> None:
+    for run in ("version_0", "version_1"):
+        scores.save(tmp_path / run / "dissect" / "one.parquet")
+    with pytest.raises(ValueError, match=r"holds 2 runs; name one of them: .*version_0/dissect, .*version_1/dissect"):
+        Scores.load(tmp_path)
+    assert len(Scores.load(tmp_path / "version_1")) == len(scores)
+
+
 def test_what_is_no_scores_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no scores here"):
         Scores.load(tmp_path)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from lightning_dissect.files import Place, RemotePath, find_place
-from lightning_dissect.files.layout import Stage, list_scores
+from lightning_dissect.files.layout import Stage, check_one_run, list_scores
 from lightning_dissect.scores.block import Block, join
 from lightning_dissect.scores.columns import COLUMNS, INTERVAL, UNIT, check_columns
 from lightning_dissect.scores.duplicates import find_duplicates
@@ -280,12 +280,8 @@ class Scores:
         if stage not in (None, "validate", "test"):
             raise ValueError(f"stage={stage!r} is none of 'validate' and 'test'; None takes what there is.")
         place = find_place(path)
-        files = list_scores(place, stage) if place.is_dir() else [place]
-        if not files or not all(file.exists() for file in files):
-            kind = "" if stage is None else f" of stage={stage!r}"
-            raise FileNotFoundError(
-                f"{path}: no scores{kind} here. A run writes them as .parquet files into its log folder."
-            )
+        files = list_scores(place, stage) if place.is_dir() else [place] if place.exists() else []
+        check_one_run(files, place, stage)
         tables, settings = zip(*map(read_table, files), strict=True)
         joined: pd.DataFrame = pd.concat(tables, ignore_index=True).sort_values(["epoch", "step"], kind="stable")
         return cls(joined, settings[-1])
