@@ -42,7 +42,7 @@ def dissect(
     map_clips: int = 16,
     analysis: Analysis | None = None,
     sift_clips: int | None = None,
-) -> Scores:  # noqa: D417, since the others are described where they belong
+) -> Scores:
     """Compare the units of a trained network with audio features, over all clips of a data loader.
 
     Arguments that are not described here are those of :class:`~lightning_dissect.DissectCallback`.

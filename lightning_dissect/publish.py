@@ -30,7 +30,8 @@ from lightning_dissect.run.clip_values import ClipValues
 from lightning_dissect.run.dissection import Dissection
 from lightning_dissect.run.playlist import Played
 from lightning_dissect.run.playlist_files import save_playlists
-from lightning_dissect.scores import Scores, base_feature, read_table
+from lightning_dissect.scores import Scores, base_feature
+from lightning_dissect.scores.storage import read_table
 
 _MOST_EPOCHS_DRAWN = 60
 _MOST_LAYERS_DRAWN = 8

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_dissect.publish
-import lightning_dissect.scores
+import lightning_dissect.scores.storage
 from lightning_dissect import DissectCallback, Scores
 from lightning_dissect.files import whole
 from lightning_dissect.run.dissection import Dissection
@@ -81,7 +81,7 @@ def interrupt(place: str, strike: Callable[[], object]) -> None:
         scores = Dissection.scores
         Dissection.scores = lambda *arguments: (strike(), scores(*arguments))[1]  # type: ignore[method-assign]
         return
-    module = {"table": lightning_dissect.scores, "picture": lightning_dissect.publish}[place]
+    module = {"table": lightning_dissect.scores.storage, "picture": lightning_dissect.publish}[place]
 
     @contextlib.contextmanager
     def halting(path: Path, **named: Any) -> Iterator[io.BytesIO]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lightning_dissect import dissect
 from lightning_dissect.metrics.similarity import Similarity
-from lightning_dissect.scores import COLUMNS, LABEL_COLUMNS, Scores, adjust_p_values
+from lightning_dissect.scores import COLUMNS, LABEL_COLUMNS, Block, Scores, adjust_p_values
 
 NAN = float("nan")
 
@@ -26,19 +26,19 @@ def constant(**changes: object) -> dict[str, object]:
 
 @pytest.fixture
 def scores() -> Scores:
-    return Scores.from_similarities(
+    return Scores.from_blocks(
         [
-            (
+            Block(
                 constant(),
                 ("loudness", "rms"),
                 similarity([[0.9, 0.8], [0.2, NAN], [-0.7, 0.1]], [[0, 0], [0.6, NAN], [1e-4, 0.5]]),
             ),
-            (
+            Block(
                 constant(metric="sift", level="map"),
                 ("harmonic",),
                 similarity([[0.3], [0.1], [NAN]], [[1e-9], [0.4], [NAN]]),
             ),
-            (constant(layer="dense"), ("chroma[A]", "chroma[C]"), similarity([[0.4, 0.1]], [[0.06, 0.7]])),
+            Block(constant(layer="dense"), ("chroma[A]", "chroma[C]"), similarity([[0.4, 0.1]], [[0.06, 0.7]])),
         ],
         {"sample_rate": 8_000},
     )
@@ -81,8 +81,10 @@ def test_the_summary_takes_the_rows_of_a_feature_together(scores: Scores) -> Non
 def test_the_summary_of_a_deep_network_counts_layers_without_support(supported: list[str]) -> None:
     names = [f"layer{index}" for index in range(200)]  # more than the 127 that the smallest categories can number
     best = {name: 1e-9 if name in supported else 0.7 for name in names}
-    blocks = [(constant(layer=name), ("rms",), similarity([[0.9], [0.2]], [[best[name]], [0.6]])) for name in names]
-    summary = Scores.from_similarities(blocks).summary().set_index("layer")["supported"]
+    blocks = [
+        Block(constant(layer=name), ("rms",), similarity([[0.9], [0.2]], [[best[name]], [0.6]])) for name in names
+    ]
+    summary = Scores.from_blocks(blocks).summary().set_index("layer")["supported"]
     assert len(summary) == 200
     assert summary[summary > 0].to_dict() == dict.fromkeys(supported, 1)
 
@@ -91,7 +93,7 @@ def test_one_true_unit_with_many_rows_lets_no_false_unit_in() -> None:
     # Row-wise, 200 tiny p-values would make 0.01 significant; unit-wise, the noisy unit is one of two.
     p = torch.cat([torch.full((1, 200), 1e-9), torch.full((1, 200), 0.5)]).tolist()
     p[1][0] = 0.01
-    scores = Scores.from_similarities([(constant(), [f"f{i}" for i in range(200)], similarity([[0.5] * 200] * 2, p))])
+    scores = Scores.from_blocks([Block(constant(), [f"f{i}" for i in range(200)], similarity([[0.5] * 200] * 2, p))])
     assert (scores.table["q_value"] < 0.05).sum() == 201
     labels = scores.labels()
     assert labels["feature"].notna().tolist() == [True, False]
@@ -121,11 +123,19 @@ def test_a_file_gives_the_scores_back(scores: Scores, tmp_path: Path) -> None:
 
 def test_a_folder_joins_its_epochs_and_labels_come_from_the_last_run(tmp_path: Path) -> None:
     for epoch, step, value in ((1, 30, 0.5), (0, 10, 0.1), (1, 20, 0.3)):
-        rows = [(constant(epoch=epoch, step=step), ("rms",), similarity([[value]], [[1e-6]]))]
-        Scores.from_similarities(rows).save(tmp_path / "run" / "dissect" / f"{step}.parquet")
+        rows = [Block(constant(epoch=epoch, step=step), ("rms",), similarity([[value]], [[1e-6]]))]
+        Scores.from_blocks(rows).save(tmp_path / "run" / "dissect" / f"{step}.parquet")
     joined = Scores.load(tmp_path)
     assert joined.table["score"].tolist() == [0.1, 0.3, 0.5]
     assert joined.labels()["score"].tolist() == [0.5]
+
+
+def test_several_runs_are_refused_by_name(scores: Scores, tmp_path: Path) -> None:
+    for run in ("version_0", "version_1"):
+        scores.save(tmp_path / run / "dissect" / "one.parquet")
+    with pytest.raises(ValueError, match=r"holds 2 runs; name one of them: .*version_0/dissect, .*version_1/dissect"):
+        Scores.load(tmp_path)
+    assert len(Scores.load(tmp_path / "version_1")) == len(scores)
 
 
 def test_what_is_no_scores_file_is_said(tmp_path: Path) -> None:
@@ -153,7 +163,7 @@ def test_an_interrupted_write_leaves_the_old_file(
         raise OSError("disk full")
 
     before = path.read_bytes()
-    monkeypatch.setattr("lightning_dissect.scores.pq.write_table", fail)
+    monkeypatch.setattr("lightning_dissect.scores.storage.pq.write_table", fail)
     with pytest.raises(OSError, match="disk full"):
         scores.save(path)
     assert path.read_bytes() == before
@@ -161,7 +171,7 @@ def test_an_interrupted_write_leaves_the_old_file(
 
 
 def test_a_run_without_comparisons_is_an_empty_table() -> None:
-    empty = Scores.from_similarities([])
+    empty = Scores.from_blocks([])
     assert len(empty) == 0
     assert len(empty.labels()) == 0
 
@@ -185,7 +195,7 @@ def test_filter_leaves_q_values_as_they_were(scores: Scores) -> None:
 
 
 def test_filter_by_unit_leaves_out_whole_layers(scores: Scores) -> None:
-    whole = Scores.from_similarities([(constant(unit=None, metric="cka"), ("rms",), similarity([[0.5]], [[0.1]]))])
+    whole = Scores.from_blocks([Block(constant(unit=None, metric="cka"), ("rms",), similarity([[0.5]], [[0.1]]))])
     assert len(whole.filter(unit=0)) == 0
     assert len(whole.filter(metric="cka")) == 1
 
@@ -245,8 +255,8 @@ def test_duplicate_units_are_found_within_their_layer() -> None:
     score[40] = [*score[41][:5], NAN]
     p = np.full_like(score, 0.5)
     rows = tuple("abcdef")
-    found = Scores.from_similarities(
-        [(constant(layer=layer), rows, similarity(score.tolist(), p.tolist())) for layer in ("conv", "dense")]
+    found = Scores.from_blocks(
+        [Block(constant(layer=layer), rows, similarity(score.tolist(), p.tolist())) for layer in ("conv", "dense")]
     ).duplicate_units()
     assert found.to_numpy().tolist() == [["conv", 7, 3], ["conv", 20, 3], ["dense", 7, 3], ["dense", 20, 3]]
 
@@ -270,8 +280,8 @@ def test_a_network_with_a_dead_and_a_copied_unit() -> None:
 
 def test_intervals_are_kept_and_a_file_without_them_is_read(scores: Scores, tmp_path: Path) -> None:
     result = similarity([[0.9]], [[0.01]])
-    known = Scores.from_similarities(
-        [(constant(), ("rms",), result._replace(low=result.effect - 1, high=result.effect))]
+    known = Scores.from_blocks(
+        [Block(constant(), ("rms",), result._replace(low=result.effect - 1, high=result.effect))]
     )
     saved = Scores.load(known.save(tmp_path / "new.parquet")).table.iloc[0]
     assert (saved["effect_low"], saved["effect_high"]) == (pytest.approx(-0.2), pytest.approx(0.8))

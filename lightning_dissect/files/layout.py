@@ -62,6 +62,28 @@ def list_scores(folder: Place, stage: Stage | None = None) -> list[Place]:
     return tests if stage == "test" else validations
 
 
+def check_one_run(files: Collection[Place], folder: Place, stage: Stage | None = None) -> None:
+    """Raise unless score files are those of one run: there is one at least, and all lie in one folder.
+
+    Args:
+        files: What was found.
+        folder: Where it was looked for.
+        stage: What was looked for.
+
+    Raises:
+        FileNotFoundError: If there is no file.
+        ValueError: If they are of several runs.
+    """
+    if not files:
+        kind = "" if stage is None else f" of stage={stage!r}"
+        raise FileNotFoundError(
+            f"{folder}: no scores{kind} here. A run writes them as .parquet files into its log folder."
+        )
+    runs = sorted({str(file.parent) for file in files})
+    if len(runs) > 1:
+        raise ValueError(f"{folder} holds {len(runs)} runs; name one of them: {', '.join(runs)}.")
+
+
 def leads_out(place: Place, folder: Place) -> bool:
     """Whether links lead from below a folder out of it; then nothing is to be written there, as a warning says once."""
     if not isinstance(place, Path) or is_inside(place, folder):

@@ -4,8 +4,8 @@ import os
 import warnings
 from pathlib import Path
 
-from lightning_dissect.files import find_place
-from lightning_dissect.files.layout import list_scores
+from lightning_dissect.files import find_place, is_inside
+from lightning_dissect.files.layout import check_one_run, list_scores
 
 
 def find_score_files(run: str | os.PathLike[str]) -> list[Path]:
@@ -28,11 +28,7 @@ def find_score_files(run: str | os.PathLike[str]) -> list[Path]:
     if not path.is_dir():
         raise FileNotFoundError(f"{path}: no such folder. A run's folder is needed, such as lightning_logs/version_0.")
     files = [file for file in list_scores(path) if isinstance(file, Path) and may_be_read(file, path)]
-    if not files:
-        raise FileNotFoundError(f"{path}: no scores here. A run writes them as .parquet files into its log folder.")
-    folders = sorted({str(file.parent) for file in files})
-    if len(folders) > 1:
-        raise ValueError(f"{path} holds {len(folders)} runs; name one of them: {', '.join(folders)}.")
+    check_one_run(files, path)
     return files
 
 
@@ -46,11 +42,9 @@ def may_be_read(file: Path, folder: Path) -> bool:
         file: whatever the run calls it.
         folder: of the run; a link to it is as good.
     """
-    try:
-        real = file.resolve(strict=True)
-        allowed = real.is_file() and real.is_relative_to(folder.resolve())
-    except (OSError, ValueError, RuntimeError):  # nothing is there: no such file, a null byte, links in a circle
+    if not os.path.exists(file):  # asked this way, a name that no file can have is not there
         return False
+    allowed = file.is_file() and is_inside(file, folder)
     if not allowed:
         warnings.warn(f"{file} is left out: only regular files inside {folder} are read.", stacklevel=2)
     return allowed

@@ -15,7 +15,7 @@ from lightning_dissect.metrics import METRICS, PreparedMapMetric, SimilarityMetr
 from lightning_dissect.metrics.similarity import Similarity
 from lightning_dissect.run.batch import Batch, Values
 from lightning_dissect.run.stacks import LARGE, MAX_BYTES, Stack, common_pieces, join_units, n_bytes, put_side_by_side
-from lightning_dissect.scores.block import Block
+from lightning_dissect.scores import Block
 
 Metrics = Sequence[str | SimilarityMetric]
 

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 
 from lightning_dissect.files import Place, whole
 from lightning_dissect.files.layout import AUDIO, TABLE, leads_out
+from lightning_dissect.files.parquet import read_parquet, to_frame
 from lightning_dissect.run.excerpts import Excerpt
 from lightning_dissect.run.playlist import COLUMNS, Played
-from lightning_dissect.tables import read_parquet, to_frame
 
 _COLUMNS = {"epoch": "int32", "step": "int64", **COLUMNS, "file": "string"}
 _NEEDED = [*COLUMNS, "file"]

@@ -1,11 +1,7 @@
 """The commands that read runs, and what every command answers to wrong use."""
 
-import socket
 import subprocess
 import sys
-import threading
-import time
-import urllib.request
 from argparse import Namespace
 from pathlib import Path
 
@@ -66,20 +62,6 @@ def test_report_writes_the_page(run: Path, tmp_path: Path, capsys: pytest.Captur
     assert "6 of 12 units (50%)" in page.read_text()
 
 
-def test_report_serves_the_page(run: Path, tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    arguments = ["report", str(run), "--out", str(tmp_path / "page.html"), "--serve", str(port)]
-    threading.Thread(target=main, args=(arguments,), daemon=True).start()
-    for _ in range(200):
-        if (tmp_path / "page.html").exists():
-            break
-        time.sleep(0.1)
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=30) as answer:
-        assert answer.read() == (tmp_path / "page.html").read_bytes()
-
-
 WRONG = {
     "missing run": (["show", "missing"], "missing: no such folder"),
     "empty run": (["report", "empty"], "no scores here"),
@@ -88,7 +70,6 @@ WRONG = {
     "unwritable": (["report", "run", "--out", "file/page.html"], "file"),
     "rate": (["show", "run", "-q", "2"], "2 is no rate between 0 and 1"),
     "command": (["shwo"], "invalid choice: 'shwo'"),
-    "port": (["report", "run", "--serve", "99999"], "ports are numbers from 0 to 65535"),
     "no audio": (["features", "file"], "file cannot be read as audio"),
     "no file": (["features", "missing.wav"], "missing.wav: no such file"),
     "few clips": (["demo", "--clips", "3"], "48 clips at least"),
@@ -135,16 +116,6 @@ def test_the_one_line_says_in_which_layer_an_error_was_raised(
     monkeypatch.setattr(show, "call", fail)
     assert main(["show", "run"]) == 2
     assert capsys.readouterr().err == "lightning-dissect: layer 'head': its output does not read.\n"
-
-
-def test_a_port_in_use_is_told_before_the_work(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        assert main(["report", str(run), "--out", str(tmp_path / "page.html"), "--serve", str(port)]) == 2
-    assert f"--serve {port}: the port is in use" in capsys.readouterr().err
-    assert not list(tmp_path.iterdir())
 
 
 def test_runs_of_other_layers_cannot_be_compared(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from torch.nn.functional import avg_pool2d, max_pool2d
 
 from lightning_dissect.levels import Extent, Levels
 from lightning_dissect.metrics import SIFTCountSimilarity, SIFTDistanceSimilarity, SIFTSimilarity
+from lightning_dissect.metrics.descriptors import before_end
 from lightning_dissect.metrics.functional import (
     KeyPoints,
     consistent_matches,
@@ -17,7 +18,6 @@ from lightning_dissect.metrics.functional import (
     sift_matches,
     valid_frames,
 )
-from lightning_dissect.metrics.descriptors import before_end
 from lightning_dissect.run.batch import Batch
 from lightning_dissect.run.comparison import Comparison, find_metrics
 
@@ -309,7 +309,7 @@ def test_a_run_finds_key_points_once_for_all_statistics(scenes, monkeypatch):
     comparison = Comparison(metrics, ["large", "small"], {"harmonic": ("harmonic",)})
     extent = Extent(clips=8, frames=80, fraction=None, map_clips=8)
     clip = torch.zeros(8, 1)
-    batch = Batch(extent, {"harmonic": Levels(clip, None, scenes)})
+    batch = Batch(extent, {"harmonic": Levels(clip, None, scenes.unsqueeze(1))})
     for name, size in (("large", 2), ("small", 8)):
         comparison.update(name, Levels(clip, None, max_pool2d(scenes, size).unsqueeze(1)), batch)
     assert calls == [(8, 1, 32, 40), (8, 1, 64, 80)]

@@ -31,8 +31,8 @@ from lightning_dissect.report import (
 from lightning_dissect.report.sheet import Words
 from lightning_dissect.report.style import style
 from lightning_dissect.run.clip_values import ClipValues
-from lightning_dissect.run.dissection import Example
-from lightning_dissect.scores import Scores
+from lightning_dissect.run.dissection import DrawnMaps
+from lightning_dissect.scores import Block, Scores
 
 
 def result(scores: torch.Tensor, p: torch.Tensor) -> Similarity:
@@ -49,10 +49,10 @@ def scores() -> Scores:
     same = {"epoch": 0, "step": 1, "dataloader": 0, "layer": "conv"}
     sift = torch.tensor([[0.1], [0.2], [0.3], [0.4], [0.5], [torch.nan]], dtype=torch.float64)
     p_sift = torch.tensor([[0.5], [1e-6], [0.5], [0.5], [0.5], [torch.nan]], dtype=torch.float64)
-    return Scores.from_similarities(
+    return Scores.from_blocks(
         [
-            ({**same, "level": "clip", "metric": "pearson"}, ("rms", "chroma[C]", "chroma[D]"), result(values, p)),
-            ({**same, "level": "map", "metric": "sift"}, ("harmonic",), result(sift, p_sift)),
+            Block({**same, "level": "clip", "metric": "pearson"}, ("rms", "chroma[C]", "chroma[D]"), result(values, p)),
+            Block({**same, "level": "map", "metric": "sift"}, ("harmonic",), result(sift, p_sift)),
         ]
     )
 
@@ -147,7 +147,7 @@ def test_the_best_map_unit_is_drawn_with_its_matches(scores: Scores) -> None:
     maps = torch.randn(6, 64, 64, generator=torch.Generator().manual_seed(1)).cumsum(1).cumsum(2)
     # Of the two clips, the second matches.
     activations = torch.stack([maps.flip(1), maps])
-    example = Example(activations, {"harmonic": torch.stack([maps[1], maps[1]])})
+    example = DrawnMaps(activations, {"harmonic": torch.stack([maps[1], maps[1]])})
     figures = best_matches(scores.last(), {"conv": example}, [PearsonSimilarity(), SIFTSimilarity()])
     assert list(figures) == ["conv"]
     draw(figures["conv"])
@@ -160,7 +160,7 @@ def test_the_best_map_unit_is_drawn_with_its_matches(scores: Scores) -> None:
 def test_what_is_drawn_are_the_matches_that_the_score_counts(scores: Scores) -> None:
     maps = torch.randn(6, 64, 64, generator=torch.Generator().manual_seed(1)).cumsum(1).cumsum(2)
     # Two halves of the map trade places: no one shift fits all matches.
-    example = Example(maps[None], {"harmonic": maps[1].roll(32, 1)[None]})
+    example = DrawnMaps(maps[None], {"harmonic": maps[1].roll(32, 1)[None]})
 
     def count(metric: SIFTSimilarity) -> int:
         return count_matches(best_matches(scores.last(), {"conv": example}, [metric])["conv"])

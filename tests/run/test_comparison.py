@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from lightning_dissect.scores.block import Block
 from torch import Tensor
 
 from lightning_dissect.levels import Extent, Levels
@@ -14,6 +13,7 @@ from lightning_dissect.metrics import EuclideanSimilarity, PearsonSimilarity
 from lightning_dissect.run import comparison, stacks
 from lightning_dissect.run.batch import Batch
 from lightning_dissect.run.comparison import Comparison, find_metrics
+from lightning_dissect.scores import Block
 
 ROWS = {"loudness": ("loudness",), "chroma": ("c", "d", "e")}
 METRICS = ["pearson", "euclidean", "spearman"]

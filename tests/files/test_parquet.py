@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from lightning_dissect.tables import to_frame
+from lightning_dissect.files.parquet import to_frame
 
 TYPES = {"name": "category", "unit": "Int32", "count": "int64", "score": "float64", "file": "string"}
 

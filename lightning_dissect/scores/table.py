@@ -1,54 +1,23 @@
-"""Scores: the table of a run, its significance, its labels, its file."""
+"""The table of scores, and the questions that it answers."""
 
-import fnmatch
-import json
 import os
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from scipy.spatial import cKDTree
-from scipy.stats import false_discovery_control
 
-from lightning_dissect.blocks import Block, join
-from lightning_dissect.files import Place, RemotePath, find_place, whole
-from lightning_dissect.files.layout import Stage, list_scores
-from lightning_dissect.metrics.similarity import Similarity
-from lightning_dissect.tables import read_parquet, to_frame
+from lightning_dissect.files import Place, RemotePath, find_place
+from lightning_dissect.files.layout import Stage, check_one_run, list_scores
+from lightning_dissect.scores.block import Block, join
+from lightning_dissect.scores.columns import COLUMNS, INTERVAL, UNIT, check_columns
+from lightning_dissect.scores.duplicates import find_duplicates
+from lightning_dissect.scores.features import base_feature, is_feature, matches
+from lightning_dissect.scores.labels import compare_labels, count_labels, label_units
+from lightning_dissect.scores.significance import adjust_p_values, best_first
+from lightning_dissect.scores.storage import read_table, write_table
 
-COLUMNS = {
-    "epoch": "int32",
-    "step": "int64",
-    "dataloader": "int32",
-    "layer": "category",
-    "unit": "Int32",
-    "feature": "category",
-    "level": "category",
-    "metric": "category",
-    "score": "float64",
-    "null": "float64",
-    "effect": "float64",
-    "p_value": "float64",
-    "q_value": "float64",
-    "n_clips": "int64",
-    "effect_low": "float64",
-    "effect_high": "float64",
-    "stage": "category",
-}
-LABEL_COLUMNS = ["layer", "unit", "feature", "level", "metric", "score", "null", "effect", "q_value"]
-_INTERVAL = ["effect_low", "effect_high"]
 _RUN = ["stage", "epoch", "step"]
-_OPTIONAL = ["q_value", *_INTERVAL, "stage"]
-"""Columns that a table may lack: what they hold can be computed, or was not known when it was written."""
-_UNIT = ["layer", "unit"]
-_KEY = b"lightning_dissect"
-_UNDEFINED = 1e6
-"""Stands for an undefined score where scores are compared: farther from any score than a tolerance reaches."""
 
 
 class Scores:
@@ -74,31 +43,25 @@ class Scores:
     """
 
     def __init__(self, table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> None:
-        _check_columns(list(table), "table")
+        check_columns(list(table), "table")
         if "stage" not in table:
             table = table.assign(stage="validate")
         if "q_value" not in table:
             groups = table.groupby(_RUN, observed=True)["p_value"]
             table = table.assign(q_value=groups.transform(adjust_p_values))
-        table = table.assign(**{end: np.nan for end in _INTERVAL if end not in table})
+        table = table.assign(**{end: np.nan for end in INTERVAL if end not in table})
         self.table = table[list(COLUMNS)].astype(COLUMNS).reset_index(drop=True)
         self.settings = dict(settings or {})
 
     @classmethod
-    def from_similarities(
-        cls,
-        similarities: Iterable[tuple[Mapping[str, Any], Sequence[str], Similarity]],
-        settings: Mapping[str, Any] | None = None,
-    ) -> Self:
+    def from_blocks(cls, blocks: Sequence[Block], settings: Mapping[str, Any] | None = None) -> Self:
         """Make the table from computed metrics.
 
         Args:
-            similarities: for each metric the constant columns (``epoch, step, dataloader, layer, level, metric``;
-                ``stage``, unless it is a validation; and ``unit`` as ``None`` for a metric of the whole layer), the
-                names of its feature rows, and its result, each field of shape (units, rows).
-            settings: see the class.
+            blocks: Their constant columns are ``epoch, step, dataloader, layer, level, metric``; ``stage``, unless it
+                is a validation; and ``unit`` as ``None`` for a metric of the whole layer.
+            settings: See the class.
         """
-        blocks = [Block(constant, rows, similarity) for constant, rows, similarity in similarities]
         if not blocks:
             return cls(pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in COLUMNS.items()}), settings)
         return cls(pd.DataFrame(join(blocks)), settings)
@@ -129,22 +92,7 @@ class Scores:
         Raises:
             ValueError: if ``q`` is not in (0, 1).
         """
-        if not 0 < q < 1:
-            raise ValueError(f"q={q} is not in (0, 1): it is the accepted false discovery rate, such as 0.05.")
-        rows = self.last().dropna(subset="unit")
-        unit = rows.groupby(_UNIT, observed=True, sort=False).ngroup().to_numpy()  # numbered as they come
-        p_value = rows["p_value"].to_numpy()
-        order = np.lexsort((-rows["effect"].abs().to_numpy(), p_value, unit))  # the best row of each unit first
-        first = np.flatnonzero(np.diff(unit[order], prepend=-1))
-        tested = np.bincount(unit, weights=~np.isnan(p_value))
-        place = np.arange(len(order)) - np.repeat(first, np.bincount(unit)) + 1
-        simes = np.fmin.reduceat(p_value[order] * tested[unit[order]] / place, first) if len(first) else first
-        labels = rows.iloc[order[first]][LABEL_COLUMNS].reset_index(drop=True)
-        labels["q_value"] = adjust_p_values(pd.Series(simes, dtype=float))
-        supported = labels["q_value"] < q
-        named = [column for column in LABEL_COLUMNS if column not in [*_UNIT, "q_value"]]
-        labels[named] = labels[named].where(supported)
-        return labels
+        return label_units(self.last().dropna(subset="unit"), q)
 
     def summary(self, q: float = 0.05) -> pd.DataFrame:
         """Sum up the units of each layer for each feature and metric in the last run.
@@ -200,9 +148,9 @@ class Scores:
                 keep &= (self.table[column] == number).fillna(False).astype(bool)
         for column, glob in globs.items():
             if glob is not None:
-                keep &= _matches(self.table[column], glob)
+                keep &= matches(self.table[column], glob)
         if feature is not None:
-            keep &= _is_feature(self.table["feature"], feature)
+            keep &= is_feature(self.table["feature"], feature)
         return type(self)(self.table[keep], self.settings)
 
     def best_units(self, feature: str, n: int = 10, metric: str | None = None) -> pd.DataFrame:
@@ -221,12 +169,12 @@ class Scores:
             ValueError: if the last run has no such feature.
         """
         last = self.last().dropna(subset=["unit", "p_value"])
-        rows = last[_is_feature(last["feature"], feature)]
-        if rows.empty and not _is_feature(self.last()["feature"], feature).any():
+        rows = last[is_feature(last["feature"], feature)]
+        if rows.empty and not is_feature(self.last()["feature"], feature).any():
             known = ", ".join(dict.fromkeys(base_feature(self.last()["feature"])))
             raise ValueError(f"feature={feature!r} is not in this run, whose features are {known}.")
         rows = rows if metric is None else rows[rows["metric"] == metric]
-        return best_first(rows).drop_duplicates(_UNIT).head(n).reset_index(drop=True)
+        return best_first(rows).drop_duplicates(UNIT).head(n).reset_index(drop=True)
 
     def best_features(self, layer: str, unit: int, n: int = 10) -> pd.DataFrame:
         """The features that explain a unit of the last run best, one row a feature, as in :meth:`best_units`.
@@ -260,14 +208,7 @@ class Scores:
         Example:
             ``scores.filter(epoch=0).compare(scores)`` tells which units changed since the first epoch.
         """
-        before, after = (side.labels(q)[[*_UNIT, "feature", "effect"]] for side in (self, other))
-        for side in (before, after):
-            side[["layer", "feature"]] = side[["layer", "feature"]].astype(object)
-        both = before.merge(after, on=_UNIT, how="outer", suffixes=("_before", "_after"), sort=False)
-        was, now = both["feature_before"], both["feature_after"]
-        both["changed"] = ((was != now) & ~(was.isna() & now.isna())).astype(bool)
-        columns = [*_UNIT, "feature_before", "feature_after", "effect_before", "effect_after", "changed"]
-        return both[columns]
+        return compare_labels(self.labels(q), other.labels(q))
 
     def detectors(self, q: float = 0.05) -> pd.DataFrame:
         """Sum up each layer of the last run, as Network Dissection does (Bau et al. 2017, section 3.2).
@@ -292,8 +233,8 @@ class Scores:
     def dead_units(self) -> pd.DataFrame:
         """The units of the last run without any defined score, ``layer, unit``: their output never changed."""
         last = self.last().dropna(subset="unit")
-        defined = last["score"].notna().groupby([last[name] for name in _UNIT], observed=True, sort=False).any()
-        return defined[~defined].reset_index()[_UNIT]
+        defined = last["score"].notna().groupby([last[name] for name in UNIT], observed=True, sort=False).any()
+        return defined[~defined].reset_index()[UNIT]
 
     def duplicate_units(self, tolerance: float = 1e-5) -> pd.DataFrame:
         """The units of the last run whose scores all equal those of an earlier unit of their layer.
@@ -306,19 +247,7 @@ class Scores:
         Returns:
             ``layer, unit, duplicate_of``, where ``duplicate_of`` is the first such unit.
         """
-        last = self.last().dropna(subset=["unit", "score"])
-        found = []
-        for layer, rows in last.groupby("layer", observed=True, sort=False):
-            keys = ["dataloader", "feature", "level", "metric"]
-            scores = rows.pivot_table(values="score", index="unit", columns=keys, observed=True)
-            near = cKDTree(scores.fillna(_UNDEFINED).to_numpy()).query_pairs(tolerance, np.inf, output_type="ndarray")
-            pairs = pd.DataFrame(np.sort(near, axis=1), columns=["first", "second"]).groupby("second")["first"].min()
-            units = scores.index.to_numpy()
-            found.append(
-                pd.DataFrame({"layer": layer, "unit": units[pairs.index], "duplicate_of": units[pairs.to_numpy()]})
-            )
-        columns = [*_UNIT, "duplicate_of"]
-        return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+        return find_duplicates(self.last().dropna(subset=["unit", "score"]), tolerance)
 
     def save(self, path: str | os.PathLike[str] | RemotePath) -> Place:
         """Write the table to a Parquet file, wholly or not at all.
@@ -331,37 +260,29 @@ class Scores:
             The path.
         """
         place = find_place(path)
-        arrow = pa.Table.from_pandas(self.table, preserve_index=False)
-        metadata = {**(arrow.schema.metadata or {}), _KEY: json.dumps(self.settings).encode()}
-        with whole(place, durable=True) as file:
-            pq.write_table(arrow.replace_schema_metadata(metadata), file, compression="zstd")
+        write_table(self.table, self.settings, place)
         return place
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | RemotePath, stage: Stage | None = None) -> Self:
-        """Read a file that :meth:`save` wrote, or join all the epochs in a folder of such files.
+        """Read a file that :meth:`save` wrote, or join all the epochs of a run.
 
         Args:
-            path: a ``.parquet`` file, or a folder that holds such files at any depth, such as a logger's run folder.
-                A path with a scheme (``s3://…``) is read by fsspec.
-            stage: of a folder, ``"validate"`` or ``"test"`` alone; ``None`` takes the runs of validation, and those of
+            path: A ``.parquet`` file, or a folder that holds those of one run at any depth, such as a logger's run
+                folder. A path with a scheme (``s3://…``) is read by fsspec.
+            stage: Of a folder, ``"validate"`` or ``"test"`` alone; ``None`` takes the runs of validation, and those of
                 tests where there is nothing else.
 
         Raises:
-            FileNotFoundError: if there is no such file, or none in the folder.
-            ValueError: if a file was not written by :meth:`save`.
+            FileNotFoundError: If there is no such file, or none in the folder.
+            ValueError: If a file was not written by :meth:`save`, or the folder holds several runs.
         """
         if stage not in (None, "validate", "test"):
             raise ValueError(f"stage={stage!r} is none of 'validate' and 'test'; None takes what there is.")
         place = find_place(path)
-        files = list_scores(place, stage) if place.is_dir() else [place]
-        if not files or not all(file.exists() for file in files):
-            kind = "" if stage is None else f" of stage={stage!r}"
-            raise FileNotFoundError(
-                f"{path}: no scores{kind} here. A run writes them as .parquet files into its log folder."
-            )
-        parts = [read_table(file) for file in files]
-        tables, settings = zip(*parts, strict=True)
+        files = list_scores(place, stage) if place.is_dir() else [place] if place.exists() else []
+        check_one_run(files, place, stage)
+        tables, settings = zip(*map(read_table, files), strict=True)
         joined: pd.DataFrame = pd.concat(tables, ignore_index=True).sort_values(["epoch", "step"], kind="stable")
         return cls(joined, settings[-1])
 
@@ -371,96 +292,3 @@ class Scores:
     def __repr__(self) -> str:
         layers, epochs = self.table["layer"].nunique(), self.table["epoch"].nunique()
         return f"Scores({len(self)} rows, {layers} layers, {epochs} epochs)"
-
-
-def count_labels(labels: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
-    """Count the units of each layer (row) that are labelled with each feature (column), in the orders given."""
-    layers = labels["layer"].astype(str).unique().tolist()
-    named = labels.dropna(subset="feature")
-    counts = pd.crosstab(named["layer"].astype(str), base_feature(named["feature"]))
-    return counts.reindex(index=layers, columns=list(features), fill_value=0)
-
-
-def best_first(rows: pd.DataFrame) -> pd.DataFrame:
-    """Sort rows of a table by their p-value, and by the size of their effect where p-values are equal."""
-    return rows.iloc[np.lexsort((-rows["effect"].abs().to_numpy(), rows["p_value"].to_numpy()))]
-
-
-def base_feature(features: pd.Series) -> pd.Series:
-    """The feature that a row belongs to: ``chroma`` for ``chroma[A]``."""
-    codes, names = pd.factorize(features, use_na_sentinel=False)  # a few names, on many rows
-    bases = pd.Series(names).astype(str).str.replace(r"\[.*\]$", "", regex=True)
-    return pd.Series(bases.array.take(codes), index=features.index, name=features.name)
-
-
-def _matches(names: pd.Series, glob: str) -> pd.Series:
-    """Which names are a name, or match a glob in which ``[`` means itself, as it does in the names of features."""
-    pattern = re.compile(fnmatch.translate(glob.replace("[", "[[]")))
-    known = {name for name in names.astype(str).unique() if pattern.match(name)}
-    return names.astype(str).isin(known)
-
-
-def _is_feature(features: pd.Series, glob: str) -> pd.Series:
-    return _matches(features, glob) | _matches(base_feature(features), glob)
-
-
-def adjust_p_values(p_values: pd.Series) -> pd.Series:
-    """Adjust p-values for the number of tests, by Benjamini & Hochberg (1995); undefined ones are no tests.
-
-    Example:
-        >>> adjust_p_values(pd.Series([0.01, 0.04, np.nan])).tolist()
-        [0.02, 0.04, nan]
-    """
-    tested = p_values.notna()
-    adjusted = pd.Series(np.nan, index=p_values.index)
-    if tested.any():
-        adjusted[tested] = false_discovery_control(p_values[tested].clip(0.0, 1.0), method="bh")
-    return adjusted
-
-
-def read_table(path: Place, units: Sequence[int] | None = None) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Read the table and the settings of a file that :meth:`Scores.save` wrote.
-
-    Args:
-        path: the file.
-        units: keep the rows of the units with these indices, of any layer, which takes less time than to read all.
-
-    Raises:
-        ValueError: if the file cannot be read, was not written by :meth:`Scores.save`, or holds what no run writes.
-    """
-    arrow = read_parquet(path, "scores")
-    metadata = arrow.schema.metadata or {}
-    if _KEY not in metadata:
-        raise ValueError(f"{path} is a Parquet file, but its scores were not written by lightning_dissect.")
-    _check_columns(arrow.column_names, f"{path}: its table")
-    if units is not None and pa.types.is_integer(arrow.field("unit").type):
-        arrow = arrow.filter(pc.is_in(arrow["unit"], pa.array(units, arrow["unit"].type)))
-    if "stage" not in arrow.column_names:
-        arrow = arrow.append_column("stage", pa.repeat("validate", len(arrow)))
-    table = to_frame(arrow, COLUMNS, f"{path}: its table")
-    if (table["unit"] < 0).any():
-        raise ValueError(f"{path}: its table has a unit {table['unit'].min():.0f}; units count from 0.")
-    return table, _read_settings(metadata[_KEY], path)
-
-
-def _read_settings(text: bytes, path: Place) -> dict[str, Any]:
-    try:
-        settings = json.loads(text)
-        json.dumps(settings, ensure_ascii=False).encode()  # JSON can hold halves of letters, which nothing can write
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: its settings cannot be read: {error}") from error
-    if not isinstance(settings, dict) or not isinstance(settings.get("versions", {}), dict) or not _is_flat(settings):
-        raise ValueError(f"{path}: its settings are no names with values, as lightning_dissect writes them.")
-    return settings
-
-
-def _is_flat(settings: Any, depth: int = 8) -> bool:
-    """Whether settings are nested no deeper than that; a run's are not."""
-    inner = settings.values() if isinstance(settings, dict) else settings if isinstance(settings, list) else ()
-    return all(depth > 0 and _is_flat(value, depth - 1) for value in inner)
-
-
-def _check_columns(columns: Iterable[Any], table: str) -> None:
-    missing = [column for column in COLUMNS if column not in [*columns, *_OPTIONAL]]
-    if missing:
-        raise ValueError(f"{table} lacks the columns {missing}: scores need {list(COLUMNS)}.")

@@ -1,0 +1,44 @@
+"""The columns of the table."""
+
+from collections.abc import Iterable
+from typing import Any
+
+COLUMNS = {
+    "epoch": "int32",
+    "step": "int64",
+    "dataloader": "int32",
+    "layer": "category",
+    "unit": "Int32",
+    "feature": "category",
+    "level": "category",
+    "metric": "category",
+    "score": "float64",
+    "null": "float64",
+    "effect": "float64",
+    "p_value": "float64",
+    "q_value": "float64",
+    "n_clips": "int64",
+    "effect_low": "float64",
+    "effect_high": "float64",
+    "stage": "category",
+}
+UNIT = ["layer", "unit"]
+LABEL_COLUMNS = [*UNIT, "feature", "level", "metric", "score", "null", "effect", "q_value"]
+INTERVAL = ["effect_low", "effect_high"]
+_OPTIONAL = ["q_value", *INTERVAL, "stage"]
+"""Columns that a table may lack: what they hold can be computed, or was not known when it was written."""
+
+
+def check_columns(columns: Iterable[Any], table: str) -> None:
+    """Raise unless all columns are there that a table must have.
+
+    Args:
+        columns: Those of the table.
+        table: Its name, for the error.
+
+    Raises:
+        ValueError: If some are missing.
+    """
+    missing = [column for column in COLUMNS if column not in [*columns, *_OPTIONAL]]
+    if missing:
+        raise ValueError(f"{table} lacks the columns {missing}: scores need {list(COLUMNS)}.")
