@@ -20,7 +20,7 @@ from scipy import stats
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
 
-from lightning_dissect.metrics import METRICS, SimilarityMetric
+from lightning_dissect.metrics import METRICS, DescriptorMetric, SimilarityMetric
 
 Build = Callable[[], SimilarityMetric]
 Measure = Callable[[Sequence[Build], int, int], list[list[str]]]
@@ -91,21 +91,24 @@ def p_values(metric: SimilarityMetric, data: Data, prepared: dict[Any, Any] | No
     prepared = {} if prepared is None else prepared
     x, f, mask = data
     frames = x.shape[-1]
+    described = isinstance(metric, DescriptorMetric)
     if metric.level != "map":
         x, f = x.mean(2), f.mean(1, keepdim=True).unflatten(-1, (frames, -1)).mean(-1)
-    elif metric.grid(x.shape, f.shape) is None:
-        f = avg_pool2d(f, 2) if f.shape[-1] != frames else f
+    else:
+        f = (avg_pool2d(f, 2) if f.shape[-1] != frames and not described else f).unsqueeze(1)
     if metric.level == "clip":
         inside = mask.unsqueeze(1)
         x, f = ((v * inside).sum(-1) / inside.sum(-1) for v in (x, f))
+    fraction = mask.float().mean(1)
     for part in torch.arange(len(x)).split(32):
-        a, b, grid = x[part], f[part], metric.grid(x.shape, f.shape)
-        if grid is not None:
+        a, b = x[part], f[part]
+        if isinstance(metric, DescriptorMetric):
+            grid = metric.grid(x.shape)
             key = metric.preparation, int(part[0])
             if key not in prepared:
-                prepared[key] = metric.prepare_activations(a, grid), metric.prepare_features(b, grid)
+                prepared[key] = metric.prepare(a, grid), metric.prepare(b, grid)
             a, b = prepared[key]
-        metric.update(a, b, mask[part])
+        metric.update(a, b, fraction[part])
     return metric.compute().p_value.numpy().ravel()
 
 

@@ -122,7 +122,7 @@ def carry_out(name: str, study: Study, folder: Path, epochs: int | None, limit: 
     for state, table in study.tables.items():
         Scores(table).save(folder / f"{name}-{state}.parquet")
     histograms(study).savefig(folder / f"{name}-histograms.png")
-    for layer, figure in best_matches(study.tables["trained"], run.examples, METRICS).items():
+    for layer, figure in best_matches(study.tables["trained"], run.drawn, METRICS).items():
         if layer in study.layers(2)[:2]:
             figure.savefig(folder / f"{name}-matches-{layer}.png")
 

@@ -140,8 +140,9 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         self.watch = dict(watch or {})
         self.on_error = on_error
         self.scores: Scores | None = None
+        parts = (analysis.sample_rate, analysis.n_fft, analysis.hop_length, analysis.frequency)
         self._bank = (
-            FeatureBank(features, analysis) if spectrogram is None else SpectrogramBank(spectrogram, features, analysis)
+            FeatureBank(features, *parts) if spectrogram is None else SpectrogramBank(spectrogram, features, *parts)
         )
         self._metrics = find_metrics(metrics)
         check_levels(self._bank.levels, self._metrics, maps=map_clips > 0)

@@ -20,7 +20,7 @@ from lightning_dissect.metrics import SimilarityMetric
 from lightning_dissect.scores import Scores
 
 
-def dissect(
+def dissect(  # noqa: D417, since the other arguments are described where they belong
     model: nn.Module,
     dataloader: Iterable[Any],
     sample_rate: int | None = None,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_dissect.levels import Extent, Level, Levels
-from lightning_dissect.metrics import PreparedMapMetric
+from lightning_dissect.metrics import DescriptorMetric
 
 
 class Values:
@@ -24,7 +24,7 @@ class Values:
         self.values, self.names = values, names
         self._prepared: dict[Any, Any] = {}
 
-    def prepared(self, metric: PreparedMapMetric, grid: tuple[int, int]) -> Any:
+    def prepared(self, metric: DescriptorMetric, grid: tuple[int, int]) -> Any:
         """Return what a metric needs of the maps on a grid, shared with metrics of the same preparation."""
         key = (metric.preparation, grid)
         if key not in self._prepared:

@@ -11,7 +11,7 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_dissect.errors import naming
 from lightning_dissect.levels import Level, Levels, to_frames, to_one_map
-from lightning_dissect.metrics import METRICS, PreparedMapMetric, SimilarityMetric
+from lightning_dissect.metrics import METRICS, DescriptorMetric, SimilarityMetric
 from lightning_dissect.metrics.similarity import Similarity
 from lightning_dissect.run.batch import Batch, Values
 from lightning_dissect.run.stacks import LARGE, MAX_BYTES, Stack, common_pieces, join_units, n_bytes, put_side_by_side
@@ -265,7 +265,7 @@ def find_metrics(metrics: Metrics) -> list[SimilarityMetric]:
 
 def _as_asked(metric: SimilarityMetric, activations: Values, rows: Values) -> tuple[Any, Any]:
     """Activations and feature rows as a metric takes them: on the coarser grid of the two, or prepared."""
-    if isinstance(metric, PreparedMapMetric):
+    if isinstance(metric, DescriptorMetric):
         grid = metric.grid(activations.values.shape)
         return activations.prepared(metric, grid), rows.prepared(metric, grid)
     if metric.level == "map":

@@ -189,6 +189,6 @@ def test_processes_in_which_other_layers_stand_side_by_side_agree() -> None:
     together = {key.layers for key in processes[0].keys if len(key.layers) > 1}
     assert together == {(NAMES[2], NAMES[4], NAMES[5])}
     after = by_place(processes[0].blocks())
-    assert before.keys() == after.keys()
+    assert before.keys() < after.keys()  # those of layers that ran in another process alone are undefined here
     for place, values in before.items():
         torch.testing.assert_close(values, after[place], rtol=0, atol=0, equal_nan=True)

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor, distributed, multiprocessing
 
 from lightning_dissect.levels import Extent, Levels
+from lightning_dissect.run import excerpts
+from lightning_dissect.run import playlist as playlist_module
 from lightning_dissect.run.excerpts import Excerpt
 from lightning_dissect.run.playlist import Played, Playlist, Playlists
 
@@ -251,8 +253,8 @@ def test_processes_give_the_playlist_of_one(rng: torch.Generator, tmp_path: Path
 def test_a_process_without_clips_takes_part(rng: torch.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     waveform, frames = torch.rand(6, 400, generator=rng), torch.rand(6, 4, 9, generator=rng)
     alone = play(Playlist(RATE), waveform, {"conv": frames}).compute()
-    monkeypatch.setattr("lightning_dissect.run.playlist.gather", lambda value: [{}, value, {}])
-    monkeypatch.setattr("lightning_dissect.run.playlist._process", lambda: 1)
+    monkeypatch.setattr(playlist_module, "gather", lambda value: [{}, value, {}])
+    monkeypatch.setattr(excerpts, "_process", lambda: 1)
     second = play(Playlist(RATE), waveform, {"conv": frames}).compute()
     assert set(second.table["process"]) == {1}
     pd.testing.assert_frame_equal(second.table.assign(process=alone.table["process"]), alone.table)
