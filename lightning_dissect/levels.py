@@ -1,18 +1,14 @@
 """Levels: where a layer and a feature meet, as one value a clip, one a frame, or a map of frequency × time."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool1d
 
-from lightning_dissect.activations.axes import Axis
-from lightning_dissect.features.bank import FeatureValues
-from lightning_dissect.features.feature import Level
-from lightning_dissect.metrics.functional import valid_frames
-
-__all__ = ["Extent", "Level", "Levels", "pool_activation", "pool_feature", "to_frames", "to_one_map"]
+Level = Literal["clip", "frame", "map"]
+"""Where a comparison takes place. Maps can be pooled to frames, and frames to clips, never the other way."""
 
 SMALLEST_MAP = 4
 """An activation with fewer bins or frames is no map for any metric (most ask for more); what is left is compared frame
@@ -58,12 +54,12 @@ class Levels(NamedTuple):
     map: Tensor | None
 
 
-def pool_activation(output: Tensor, axes: Sequence[Axis], extent: Extent) -> Levels:
+def pool_activation(output: Tensor, axes: Sequence[str], extent: Extent) -> Levels:
     """Bring a layer's output to every level that it has, in float32, keeping nothing of the output itself.
 
     Args:
         output: What the layer put out.
-        axes: What each of its axes means.
+        axes: What each of its axes means: ``batch``, ``unit``, and ``frequency`` and ``time`` where there are such.
         extent: The batch's.
 
     Raises:
@@ -74,7 +70,7 @@ def pool_activation(output: Tensor, axes: Sequence[Axis], extent: Extent) -> Lev
             f"its output {tuple(output.shape)} does not read as ({', '.join(axes)}) of {extent.clips} clips. "
             "Name its axes with the argument `axes`, or watch another layer."
         )
-    order: tuple[Axis, ...] = ("batch", "unit", "frequency", "time")
+    order = ("batch", "unit", "frequency", "time")
     ordered = output.detach().permute([axes.index(axis) for axis in order if axis in axes])
     has_maps = ordered.ndim == 4 and min(ordered.shape[2:]) >= SMALLEST_MAP and extent.map_clips > 0
     maps = ordered[: extent.map_clips].to(torch.float32, copy=True) if has_maps else None
@@ -87,15 +83,41 @@ def pool_activation(output: Tensor, axes: Sequence[Axis], extent: Extent) -> Lev
     return Levels(clip, to_frames(frames, extent.frames) if frames.shape[-1] >= FEWEST_FRAMES else None, maps)
 
 
-def pool_feature(feature: FeatureValues, extent: Extent) -> Levels:
-    """Bring a feature to every level that it has; rows without names (frequency bins) are averaged below map level."""
-    if feature.level == "clip":
-        return Levels(feature.values, None, None)
-    has_maps = feature.level == "map" and extent.map_clips > 0
-    maps = feature.values[: extent.map_clips].unsqueeze(1) if has_maps else None
-    is_spectrum = feature.level == "map" and not feature.rows
-    frames = feature.values.mean(1, keepdim=True) if is_spectrum else feature.values
-    return Levels(_mean_over_time(frames, feature.mask), frames, maps)
+def pool_feature(values: Tensor, level: Level, rows: Sequence[str], valid: Tensor | None, extent: Extent) -> Levels:
+    """Bring a feature to every level that it has.
+
+    Args:
+        values: Shape (clips, rows), or (clips, rows, frames) at frame and map level.
+        level: Its finest level.
+        rows: Names of its rows; none if they are frequency bins, which are averaged below map level.
+        valid: Which frames are audio, shape (clips, frames); None if all are.
+        extent: The batch's.
+    """
+    if level == "clip":
+        return Levels(values, None, None)
+    maps = values[: extent.map_clips].unsqueeze(1) if level == "map" and extent.map_clips else None
+    frames = values if rows or level == "frame" else values.mean(1, keepdim=True)
+    return Levels(_mean_over_time(frames, valid), frames, maps)
+
+
+def valid_frames(fraction: Tensor, frames: int) -> Tensor:
+    """Return which frames of a grid over padded clips lie wholly inside the audio.
+
+    Args:
+        fraction: The part of each clip's padded length that is audio, in [0, 1], shape (clips,).
+        frames: Frames of the grid.
+
+    Returns:
+        Booleans, shape (clips, frames).
+
+    Example:
+        >>> valid_frames(torch.tensor([1.0, 0.5]), 4)
+        tensor([[ True,  True,  True,  True],
+                [ True,  True, False, False]])
+    """
+    ends = torch.arange(1, frames + 1, device=fraction.device) / frames
+    # What rounding takes from a fraction takes no frame.
+    return ends <= fraction[:, None] + 1e-4
 
 
 def to_frames(values: Tensor, frames: int) -> Tensor:

@@ -91,18 +91,18 @@ def test_an_output_that_does_not_fit_is_refused(axes: str, shape: tuple[int, ...
 
 def test_features_are_pooled_by_named_rows_and_by_frequency() -> None:
     values = torch.rand(3, 12, 20)
-    chroma = pool_feature(FeatureValues(values, "map", tuple(f"chroma[{i}]" for i in range(12)), None), WHOLE)
+    chroma = pool_feature(*FeatureValues(values, "map", tuple(f"chroma[{i}]" for i in range(12)), None), WHOLE)
     assert chroma.frame is not None
     assert chroma.map is not None
     assert (chroma.clip.shape, chroma.frame.shape, chroma.map.shape) == ((3, 12), (3, 12, 20), (2, 1, 12, 20))
-    spectrum = pool_feature(FeatureValues(values, "map", (), None), WHOLE)
+    spectrum = pool_feature(*FeatureValues(values, "map", (), None), WHOLE)
     torch.testing.assert_close(spectrum.frame, values.mean(1, keepdim=True))
     torch.testing.assert_close(spectrum.clip, values.mean((1, 2))[:, None])
     mask = torch.arange(20) < torch.tensor([20, 10, 0])[:, None]
-    loudness = pool_feature(FeatureValues(values[:, :1], "frame", ("loudness",), mask), PADDED)
+    loudness = pool_feature(*FeatureValues(values[:, :1], "frame", ("loudness",), mask), PADDED)
     torch.testing.assert_close(loudness.clip[:2, 0], torch.stack([values[0, 0].mean(), values[1, 0, :10].mean()]))
     assert loudness.clip[2].isnan().all()
-    rate = pool_feature(FeatureValues(values[:, 0, :1], "clip", ("onset_rate",), None), WHOLE)
+    rate = pool_feature(*FeatureValues(values[:, 0, :1], "clip", ("onset_rate",), None), WHOLE)
     assert rate[1:] == (None, None)
 
 

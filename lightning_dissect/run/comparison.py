@@ -44,7 +44,7 @@ class Comparison:
         >>> comparison = Comparison(find_metrics(["pearson"]), ["embedding"], {"rms": ("rms",)})
         >>> clips = torch.randn(8, 4_000) * torch.rand(8, 1)
         >>> extent = Extent(clips=8, frames=8, fraction=None, map_clips=0)
-        >>> rms = pool_feature(FeatureBank(["rms"], 8_000)(clips)["rms"], extent)
+        >>> rms = pool_feature(*FeatureBank(["rms"], 8_000)(clips)["rms"], extent)
         >>> units = pool_activation(clips.square().mean(1, keepdim=True), ("batch", "unit"), extent)
         >>> comparison.update("embedding", units, Batch(extent, {"rms": rms}))
         >>> [(block.constant["layer"], block.features, block.similarity.score > 0.9) for block in comparison.blocks()]

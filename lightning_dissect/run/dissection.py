@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from lightning_dissect.activations.activation import Activation, Outputs
 from lightning_dissect.activations.capture import Capture
 from lightning_dissect.activations.layers import IS_SCRIPTED, is_scripted
-from lightning_dissect.activations.outputs import Activation, Outputs
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.files.layout import Stage
 from lightning_dissect.levels import Extent, Levels, pool_activation, pool_feature
@@ -161,7 +161,7 @@ class Dissection:
             values = self.bank.to(waveform.device)(waveform, lengths)
             fraction = None if lengths is None else lengths.to(waveform.device) / max(samples, 1)
             extent = Extent(taken, self.bank.frames(samples), fraction, self._map_clips.take(taken, dataloader))
-            features = {name: pool_feature(feature, extent) for name, feature in values.items()}
+            features = {name: pool_feature(*feature, extent) for name, feature in values.items()}
             for keeper in self.keepers:
                 keeper.begin(waveform, extent, features, dataloader, first)
         self._outputs.begin(clips, taken)

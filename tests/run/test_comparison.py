@@ -191,4 +191,5 @@ def test_processes_in_which_other_layers_stand_side_by_side_agree() -> None:
     after = by_place(processes[0].blocks())
     assert before.keys() < after.keys()  # those of layers that ran in another process alone are undefined here
     for place, values in before.items():
-        torch.testing.assert_close(values, after[place], rtol=0, atol=0, equal_nan=True)
+        # Functions of float64 round otherwise at the end of a longer row.
+        torch.testing.assert_close(values, after[place], rtol=1e-12, atol=1e-15, equal_nan=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lightning_dissect.activations.outputs import Activation, Outputs, first_tensor
+from lightning_dissect.activations.activation import Activation, Outputs, first_tensor
 
 CLIPS = 4
 
