@@ -11,9 +11,9 @@ from sklearn.metrics.cluster import contingency_matrix, expected_mutual_informat
 
 from lightning_dissect.metrics import MutualInformationSimilarity, SpearmanSimilarity
 from lightning_dissect.metrics.functional import mutual_information, spearman_over_clips, spearman_within_clips
+from lightning_dissect.metrics.functional.clip_sample import ClipSample, clip_keys, sample_update
 from lightning_dissect.metrics.functional.mutual_information import bin_ranks
 from lightning_dissect.metrics.functional.ranks import ranks
-from lightning_dissect.metrics.functional.clip_sample import ClipSample, clip_keys, sample_update
 
 BOTH = pytest.mark.parametrize("build", [SpearmanSimilarity, MutualInformationSimilarity])
 

@@ -49,7 +49,10 @@ def test_processes_are_joined_and_one_may_be_without_clips_or_padding():
     x, f, fraction = data()
     fraction[40:] = 1
     whole = LengthMoments.merge(*(stack(part) for part in moments(x, f, fraction, [60])))
-    first, rest = moments(x[:40], f[:40], fraction[:40], [40]), cross_moments_update(CrossMoments.zeros(), x[40:], f[40:])
+    first, rest = (
+        moments(x[:40], f[:40], fraction[:40], [40]),
+        cross_moments_update(CrossMoments.zeros(), x[40:], f[40:]),
+    )
     nothing = LengthMoments.zeros(6)
     joined = LengthMoments.merge(stack(nothing, first[0], nothing), stack(CrossMoments.zeros(4, 2), first[1], rest))
     for ours, expected in zip(joined, whole, strict=True):

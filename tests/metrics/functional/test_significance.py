@@ -5,8 +5,8 @@ from scipy import stats
 
 from lightning_dissect.metrics import EuclideanSimilarity, PearsonSimilarity
 from lightning_dissect.metrics.functional import correlation_interval
-from lightning_dissect.metrics.functional.swapped_pairs import PairedMoments, paired_moments_update
 from lightning_dissect.metrics.functional.significance import paired_interval
+from lightning_dissect.metrics.functional.swapped_pairs import PairedMoments, paired_moments_update
 
 TRIALS = 4000
 LEAST, MOST = (float(end) / TRIALS for end in stats.binom.interval(0.9999, TRIALS, 0.95))  # .936 to .963
