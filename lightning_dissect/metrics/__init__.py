@@ -1,6 +1,6 @@
 """Similarity of units with audio features: torchmetrics metrics, usable without Lightning."""
 
-from lightning_dissect.features.feature import Level
+from lightning_dissect.levels import Level
 from lightning_dissect.metrics.decodability import DecodabilitySimilarity
 from lightning_dissect.metrics.dense_sift import DenseSIFTSimilarity
 from lightning_dissect.metrics.descriptors import DescriptorMetric

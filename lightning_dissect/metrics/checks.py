@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lightning_dissect.features.feature import Level
+from lightning_dissect.levels import Level
 
 _AXES: dict[Level, tuple[str, ...]] = {
     "clip": ("clips", "rows"),

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lightning_dissect.features.feature import Level
+from lightning_dissect.levels import Level
 from lightning_dissect.metrics.functional.layer import ridge_decoding
 from lightning_dissect.metrics.functional.moments import MIN_CLIPS, CrossMoments, cross_moments_update
 from lightning_dissect.metrics.layer import LayerMetric

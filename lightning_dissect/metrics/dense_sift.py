@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from lightning_dissect.features.feature import Level
+from lightning_dissect.levels import Level
 from lightning_dissect.metrics.descriptors import DescriptorMetric
 from lightning_dissect.metrics.functional.dense_sift import DenseDescriptors, dense_cosine, dense_descriptors
 from lightning_dissect.metrics.functional.sift import map_grid

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_dissect.features.feature import Level
+from lightning_dissect.levels import Level
 from lightning_dissect.metrics.checks import check_same_clips, full_precision
 from lightning_dissect.metrics.functional.sift import map_grid
 from lightning_dissect.metrics.functional.swapped_pairs import PairedMoments

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from lightning_dissect.features.feature import Level
+from lightning_dissect.levels import Level
 from lightning_dissect.metrics.functional.euclidean import (
     Normalization,
     check_normalization,

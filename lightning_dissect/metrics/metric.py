@@ -13,7 +13,7 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from lightning_dissect.features.feature import Level
+from lightning_dissect.levels import Level
 from lightning_dissect.metrics.checks import check_same_clips, check_same_grid, check_same_units, full_precision
 from lightning_dissect.metrics.functional.clip_sample import ClipSample
 from lightning_dissect.metrics.functional.lengths import LengthMoments, length_moments_update, shortness

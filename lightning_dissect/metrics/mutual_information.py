@@ -9,7 +9,7 @@ import torch
 from scipy import special
 from torch import Tensor
 
-from lightning_dissect.features.feature import Level
+from lightning_dissect.levels import Level
 from lightning_dissect.metrics.functional.mutual_information import (
     bin_ranks,
     expected_information,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from lightning_dissect.features.feature import Level
+from lightning_dissect.levels import Level
 from lightning_dissect.metrics.functional.lengths import variance_inflation
 from lightning_dissect.metrics.functional.moments import CrossMoments, correlation
 from lightning_dissect.metrics.functional.padding import valid_points

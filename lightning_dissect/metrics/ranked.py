@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from lightning_dissect.features.feature import Level
+from lightning_dissect.levels import Level
 from lightning_dissect.metrics.checks import check_same_units
 from lightning_dissect.metrics.functional.clip_sample import ClipSample, sample_update
 from lightning_dissect.metrics.functional.lengths import shortness

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from lightning_dissect.features.feature import Level
+from lightning_dissect.levels import Level
 from lightning_dissect.metrics.descriptors import DescriptorMetric
 from lightning_dissect.metrics.functional.matching import KeyPoints, match_scores
 from lightning_dissect.metrics.functional.sift import key_points

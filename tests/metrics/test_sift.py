@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, max_pool2d
 
-from lightning_dissect.levels import Extent, Levels
-from lightning_dissect.metrics import SIFTCountSimilarity, SIFTDistanceSimilarity, SIFTSimilarity
+from lightning_dissect.levels import Extent, Levels, valid_frames
+from lightning_dissect.metrics import DenseSIFTSimilarity, SIFTCountSimilarity, SIFTDistanceSimilarity, SIFTSimilarity
 from lightning_dissect.metrics.descriptors import before_end
 from lightning_dissect.metrics.functional import (
     KeyPoints,
@@ -16,7 +16,6 @@ from lightning_dissect.metrics.functional import (
     match_scores,
     mutual_matches,
     sift_matches,
-    valid_frames,
 )
 from lightning_dissect.run.batch import Batch
 from lightning_dissect.run.comparison import Comparison, find_metrics
@@ -295,6 +294,23 @@ def test_pickle_with_a_waiting_clip(scenes, steady):
 def test_wrong_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         SIFTSimilarity(**arguments)
+
+
+def test_statistics_share_key_points_and_rows_are_maps_of_their_own(scenes):
+    metrics = [SIFTSimilarity(), SIFTCountSimilarity(), SIFTDistanceSimilarity()]
+    assert len({metric.preparation for metric in metrics}) == 1
+    assert len({metric.preparation for metric in (SIFTSimilarity(), SIFTSimilarity(32), DenseSIFTSimilarity())}) == 3
+    units = torch.stack([max_pool2d(scenes, 2), max_pool2d(scenes.flip(1), 2)], 1)
+    rows = torch.stack([scenes, scenes.flip(1), scenes.flip(2)], 1)
+    grid = metrics[0].grid(units.shape)
+    prepared = metrics[0].prepare(units, grid), metrics[0].prepare(rows, grid)
+    for metric in metrics:
+        one = metric.clone()
+        metric.update(*prepared)
+        one.update(units, rows[:, 1:2])
+        assert metric.compute().score.shape == (2, 3)
+        for ours, expected in zip(metric.compute(), one.compute(), strict=True):
+            torch.testing.assert_close(ours[:, 1:2], expected, atol=1e-6, rtol=1e-5, equal_nan=True)
 
 
 def test_a_run_finds_key_points_once_for_all_statistics(scenes, monkeypatch):

@@ -5,7 +5,14 @@ import matplotlib as mpl
 import pytest
 import torch
 
-from lightning_dissect.metrics import METRICS, DescriptorMetric, PearsonSimilarity, Similarity
+from lightning_dissect.metrics import (
+    METRICS,
+    DescriptorMetric,
+    IoUSimilarity,
+    MutualInformationSimilarity,
+    PearsonSimilarity,
+    Similarity,
+)
 
 mpl.use("agg")
 
@@ -23,6 +30,36 @@ def test_every_metric_says_what_it_is(name):
     assert metric.level == metric.levels[0]
     assert metric.alternative in ("two-sided", "greater", "less")
     assert isinstance(metric, DescriptorMetric) == ("sift" in name)
+
+
+MAPS = torch.zeros(4, 2, 16, 16)
+
+
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if "map" in metric.levels])
+def test_maps_have_rows(name):
+    with pytest.raises(
+        ValueError, match=r"features of shape \(4, 16, 16\) should have 4 axes .*features.unsqueeze\(1\)"
+    ):
+        METRICS[name](level="map").update(MAPS, MAPS[:, 0])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_without_level_is_of_all(name):
+    metric = METRICS[name](sync_on_compute=False)
+    assert metric.level == metric.levels[0]
+    everywhere = metric.at_every_level()
+    assert [each.level for each in everywhere] == list(metric.levels)
+    assert all(each.sync_on_compute is False for each in everywhere)
+    for level, each in zip(metric.levels, everywhere, strict=True):
+        assert each.metric_state.keys() == METRICS[name](level=level).metric_state.keys()
+        assert METRICS[name](level=level).at_every_level()[0].level == level
+        assert len(METRICS[name](level=level).at_every_level()) == 1
+
+
+def test_all_levels_have_the_same_arguments():
+    assert [(m.bins, m.max_clips) for m in MutualInformationSimilarity(5, 99).at_every_level()] == [(5, 99)] * 3
+    of_iou = IoUSimilarity(0.1, feature_quantile=None).at_every_level()
+    assert [(m.quantile, m.feature_quantile) for m in of_iou] == [(0.1, None)] * 2
 
 
 def levels_of_units():

@@ -11,7 +11,6 @@ from lightning_dissect.metrics.functional.matching import (
     mutual_matches,
 )
 from lightning_dissect.metrics.functional.mutual_information import mutual_information
-from lightning_dissect.metrics.functional.padding import valid_frames
 from lightning_dissect.metrics.functional.pearson import pearson_over_clips, pearson_within_clips
 from lightning_dissect.metrics.functional.sift import Matches, key_points, map_grid, sift_matches
 from lightning_dissect.metrics.functional.significance import correlation_interval, correlation_p_value, t_p_value
@@ -40,5 +39,4 @@ __all__ = [
     "spearman_over_clips",
     "spearman_within_clips",
     "t_p_value",
-    "valid_frames",
 ]

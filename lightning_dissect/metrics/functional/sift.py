@@ -20,7 +20,7 @@ from lightning_dissect.metrics.functional.scale_space import (
     strongest_extrema,
 )
 
-_compiled_code = compiled_code("lightning_dissect.metrics.functional.compiled")
+_compiled_code = compiled_code("lightning_dissect.metrics.functional.sift_numba")
 
 CONSTANT_RANGE = 1e-5
 """A map whose range is at most this part of its largest magnitude counts as constant: rounding has key points too."""
