@@ -161,7 +161,10 @@ class Dissection:
             values = self.bank.to(waveform.device)(waveform, lengths)
             fraction = None if lengths is None else lengths.to(waveform.device) / max(samples, 1)
             extent = Extent(taken, self.bank.frames(samples), fraction, self._map_clips.take(taken, dataloader))
-            features = {name: pool_feature(*feature, extent) for name, feature in values.items()}
+            features = {
+                name: pool_feature(feature.values, feature.level, feature.rows, feature.mask, extent)
+                for name, feature in values.items()
+            }
             for keeper in self.keepers:
                 keeper.begin(waveform, extent, features, dataloader, first)
         self._outputs.begin(clips, taken)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lightning_dissect.metrics.functional import valid_frames
+from lightning_dissect.levels import valid_frames
 from lightning_dissect.metrics.functional.padding import valid_points
 
 
