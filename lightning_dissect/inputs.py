@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,24 +21,16 @@ _SHORTEST = 0.02  # seconds; a shorter last axis is a label or an embedding, not
 _MOST_CHANNELS = 8
 
 
-class Heard(NamedTuple):
-    """What a batch lets the callback hear.
-
-    Attributes:
-        values: Audio (clips, samples), or spectrograms (clips, bins, frames).
-        lengths: Samples, or frames, of each clip that are not padding, shape (clips,); None if all are whole.
-    """
-
-    values: Tensor
-    lengths: Tensor | None
-
-
 class Inputs:
     """Finds what batches hold, as the arguments of :class:`~lightning_dissect.DissectCallback` of these names say.
 
+    Clips begin at their first sample, and padding comes after them: where a network's frames lie in time is counted
+    from there.
+
     Example:
-        >>> heard = Inputs(16_000, lengths=1).find((torch.zeros(2, 16_000), torch.tensor([16_000, 8_000])), first=True)
-        >>> heard.values.shape, heard.lengths
+        >>> batch = torch.zeros(2, 16_000), torch.tensor([16_000, 8_000])
+        >>> waveform, lengths = Inputs(16_000, lengths=1).find(batch)
+        >>> waveform.shape, lengths
         (torch.Size([2, 16000]), tensor([16000,  8000]))
     """
 
@@ -51,19 +43,20 @@ class Inputs:
         n_bins: int = 0,
     ) -> None:
         self.sample_rate, self.waveform, self.spectrogram, self.n_bins = sample_rate, waveform, spectrogram, n_bins
-        self.lengths = Lengths(lengths)
+        self.lengths = lengths
+        self._misplaced: Tensor | None = None
 
-    def begin(self) -> None:
-        """Forget the batches of an earlier run."""
-        self.lengths = Lengths(self.lengths.where)
-
-    def find(self, batch: Any, first: bool) -> Heard:
+    def find(self, batch: Any, first: bool = True) -> tuple[Tensor, Tensor | None]:
         """Find audio or spectrograms, and lengths.
 
         Args:
             batch: What the data loader gave.
-            first: Whether it is the first. Looking at a number on an accelerator waits for it, so only here is that
-                done.
+            first: Whether it is the first of a run. Looking at a number on an accelerator waits for it, so only here
+                is that done.
+
+        Returns:
+            Audio (clips, samples) or spectrograms (clips, bins, frames), in float32; and the samples, or frames, of
+            each clip that are not padding, (clips,), None if all are whole.
 
         Raises:
             ValueError: If something is not there, or is not what it should be.
@@ -75,20 +68,53 @@ class Inputs:
             values = find_spectrogram(batch, self.n_bins, self.waveform)
             if first:
                 check_values(values, self.spectrogram)
-        return Heard(values, self.lengths.find(batch, values, wait=first))
+        return values, self._find_lengths(batch, values, wait=first)
+
+    def begin(self) -> None:
+        """Forget the batches of an earlier run."""
+        self._misplaced = None
 
     def settle(self) -> None:
-        """Look at what was not waited for, at the end of a run."""
-        self.lengths.settle()
+        """Look at the masks that were not waited for.
+
+        Raises:
+            ValueError: If one of them has padding elsewhere than at the end of a clip.
+        """
+        if self._misplaced is not None and self._misplaced:
+            raise ValueError(
+                f"lengths={self.lengths!r}: the mask of a batch has padding before a clip or within it. Clips have to "
+                "begin at their first sample, with all padding behind them, since features and activations are brought "
+                "together by their place in time. Pad on the right (padding_side='right' where the batch comes from "
+                "Hugging Face), or validate one clip at a time without padding."
+            )
+
+    def _find_lengths(self, batch: Any, values: Tensor, wait: bool) -> Tensor | None:
+        if self.lengths is None:
+            return None
+        found, clips, samples = look_up(batch, self.lengths, "lengths"), values.shape[0], values.shape[-1]
+        if isinstance(found, Tensor) and found.shape == (clips, samples):
+            mask = found.bool()
+            misplaced = (mask[:, 1:] > mask[:, :-1]).any()
+            self._misplaced = misplaced if self._misplaced is None else self._misplaced | misplaced
+            if wait or mask.device.type == "cpu":
+                self.settle()
+            return mask.sum(1)
+        whole = isinstance(found, Tensor) and not (found.is_floating_point() or found.dtype == torch.bool)
+        if whole and found.shape == (clips,):
+            return cast(Tensor, found.long().clamp(0, samples))
+        raise ValueError(
+            f"lengths={self.lengths!r} gave {describe(found)}: lengths are integers ({clips},), in samples, or a mask "
+            f"({clips}, {samples}), for the {clips} clips of the batch."
+        )
 
 
 def find_waveform(batch: Any, sample_rate: int, where: Where | None = None) -> Tensor:
-    """Find the audio in a batch and bring it to ``(B, samples)`` in float32.
+    """Find the audio in a batch and bring it to (clips, samples) in float32.
 
     Args:
-        batch: what the data loader gave: a tensor, or tensors in a tuple, list, mapping or dataclass, also nested.
-        sample_rate: in Hz; what lasts less than 20 ms is not taken for audio.
-        where: a key (of a mapping or a dataclass), an index, or a function of the batch that returns the audio.
+        batch: What the data loader gave: a tensor, or tensors in a tuple, list, mapping or dataclass, also nested.
+        sample_rate: In Hz; what lasts less than 20 ms is not taken for audio.
+        where: A key (of a mapping or a dataclass), an index, or a function of the batch that returns the audio.
             ``None`` looks for the one tensor that has an audio's shape; where several have, for the one of these with
             a usual name, such as ``"waveform"`` or ``"audio"``.
 
@@ -96,7 +122,7 @@ def find_waveform(batch: Any, sample_rate: int, where: Where | None = None) -> T
         The mono waveform. Channels are averaged, int16 is scaled to [-1, 1).
 
     Raises:
-        ValueError: if there is no audio there, or several tensors could be it, which are named. The message says what
+        ValueError: If there is no audio there, or several tensors could be it, which are named. The message says what
             the batch holds.
 
     Example:
@@ -115,16 +141,16 @@ def find_waveform(batch: Any, sample_rate: int, where: Where | None = None) -> T
 
 
 def find_spectrogram(batch: Any, n_bins: int, where: Where | None = None) -> Tensor:
-    """Find the spectrograms in a batch that holds no audio, and bring them to ``(B, n_bins, frames)`` in float32.
+    """Find the spectrograms in a batch that holds no audio, and bring them to ``(clips, n_bins, frames)`` in float32.
 
     Args:
-        batch: what the data loader gave, as for :func:`find_waveform`.
-        n_bins: bins of their frequency axis.
-        where: a key, an index, or a function of the batch, which can also transpose, choose a channel and undo what
-            was done to the values; ``None`` looks for the one tensor (B, n_bins, frames) or (B, 1, n_bins, frames).
+        batch: What the data loader gave, as for :func:`find_waveform`.
+        n_bins: Bins of their frequency axis.
+        where: A key, an index, or a function of the batch, which can also transpose, choose a channel and undo what
+            was done to the values; ``None`` looks for the one tensor of that shape, or with one channel.
 
     Raises:
-        ValueError: if there is none, or there are several. The message says what the batch holds.
+        ValueError: If there is none, or there are several. The message says what the batch holds.
 
     Example:
         >>> find_spectrogram((torch.zeros(4, 1, 64, 100), torch.zeros(4)), n_bins=64).shape
@@ -151,85 +177,17 @@ def find_spectrogram(batch: Any, n_bins: int, where: Where | None = None) -> Ten
     return (spectrogram.squeeze(1) if spectrogram.ndim == 4 else spectrogram).float()
 
 
-class Lengths:
-    """Finds how many samples of each clip are audio and not padding, batch after batch.
-
-    Clips begin at their first sample, and padding comes after them: where a network's frames lie in time is counted
-    from there.
-
-    Args:
-        where: a key, an index or a function, as for :func:`find_waveform`; ``None`` if batches are not padded. It gives
-            integers (B,) or a boolean mask (B, samples).
-
-    Example:
-        >>> mask = torch.tensor([[True, True, True], [True, False, False]])
-        >>> Lengths("mask").find({"mask": mask}, torch.zeros(2, 3))
-        tensor([3, 1])
-    """
-
-    def __init__(self, where: Where | None) -> None:
-        self.where = where
-        self._misplaced: Tensor | None = None
-
-    def find(self, batch: Any, heard: Tensor, wait: bool = True) -> Tensor | None:
-        """Find the lengths of a batch's clips.
-
-        Args:
-            batch: what the data loader gave.
-            heard: its waveform (B, samples); or its spectrograms (B, bins, frames), whose lengths are in frames.
-            wait: whether to look at a mask on an accelerator at once, which means to wait for it.
-
-        Returns:
-            ``None`` or integers (B,), clamped to [0, samples].
-
-        Raises:
-            ValueError: if what is there is neither lengths nor a mask, or not for each clip of the batch; or if a mask
-                has padding elsewhere than at the end of a clip.
-        """
-        if self.where is None:
-            return None
-        found, clips, samples = look_up(batch, self.where, "lengths"), heard.shape[0], heard.shape[-1]
-        if isinstance(found, Tensor) and found.shape == (clips, samples):
-            mask = found.bool()
-            misplaced = (mask[:, 1:] > mask[:, :-1]).any()
-            self._misplaced = misplaced if self._misplaced is None else self._misplaced | misplaced
-            if wait or mask.device.type == "cpu":
-                self.settle()
-            return mask.sum(1)
-        whole = isinstance(found, Tensor) and not (found.is_floating_point() or found.dtype == torch.bool)
-        if whole and found.shape == (clips,):
-            return cast(Tensor, found.long().clamp(0, samples))
-        raise ValueError(
-            f"lengths={self.where!r} gave {describe(found)}: lengths are integers ({clips},), in samples, or a mask "
-            f"({clips}, {samples}), for the {clips} clips of the batch."
-        )
-
-    def settle(self) -> None:
-        """Look at the masks that were not waited for.
-
-        Raises:
-            ValueError: if one of them has padding elsewhere than at the end of a clip.
-        """
-        if self._misplaced is not None and self._misplaced:
-            raise ValueError(
-                f"lengths={self.where!r}: the mask of a batch has padding before a clip or within it. Clips have to "
-                "begin at their first sample, with all padding behind them, since features and activations are brought "
-                "together by their place in time. Pad on the right (padding_side='right' where the batch comes from "
-                "Hugging Face), or validate one clip at a time without padding."
-            )
-
-
 def check_sample_rate(batch: Any, sample_rate: int, wait: bool = True) -> None:
     """Compare what a batch says of its sample rate, if it does, with the argument.
 
     Args:
-        batch: what the data loader gave; numbers, also in tensors, lists and strings, named ``sample_rate``,
+        batch: What the data loader gave; numbers, also in tensors, lists and strings, named ``sample_rate``,
             ``sampling_rate`` or ``sr`` are looked at.
-        sample_rate: in Hz.
-        wait: whether to look at tensors on an accelerator, too, which means to wait for it.
+        sample_rate: In Hz.
+        wait: Whether to look at tensors on an accelerator, too, which means to wait for it.
 
     Raises:
-        ValueError: if a clip has another rate.
+        ValueError: If a clip has another rate.
 
     Example:
         >>> check_sample_rate({"audio": torch.zeros(2, 16_000), "sampling_rate": 16_000}, 16_000)

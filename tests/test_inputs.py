@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_dissect.inputs import Lengths, check_sample_rate, find_waveform
+from lightning_dissect.inputs import Inputs, check_sample_rate, find_waveform
 
 RATE = 8_000
 AUDIO = torch.linspace(-1, 1, 2 * 1_000).view(2, 1_000)
@@ -87,22 +87,27 @@ def test_one_tensor_under_two_usual_names_is_the_audio() -> None:
     torch.testing.assert_close(find_waveform({"waveform": AUDIO, "input_values": AUDIO}, RATE), AUDIO)
 
 
+def lengths_of(lengths: Any, where: Any = "lengths", first: bool = True) -> Tensor | None:
+    """What is found as the lengths of the clips of a batch."""
+    return Inputs(RATE, lengths=where).find({"audio": AUDIO, "lengths": lengths}, first)[1]
+
+
 def test_lengths_come_as_samples_or_as_a_mask() -> None:
     lengths = torch.tensor([700, 2_000])
     mask = torch.arange(1_000) < lengths[:, None]
-    assert Lengths(None).find((AUDIO,), AUDIO) is None
-    for where, batch in ((1, (AUDIO, lengths)), ("mask", {"mask": mask}), ("mask", {"mask": mask.long()})):
-        found = Lengths(where).find(batch, AUDIO)
+    assert lengths_of(lengths, where=None) is None
+    for given in (lengths, mask, mask.long()):
+        found = lengths_of(given)
         assert found is not None
         assert found.tolist() == [700, 1_000]
-    with pytest.raises(ValueError, match=r"lengths=1 gave float32 \(2,\)"):
-        Lengths(1).find((AUDIO, torch.tensor([0.5, 1.0])), AUDIO)
+    with pytest.raises(ValueError, match=r"lengths='lengths' gave float32 \(2,\)"):
+        lengths_of(torch.tensor([0.5, 1.0]))
 
 
 @pytest.mark.parametrize("found", [torch.tensor([700, 800, 900]), torch.ones(3, 1_000), torch.tensor([700])])
 def test_lengths_for_another_number_of_clips_are_refused(found: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"lengths=1 gave .* integers \(2,\), in samples, .* mask \(2, 1000\)"):
-        Lengths(1).find((AUDIO, found), AUDIO)
+    with pytest.raises(ValueError, match=r"lengths='lengths' gave .* integers \(2,\), in samples, .* mask \(2, 1000\)"):
+        lengths_of(found)
 
 
 LEFT = torch.arange(1_000) >= torch.tensor([[0], [300]])
@@ -111,27 +116,27 @@ HOLED = ((torch.arange(1_000) // 300) % 2 == 0).expand(2, 1_000)
 
 @pytest.mark.parametrize("mask", [LEFT, HOLED, LEFT.long()])
 def test_padding_before_or_within_a_clip_is_refused(mask: Tensor) -> None:
-    with pytest.raises(ValueError, match=r"lengths='mask': .* padding before a clip or within it.*padding_side"):
-        Lengths("mask").find({"mask": mask}, AUDIO, wait=False)
+    with pytest.raises(ValueError, match=r"lengths='lengths': .* padding before a clip or within it.*padding_side"):
+        lengths_of(mask, first=False)
 
 
 def test_masks_on_an_accelerator_are_looked_at_in_the_end() -> None:
     """A mask without values stands for one whose values are not there yet, and one that says so for one on a GPU."""
-    lengths = Lengths("mask")
-    lengths.find({"mask": torch.ones(2, 1_000, dtype=torch.bool, device="meta")}, AUDIO, wait=False)
+    lengths_of(torch.ones(2, 1_000, dtype=torch.bool, device="meta"), first=False)
 
     class Elsewhere(Tensor):
         device = torch.device("cuda")
 
+    inputs = Inputs(RATE, lengths="mask")
     for first, second, refused in ((~LEFT, ~LEFT, False), (LEFT, ~LEFT, True), (~LEFT, LEFT, True)):
-        lengths = Lengths("mask")
+        inputs.begin()
         for mask in (first.flip(0), second.flip(0)):
-            lengths.find({"mask": mask.as_subclass(Elsewhere)}, AUDIO, wait=False)
+            inputs.find({"audio": AUDIO, "mask": mask.as_subclass(Elsewhere)}, first=False)
         if refused:
             with pytest.raises(ValueError, match="lengths='mask'"):
-                lengths.settle()
+                inputs.settle()
         else:
-            lengths.settle()
+            inputs.settle()
 
 
 def test_the_sample_rates_that_a_batch_says_are_compared() -> None:
