@@ -1,15 +1,17 @@
 """Where code compiled by numba comes from, an optional package, and how it is kept from one process to the next."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, wraps
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from filelock import FileLock
 
-__all__ = ["compile_and_keep", "compiled_code"]
+__all__ = ["compile_and_keep", "compiled_code", "in_threads"]
 
 _PATIENCE = 60
 """Seconds to wait for another process that compiles, which takes some ten."""
@@ -84,3 +86,31 @@ def compile_and_keep(types: Any, **options: Any) -> Callable[[Callable[..., Any]
         return call
 
     return decorate
+
+
+def in_threads(work: Callable[[slice], object], count: int) -> None:
+    """Do a work of some items in as many threads as torch has.
+
+    They are Python's, so the work has to let go of its lock (``nogil=True``): those of numba do not survive a fork. For
+    the same reason, none is kept from one call to the next.
+
+    Args:
+        work: Called with slices that together are ``0 … count - 1``.
+        count: Number of items.
+
+    Example:
+        >>> halves = torch.zeros(5)
+        >>> def halve(part):
+        ...     halves[part] = torch.arange(5.0)[part] / 2
+        >>> in_threads(halve, 5)
+        >>> halves
+        tensor([0.0000, 0.5000, 1.0000, 1.5000, 2.0000])
+    """
+    workers = max(1, min(torch.get_num_threads(), count))
+    parts = [slice(count * worker // workers, count * (worker + 1) // workers) for worker in range(workers)]
+    if workers == 1:
+        work(parts[0])
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(work, parts):
+            pass  # what a thread raises is raised here

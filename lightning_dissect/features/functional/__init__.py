@@ -1,12 +1,41 @@
 """Audio features as pure functions of tensors.
 
-Where librosa has the function, name, arguments and defaults are librosa's. Waveforms are ``(..., samples)``,
-spectrograms ``(..., frequency, frames)``, and no function mixes one item with another.
+Where librosa has the function, name, arguments and defaults are librosa's, but for arguments that only say how it is
+computed. No function mixes one item with another: all leading axes ``(...)`` are items. These arguments mean the same
+everywhere, and functions do not describe them again:
+
+=============  ==================================================================================================
+Argument       Meaning
+=============  ==================================================================================================
+y              Waveforms, floating point, shape ``(..., samples)``.
+sr             Sampling rate in Hz.
+S              Spectrograms instead of ``y``, shape ``(..., frequency, frames)``: magnitudes, unless a function
+               says otherwise. Exactly one of the two is given.
+n_fft          Samples of a frame, from which those of ``S`` are told by its shape. Features of the waveform
+               itself call it ``frame_length``.
+hop_length     Samples between frames.
+win_length     Samples of the window, padded to the frame on both sides; those of the frame if None.
+window         Name (hann, hamming, blackman, bartlett, ones; periodic) or the window itself, shape
+               ``(win_length,)``.
+center         Pad so that frame t is centred at sample ``t * hop_length``; otherwise it starts there.
+pad_mode       What lies before and past the audio: ``constant`` (zeros), ``edge`` or ``reflect``.
+lengths        Valid samples of each clip, shape ``(...)``, or valid frames where no ``y`` is given. What lies
+               beyond changes nothing; results are zero past each clip's frames.
+freq           Frequencies of the bins in Hz, shape ``(frequency,)``; those of the Fourier transform if None.
+tuning         Deviation from A440 in fractions of a bin or pitch class; None estimates it for each clip.
+fmin, fmax     Lowest and highest frequency in Hz; where ``fmax`` is None, half the sampling rate.
+n_mels, htk    Number of mel bands, and whether their scale is HTK's instead of Slaney's.
+norm           Norm of each frame that becomes 1 (1, 2, infinity, …), or None.
+=============  ==================================================================================================
+
+``**framing`` takes ``win_length``, ``window``, ``center`` and ``pad_mode``. All functions raise `ValueError`, which
+names the argument, if ``y`` is empty or not floating point, ``S`` or ``lengths`` has another shape, both ``y`` and
+``S`` are given or neither is, or a number is out of range.
 """
 
 from lightning_dissect.features.functional.chroma import ConstantQChroma, chroma_cens, chroma_cqt, chroma_stft, tonnetz
 from lightning_dissect.features.functional.cqt import cqt, vqt
-from lightning_dissect.features.functional.cqt_plan import Wavelets, cqt_frequencies
+from lightning_dissect.features.functional.cqt_plan import cqt_frequencies
 from lightning_dissect.features.functional.decibels import amplitude_to_db, db_to_power, power_to_db
 from lightning_dissect.features.functional.ebur128 import EBUR128, k_weighting, loudness_ebur128, momentary_loudness
 from lightning_dissect.features.functional.filters import (
@@ -36,16 +65,13 @@ from lightning_dissect.features.functional.spectral import (
 from lightning_dissect.features.functional.spectrum import fft_frequencies, stft
 from lightning_dissect.features.functional.tempo import tempo, tempogram
 from lightning_dissect.features.functional.tuning import estimate_tuning
-from lightning_dissect.features.functional.weighting import A_weighting
 from lightning_dissect.features.functional.zero_crossing import zero_crossing_rate
 
 __all__ = [
     "EBUR128",
-    "A_weighting",
     "ConstantQChroma",
     "Framing",
     "MelBands",
-    "Wavelets",
     "amplitude_to_db",
     "chroma_cens",
     "chroma_cqt",

@@ -28,16 +28,7 @@ __all__ = [
 
 
 class ConstantQChroma(TypedDict, total=False):
-    """How pitch classes are found in a constant-Q transform, as `chroma_cqt` has it.
-
-    Attributes:
-        fmin: Lowest frequency in Hz.
-        threshold: Energies below it count as zero.
-        tuning: Deviation from A440 in fractions of a bin; None estimates it for each clip.
-        n_chroma: Pitch classes of an octave, the first of which is C.
-        n_octaves: Number of octaves.
-        bins_per_octave: Bins of an octave of the transform, a multiple of ``n_chroma``.
-    """
+    """How pitch classes are found in a constant-Q transform: arguments that `chroma_cqt` describes."""
 
     fmin: float
     threshold: float
@@ -63,16 +54,8 @@ def chroma_stft(
     """Chromagram of the power spectrum, as `librosa.feature.chroma_stft`, each item on its own.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        sr: Sampling rate in Hz.
         S: Power spectrograms instead of ``y``, shape ``(..., frequency, frames)``.
-        norm: Norm of each frame, or None.
-        n_fft: Samples of a frame.
-        hop_length: Samples between frames.
-        tuning: Deviation from A440 in fractions of a class; None estimates it for each clip.
         n_chroma: Pitch classes of an octave, the first of which is C.
-        lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
-        **framing: Window, padding and centring, see `Framing`.
 
     Returns:
         Energy of each pitch class, shape ``(..., n_chroma, frames)``.
@@ -120,18 +103,11 @@ def chroma_cqt(
     """Chromagram of the constant-Q transform, as `librosa.feature.chroma_cqt`, each item on its own.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        sr: Sampling rate in Hz.
         C: Constant-Q magnitudes instead of ``y``, shape ``(..., bins, frames)``.
-        hop_length: Samples between frames.
-        fmin: Lowest frequency in Hz.
-        norm: Norm of each frame, or None.
         threshold: Energies below it count as zero.
-        tuning: Deviation from A440 in fractions of a bin; None estimates it for each clip.
         n_chroma: Pitch classes of an octave, the first of which is C.
         n_octaves: Number of octaves.
         bins_per_octave: Bins of an octave of the transform, a multiple of ``n_chroma``.
-        lengths: Valid samples of each clip, shape ``(...)``; only with ``y``.
 
     Returns:
         Energy of each pitch class, shape ``(..., n_chroma, frames)``.
@@ -187,14 +163,9 @@ def chroma_cens(
     """Chroma energy normalised statistics, as `librosa.feature.chroma_cens` (Müller and Ewert 2011).
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        sr: Sampling rate in Hz.
         C: Constant-Q magnitudes instead of ``y``, shape ``(..., bins, frames)``.
-        hop_length: Samples between frames.
-        norm: Norm of each frame, or None.
         win_len_smooth: Frames of the smoothing window, odd.
-        lengths: Valid samples of each clip, shape ``(...)``; only with ``y``.
-        **chroma: See `ConstantQChroma`.
+        **chroma: Further arguments of `chroma_cqt`.
 
     Returns:
         Pitch classes, shape ``(..., n_chroma, frames)``.
@@ -235,12 +206,8 @@ def tonnetz(
     """Tonal centroid, as `librosa.feature.tonnetz` (Harte et al. 2006).
 
     Args:
-        y: Waveforms, shape ``(..., samples)``, of which `chroma_cqt` is taken.
-        sr: Sampling rate in Hz.
-        chroma: Chromagrams instead of ``y``, shape ``(..., n_chroma, frames)``.
-        hop_length: Samples between frames.
-        lengths: Valid samples of each clip, shape ``(...)``; only with ``y``.
-        **options: See `ConstantQChroma`.
+        chroma: Chromagrams instead of ``y``, of which `chroma_cqt` is taken, shape ``(..., n_chroma, frames)``.
+        **options: Further arguments of `chroma_cqt`.
 
     Returns:
         Sine and cosine of the fifths, the minor and the major thirds, shape ``(..., 6, frames)``.

@@ -4,16 +4,12 @@ Every octave is the same filter bank on the same signal at half the rate. nnAudi
 resampling, but differ from librosa by a few per cent.
 """
 
-from collections.abc import Iterable
-from typing import Unpack
-
 import torch
 from torch import Tensor
 
 from lightning_dissect.features.functional.arguments import as_waveform
-from lightning_dissect.features.functional.cqt_plan import C1, CQTPlan, Wavelets, cqt_plan
+from lightning_dissect.features.functional.cqt_plan import C1, CQTPlan, cqt_plan
 from lightning_dissect.features.functional.decimation import decimate
-from lightning_dissect.features.functional.frames import Framing
 from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim
 from lightning_dissect.features.functional.spectrum import spectrogram, stft
 from lightning_dissect.features.functional.tuning import tuning_index, tuning_values
@@ -31,23 +27,8 @@ def cqt(
     bins_per_octave: int = 12,
     tuning: float | None = 0.0,
     lengths: Tensor | None = None,
-    **wavelets: Unpack[Wavelets],
 ) -> Tensor:
     """Constant-Q transform, as `librosa.cqt`, each item on its own: `vqt` with no added bandwidth.
-
-    Rates are lowered as by `soxr_hq`, librosa's default (``res_type``), and the result has the precision of ``y``
-    (``dtype``).
-
-    Args:
-        y: Waveforms, shape ``(..., samples)``.
-        sr: Sampling rate in Hz.
-        hop_length: Samples between frames.
-        fmin: Lowest frequency in Hz, C1 by default.
-        n_bins: Number of bins.
-        bins_per_octave: Bins of an octave.
-        tuning: Deviation from A440 in fractions of a bin; None estimates it for each clip.
-        lengths: Valid samples of each clip, shape ``(...)``.
-        **wavelets: Length, window, norm and sparsity of the filters, scale and padding, see `Wavelets`.
 
     Returns:
         Complex coefficients, shape ``(..., n_bins, frames)``.
@@ -71,7 +52,6 @@ def cqt(
         gamma=0.0,
         tuning=tuning,
         lengths=lengths,
-        **wavelets,
     )
 
 
@@ -82,59 +62,43 @@ def vqt(
     hop_length: int = 512,
     fmin: float = C1,
     n_bins: int = 84,
-    intervals: str | Iterable[float] = "equal",
     gamma: float | None = None,
     bins_per_octave: int = 12,
     tuning: float | None = 0.0,
     lengths: Tensor | None = None,
-    **wavelets: Unpack[Wavelets],
 ) -> Tensor:
     """Variable-Q transform, as `librosa.vqt`, each item on its own.
 
-    Rates are lowered as by `soxr_hq`, librosa's default (``res_type``), and the result has the precision of ``y``
-    (``dtype``).
+    Filters, padding and the lowering of rates are librosa's by default: Hann windows with an L1 norm of 1, scaled,
+    zeros around the audio, `soxr_hq`.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        sr: Sampling rate in Hz.
-        hop_length: Samples between frames.
         fmin: Lowest frequency in Hz, C1 by default.
         n_bins: Number of bins.
-        intervals: ``equal``, or the frequencies of an octave's bins over the lowest one's; their number is then that of
-            the bins of an octave. librosa's named ones are what ``librosa.pythagorean_intervals`` and
-            ``librosa.plimit_intervals`` return.
         gamma: Bandwidth in Hz that is added to each bin's; None takes that of the ear (equivalent rectangular
             bandwidth).
         bins_per_octave: Bins of an octave.
         tuning: Deviation from A440 in fractions of a bin; None estimates it for each clip.
-        lengths: Valid samples of each clip, shape ``(...)``.
-        **wavelets: Length, window, norm and sparsity of the filters, scale and padding, see `Wavelets`.
 
     Returns:
         Complex coefficients, shape ``(..., n_bins, frames)``.
 
     Raises:
-        ValueError: If ``y`` is empty or not floating point, an argument is out of range, or a bin lies beyond half the
-            sampling rate.
+        ValueError: As `cqt`.
 
     Example:
         >>> vqt(torch.randn(2, 22050)).shape
         torch.Size([2, 84, 44])
     """
     y = trim(as_waveform(y), lengths)
-    ratios = _ratios(intervals)
-    bins_per_octave = bins_per_octave if ratios is None else len(ratios)
-    tunings = tuple(tuning_values().tolist()) if tuning is None else (float(tuning),)
     plan = cqt_plan(
         sr=sr,
         hop_length=hop_length,
         fmin=fmin,
         n_bins=n_bins,
         bins_per_octave=bins_per_octave,
-        tunings=tunings,
+        tunings=tuple(tuning_values().tolist()) if tuning is None else (float(tuning),),
         gamma=gamma,
-        intervals=ratios,
-        **wavelets,
     )
     index = None
     if tuning is None:
@@ -144,14 +108,6 @@ def vqt(
         return response
     valid = 1 + check_lengths(lengths, y.shape[:-1], y.shape[-1], "y") // hop_length
     return torch.where(frame_mask(valid, response.shape[-1])[..., None, :], response, 0.0)
-
-
-def _ratios(intervals: str | Iterable[float]) -> tuple[float, ...] | None:
-    """Return the frequencies of an octave's bins over the lowest one's, or None if they are equally far apart."""
-    ratios = () if isinstance(intervals, str) else tuple(float(ratio) for ratio in intervals)
-    if not ratios and not (isinstance(intervals, str) and intervals == "equal"):
-        raise ValueError(f"intervals must be 'equal' or the frequencies of an octave's bins, found {intervals!r}.")
-    return ratios or None
 
 
 def estimate_tuning_index(y: Tensor, *, sr: float, bins_per_octave: int, lengths: Tensor | None = None) -> Tensor:
@@ -164,7 +120,7 @@ def cqt_from_plan(y: Tensor, plan: CQTPlan, tuning: Tensor | None = None, length
     """Transform waveforms ``(..., samples)`` with filters made before.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
+        y: Waveforms, shape ``(..., samples)``, zero past each clip's end.
         plan: What `cqt_plan` returned, on the device of ``y``.
         tuning: Index of each item's filters in the plan, shape ``(...)``; None takes the first.
         lengths: Valid samples of each clip, shape ``(...)``: at each lower rate, the clip ends there again.
@@ -177,10 +133,8 @@ def cqt_from_plan(y: Tensor, plan: CQTPlan, tuning: Tensor | None = None, length
     for octave in plan.octaves:
         filters = octave.filters.to(y.device)
         filters = (filters[0] if tuning is None else filters[tuning]).to(torch.promote_types(y.dtype, torch.complex64))
-        # Zeros past the end need no end.
-        ends = None if plan.pad_mode == "constant" else lengths
-        framing: Framing = {"window": "ones", "pad_mode": plan.pad_mode}
-        spectra = stft(signal, n_fft=octave.n_fft, hop_length=octave.hop_length, lengths=ends, **framing)
+        # The filters have their windows in them.
+        spectra = stft(signal, n_fft=octave.n_fft, hop_length=octave.hop_length, window="ones")
         band = spectra[..., octave.first_bin : octave.first_bin + filters.shape[-1], :]
         responses.append((filters @ band) * octave.gain)
         if octave.halve:

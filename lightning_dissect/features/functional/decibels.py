@@ -15,7 +15,6 @@ def power_to_db(
     ref: float | Callable[..., Tensor] = 1.0,
     amin: float = 1e-10,
     top_db: float | None = 80.0,
-    item_dims: int = 2,
 ) -> Tensor:
     """Convert power to decibels, as `librosa.power_to_db` item by item.
 
@@ -27,7 +26,6 @@ def power_to_db(
             and ``keepdim``.
         amin: Smallest power that is told from zero.
         top_db: Range kept below the item's maximum, in dB; None keeps everything.
-        item_dims: Number of last axes that make an item.
 
     Returns:
         Decibels, shape of ``S``.
@@ -41,7 +39,7 @@ def power_to_db(
     """
     if amin <= 0 or (not callable(ref) and ref <= 0):
         raise ValueError(f"amin and ref must be positive, found {amin} and {ref}.")
-    item = tuple(range(-item_dims, 0))
+    item = (-2, -1)
     level = 10 * torch.log10(S.clamp(min=amin))
     if callable(ref):
         level = level - 10 * torch.log10(ref(S, dim=item, keepdim=True).clamp(min=amin))

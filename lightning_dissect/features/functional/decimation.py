@@ -66,6 +66,7 @@ def decimation_filter(factor: int) -> tuple[Tensor, Tensor]:
 
     It is read off soxr's response to impulses. For a factor of 4 or more, soxr halves the rate several times, and each
     time drops what a filter gives before the first sample: the first samples count otherwise than all that follow.
+    Without that, and for any other low-pass, constant-Q transforms are 1e-3 off librosa's where a clip starts abruptly.
 
     Returns:
         The taps, odd in number; and what is added because of the first samples, shape ``(samples in, samples out)``.

@@ -42,7 +42,6 @@ def loudness_ebur128(
 
     Args:
         y: Waveforms of one channel, shape ``(..., samples)``; with ``channel_weights``, ``(..., channels, samples)``.
-        sr: Sampling rate in Hz.
         channel_weights: Weight of each channel: 1 for left, right and centre, 1.41 for surround.
         lengths: Valid samples of each clip, shape ``(...)`` (without the axis of channels).
 
@@ -78,20 +77,13 @@ def loudness_ebur128(
     return EBUR128(momentary, short_term, _integrate(momentary, momentary_power))
 
 
-def momentary_loudness(
-    y: Tensor, *, sr: int, hop_length: int = 512, floor: float = _ABSOLUTE_GATE, lengths: Tensor | None = None
-) -> Tensor:
-    """K-weighted loudness of the 400 ms around each frame, in LUFS, on the frames of all other features.
+def momentary_loudness(y: Tensor, *, sr: int, hop_length: int = 512, lengths: Tensor | None = None) -> Tensor:
+    """K-weighted loudness of the 400 ms around each frame, on the frames of all other features.
 
-    Args:
-        y: Waveforms of one channel, shape ``(..., samples)``; silence lies around them.
-        sr: Sampling rate in Hz.
-        hop_length: Samples between frames.
-        floor: Lowest loudness; the default is the gate of BS.1770.
-        lengths: Valid samples of each clip, shape ``(...)``.
+    Silence lies around the clips.
 
     Returns:
-        LUFS, shape ``(..., frames)``; frame t is centred at sample ``t * hop_length``.
+        LUFS, at least -70 (the gate of BS.1770), shape ``(..., frames)``; frame t is centred at ``t * hop_length``.
 
     Raises:
         ValueError: If ``y`` is empty or not floating point, or an argument is out of range.
@@ -108,7 +100,7 @@ def momentary_loudness(
     half = size // 2
     padded = nnf.pad(energy.reshape(-1, 1, y.shape[-1]), (half, size - half))
     mean = nnf.avg_pool1d(padded, size, hop_length)[..., : 1 + y.shape[-1] // hop_length]
-    return _level(mean).clamp(min=floor).reshape(*y.shape[:-1], -1)
+    return _level(mean).clamp(min=_ABSOLUTE_GATE).reshape(*y.shape[:-1], -1)
 
 
 def k_weighting(y: Tensor, *, sr: float) -> Tensor:
@@ -116,10 +108,6 @@ def k_weighting(y: Tensor, *, sr: float) -> Tensor:
 
     The two second-order filters are applied as one product of spectra, which ends up within float32 rounding of the
     recursion and runs in parallel.
-
-    Args:
-        y: Waveforms, shape ``(..., samples)``.
-        sr: Sampling rate in Hz.
 
     Returns:
         Filtered waveforms, shape of ``y``.

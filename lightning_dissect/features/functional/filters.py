@@ -70,12 +70,6 @@ def mel_filters(
     """Triangular filters that sum a spectrum's bins into mel bands, as `librosa.filters.mel`.
 
     Args:
-        sr: Sampling rate in Hz.
-        n_fft: Samples of a frame.
-        n_mels: Number of bands.
-        fmin: Lowest frequency in Hz.
-        fmax: Highest frequency in Hz; None takes ``sr / 2``.
-        htk: HTK's mel scale instead of Slaney's.
         norm: ``slaney`` gives bands of equal area, None bands of equal height.
 
     Returns:
@@ -112,28 +106,16 @@ def chroma_filters(
     n_fft: int,
     n_chroma: int = 12,
     tuning: float | tuple[float, ...] = 0.0,
-    ctroct: float = 5.0,
-    octwidth: float | None = 2.0,
-    norm: float | None = 2.0,
-    base_c: bool = True,
 ) -> Tensor:
     """Gaussian filters that fold a spectrum's bins into pitch classes, as `librosa.filters.chroma`.
 
     Args:
-        sr: Sampling rate in Hz.
-        n_fft: Samples of a frame.
         n_chroma: Pitch classes of an octave.
         tuning: Deviation from A440 in fractions of a class; a tuple gives one bank for each.
-        ctroct: Octave on which the weight of the octaves is centred (5: A4 lies at 4.0 + …; octave 0 starts at 27.5
-            Hz).
-        octwidth: Half-width of that weight in octaves; None weighs all octaves alike.
-        norm: Norm of each column before the octave weight, or None.
-        base_c: Start at C; otherwise at A.
 
     Returns:
-        Weights, shape ``(n_chroma, 1 + n_fft // 2)``, with a leading axis for a tuple of tunings, float64. The tensor
-        is
-        shared: do not write to it.
+        Weights, shape ``(n_chroma, 1 + n_fft // 2)``, with a leading axis for a tuple of tunings, float64. The first
+        class is C. The tensor is shared: do not write to it.
 
     Raises:
         ValueError: If ``n_chroma`` is below 1 or ``sr`` is not positive.
@@ -154,10 +136,9 @@ def chroma_filters(
     half = round(n_chroma / 2)
     classes = torch.arange(n_chroma, dtype=torch.float64)[:, None]
     distance = torch.remainder(positions[:, None] - classes + half + 10 * n_chroma, n_chroma) - half
-    weights = normalize(torch.exp(-0.5 * (2 * distance / widths[:, None]) ** 2), norm=norm, dim=1)
-    if octwidth is not None:
-        weights = weights * torch.exp(-0.5 * ((positions / n_chroma - ctroct) / octwidth) ** 2)[:, None]
-    if base_c:
-        weights = weights.roll(-3 * (n_chroma // 12), dims=1)
-    weights = weights[..., : 1 + n_fft // 2]
+    weights = normalize(torch.exp(-0.5 * (2 * distance / widths[:, None]) ** 2), norm=2, dim=1)
+    # Octaves count less the further they lie from the fifth above 27.5 Hz.
+    weights = weights * torch.exp(-0.5 * ((positions / n_chroma - 5) / 2) ** 2)[:, None]
+    # Positions are counted from A.
+    weights = weights.roll(-3 * (n_chroma // 12), dims=1)[..., : 1 + n_fft // 2]
     return weights if isinstance(tuning, tuple) else weights[0]

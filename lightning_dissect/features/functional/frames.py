@@ -6,24 +6,14 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from lightning_dissect.features.functional.windows import Window
-
 __all__ = ["Framing", "frame", "pad", "valid_frames"]
 
 
 class Framing(TypedDict, total=False):
-    """How frames are cut besides their length and distance, as `stft` has it.
-
-    Attributes:
-        win_length: Samples of the window, padded to the frame on both sides; the frame's length if None.
-        window: Name (hann, hamming, blackman, bartlett, ones; periodic), a function of the number of samples, or the
-            window itself, shape ``(win_length,)``.
-        center: Pad so that frame t is centred at sample ``t * hop_length``; otherwise it starts there.
-        pad_mode: ``constant`` (zeros), ``edge`` or ``reflect``.
-    """
+    """How frames are cut besides their length and distance: arguments that `functional` describes once for all."""
 
     win_length: int | None
-    window: Window | Tensor
+    window: str | Tensor
     center: bool
     pad_mode: str
 
@@ -40,11 +30,6 @@ def frame(
     """Cut frames, as `librosa.util.frame`; centred ones after padding half a frame on both sides.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        frame_length: Samples of a frame.
-        hop_length: Samples between frames.
-        center: Pad so that frame t is centred at sample ``t * hop_length``; otherwise it starts there.
-        pad_mode: ``constant`` (zeros), ``edge`` or ``reflect``.
         lengths: Samples after which each clip is padded, shape ``(...)``.
 
     Returns:
@@ -70,10 +55,6 @@ def pad(y: Tensor, frame_length: int, center: bool, pad_mode: str, lengths: Tens
     Zeros are left to the caller, who may need only some of the frames, and not a copy of the audio.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        frame_length: Samples of a frame.
-        center: Whether half a frame is added on both sides.
-        pad_mode: ``constant`` (zeros), ``edge`` or ``reflect``.
         lengths: Samples after which each clip is padded, shape ``(...)``.
 
     Raises:

@@ -12,6 +12,12 @@ from lightning_dissect.features.functional.lengths import check_lengths, frame_m
 
 __all__ = ["hpcp", "hpcp_from_spectrum"]
 
+_LOWEST, _HIGHEST = 40.0, 5000.0
+"""Range of the peaks that are heard, in Hz."""
+
+_SPLIT = 500.0
+"""Peaks below and above are collected and scaled to their maxima apart, in Hz."""
+
 
 def hpcp(
     y: Tensor,
@@ -29,13 +35,8 @@ def hpcp(
     reference frequency (librosa's chroma starts at C).
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        sr: Sampling rate in Hz.
-        n_fft: Samples of a frame.
-        hop_length: Samples between frames.
         size: Classes of an octave, a multiple of 12.
         harmonics: Number of harmonics above the fundamental as which a peak may also be heard.
-        lengths: Valid samples of each clip, shape ``(...)``.
 
     Returns:
         Classes between 0 and 1 (each frame's largest), shape ``(..., size, frames)``.
@@ -68,30 +69,18 @@ def hpcp_from_spectrum(
     sr: float = 44100,
     size: int = 12,
     harmonics: int = 0,
-    reference_frequency: float = 440.0,
-    min_frequency: float = 40.0,
-    max_frequency: float = 5000.0,
-    split_frequency: float = 500.0,
-    window_size: float = 1.0,
 ) -> Tensor:
     """Harmonic pitch-class profile of magnitude spectra, as Essentia's `SpectralPeaks` and `HPCP`.
 
     Args:
-        S: Magnitude spectrograms, shape ``(..., frequency, frames)``.
-        sr: Sampling rate in Hz.
         size: Classes of an octave, a multiple of 12.
         harmonics: Number of harmonics above the fundamental as which a peak may also be heard.
-        reference_frequency: Frequency of class 0 in Hz.
-        min_frequency: Lowest peak in Hz.
-        max_frequency: Highest peak in Hz.
-        split_frequency: Peaks below and above are collected and scaled to their maxima apart, in Hz.
-        window_size: Width of a peak's votes in semitones.
 
     Returns:
         Classes between 0 and 1, shape ``(..., size, frames)``; 0 in frames without peaks.
 
     Raises:
-        ValueError: If ``size`` is not a multiple of 12, or a frequency or width is out of range.
+        ValueError: If ``size`` is not a multiple of 12, or ``harmonics`` is negative.
 
     Example:
         >>> S = torch.zeros(2049, 1)
@@ -101,29 +90,20 @@ def hpcp_from_spectrum(
     """
     if size < 12 or size % 12:
         raise ValueError(f"size must be a multiple of 12, found {size}.")
-    if harmonics < 0 or not 0 < window_size <= 12:
-        raise ValueError(
-            f"harmonics must not be negative and window_size be up to 12, found {harmonics} and {window_size}."
-        )
-    if not 0 < min_frequency < split_frequency < max_frequency:
-        raise ValueError(
-            f"min_frequency, split_frequency and max_frequency must rise from above 0, found {min_frequency}, "
-            f"{split_frequency} and {max_frequency}."
-        )
-    frequency, magnitude = _peaks(S.transpose(-1, -2), sr, min_frequency, max_frequency)
-    low = magnitude * (frequency < split_frequency)
-    semitones = 12 * torch.log2(frequency.clamp(min=1.0) / reference_frequency)
-    profile = sum(
-        (_unit_maximum(_votes(semitones, part, size, window_size, harmonics)) for part in (low, magnitude - low)),
-        start=torch.zeros((), device=S.device, dtype=S.dtype),
-    )
-    return _unit_maximum(profile).transpose(-1, -2)
+    if harmonics < 0:
+        raise ValueError(f"harmonics must not be negative, found {harmonics}.")
+    frequency, magnitude = _peaks(S.transpose(-1, -2), sr)
+    semitones = 12 * torch.log2(frequency.clamp(min=1.0) / 440)
+    # So that loud bass does not hide the rest, both parts count alike.
+    low = magnitude * (frequency < _SPLIT)
+    parts = [_unit_maximum(_votes(semitones, part, size, harmonics)) for part in (low, magnitude - low)]
+    return _unit_maximum(parts[0] + parts[1]).transpose(-1, -2)
 
 
-def _peaks(S: Tensor, sr: float, lowest: float, highest: float) -> tuple[Tensor, Tensor]:
+def _peaks(S: Tensor, sr: float) -> tuple[Tensor, Tensor]:
     """Return frequency and height of the peak at each bin of ``(..., frames, bins)``; no peak has height 0."""
     step = sr / 2 / (S.shape[-1] - 1)
-    first = min(math.ceil(lowest / step), S.shape[-1] - 1)
+    first = min(math.ceil(_LOWEST / step), S.shape[-1] - 1)
     left = nnf.pad(S, (1, 0))[..., :-1]
     right = nnf.pad(S, (0, 1))[..., 1:]
     bins = torch.arange(S.shape[-1], device=S.device)
@@ -134,19 +114,20 @@ def _peaks(S: Tensor, sr: float, lowest: float, highest: float) -> tuple[Tensor,
     # The search starts at the lowest bin, which needs no rise before it.
     peak = inside | ((bins == first) & (right < S))
     frequency = (bins + shift) * step
-    return frequency, torch.where(peak & (frequency <= highest), height, 0.0)
+    return frequency, torch.where(peak & (frequency <= _HIGHEST), height, 0.0)
 
 
-def _votes(semitones: Tensor, magnitude: Tensor, size: int, window_size: float, harmonics: int) -> Tensor:
+def _votes(semitones: Tensor, magnitude: Tensor, size: int, harmonics: int) -> Tensor:
     """Collect the energies of peaks ``(..., frames, bins)`` in pitch classes ``(..., frames, size)``."""
     profile = torch.zeros(*semitones.shape[:-1], size, dtype=magnitude.dtype, device=magnitude.device)
-    reach = math.floor(window_size / 2 * size / 12 + 0.5)
+    # A peak votes for the classes up to half a semitone away.
+    reach = math.floor(size / 24 + 0.5)
     for interval, strength in harmonic_intervals(harmonics):
         position = (semitones - interval) * (size / 12)
         nearest = position.round()
         for offset in range(-reach, reach + 1):
             distance = (position - nearest - offset) * (12 / size)
-            weight = torch.where(distance.abs() <= window_size / 2, torch.cos(math.pi * distance / window_size), 0.0)
+            weight = torch.where(distance.abs() <= 0.5, torch.cos(math.pi * distance), 0.0)
             energy = (magnitude * weight * strength).square()
             profile = profile.scatter_add(-1, torch.remainder(nearest + offset, size).long(), energy)
     return profile

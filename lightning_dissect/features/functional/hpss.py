@@ -5,17 +5,10 @@ import math
 import torch
 from torch import Tensor
 
-from lightning_dissect.compiled import compiled_code
 from lightning_dissect.features.functional.device import chunk_size
 from lightning_dissect.features.functional.median import median_filter
-from lightning_dissect.features.functional.median_network import has_network
 
 __all__ = ["hpss", "softmask"]
-
-_compiled_code = compiled_code("lightning_dissect.features.functional.compiled_hpss")
-
-_WORTH_COMPILING = 1 << 17
-"""Values (three seconds of audio) from which on numba's second of compiling is soon made up for."""
 
 
 def hpss(
@@ -28,13 +21,10 @@ def hpss(
     lengths: Tensor | None = None,
     frames: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    r"""Split spectrograms into a harmonic and a percussive part.
+    """Split spectrograms into a harmonic and a percussive part.
 
     A median along time keeps what is steady (harmonic), a median along frequency what is broad (percussive); soft masks
     of their ratio divide the spectrogram. Matches `librosa.decompose.hpss`, each item on its own.
-
-    On a CPU, where numba is installed, float32 spectrograms that need no gradient are split by compiled code, with the
-    same result bit by bit, if the power is 2 and the kernels have 2\ :sup:`m` − 1 values, up to 127.
 
     Args:
         S: Spectrograms, real and not negative, or complex, shape ``(..., frequency, frames)``.
@@ -69,13 +59,7 @@ def hpss(
     items = magnitude.reshape(-1, *S.shape[-2:])
     lengths = None if lengths is None else lengths.reshape(-1)
     part = None if mask else S.reshape(items.shape)[..., first:last]
-    code = _compiled_code() if power == 2 and _can_compile(items, kernels) else None
-    if code is None:
-        parts = _plain_parts(items, part, kernels, margins, power, first, last, lengths)
-    else:
-        parts = code.compiled_masks(items, kernels, margins, first, last, lengths)
-        if part is not None:
-            parts = tuple(part * m if S.is_complex() else m.mul_(part) for m in parts)
+    parts = _parts(items, part, kernels, margins, power, first, last, lengths)
     harmonic, percussive = (x.view(*S.shape[:-1], last - first) for x in parts)
     return harmonic, percussive
 
@@ -89,7 +73,7 @@ def _check(S: Tensor, margins: tuple[float, float], frames: tuple[int, int] | No
         raise ValueError(f"frames must be first and last + 1 of the {S.shape[-1]} frames of S, found {frames}.")
 
 
-def _plain_parts(
+def _parts(
     items: Tensor,
     part: Tensor | None,
     kernels: tuple[int, int],
@@ -111,17 +95,6 @@ def _plain_parts(
         for whole, part_mask in zip((harmonic, percussive), masks, strict=True):
             whole[..., few] = part_mask if part is None else part[..., few] * part_mask
     return harmonic, percussive
-
-
-def _can_compile(items: Tensor, kernels: tuple[int, int]) -> bool:
-    """Return whether compiled code takes these spectrograms, and is worth its compiling."""
-    return (
-        items.numel() >= _WORTH_COMPILING
-        and items.device.type == "cpu"
-        and items.dtype == torch.float32
-        and not (items.requires_grad and torch.is_grad_enabled())
-        and all(has_network(size) and size <= 127 for size in kernels)
-    )
 
 
 def _masks(steady: Tensor, broad: Tensor, margin_h: float, margin_p: float, power: float) -> tuple[Tensor, Tensor]:

@@ -18,12 +18,6 @@ def loudness_stevens(
 
     The energy is a sum, not a mean, so the loudness depends on the length of the frame.
 
-    Args:
-        y: Waveforms, shape ``(..., samples)``.
-        frame_length: Samples of a frame.
-        hop_length: Samples between frames.
-        lengths: Valid samples of each clip, shape ``(...)``.
-
     Returns:
         Loudness, not negative, shape ``(..., frames)``; frame t is centred at sample ``t * hop_length``.
 
@@ -50,14 +44,8 @@ def rms(
     """Root mean square of each frame, as `librosa.feature.rms` (without its axis of one row).
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
         S: Magnitude spectrograms instead of ``y``, shape ``(..., frequency, frames)``; their frames are weighted by
             the window they were made with.
-        frame_length: Samples of a frame.
-        hop_length: Samples between frames.
-        center: Pad so that frame t is centred at sample ``t * hop_length``; otherwise it starts there.
-        pad_mode: ``constant`` (zeros), ``edge`` or ``reflect``.
-        lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
 
     Returns:
         Root mean squares, shape ``(..., frames)``.

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from lightning_dissect.features.functional.device import chunk_size
-from lightning_dissect.features.functional.median_network import has_network
 
 __all__ = ["median_filter"]
 
@@ -65,7 +64,7 @@ def median_filter(
     return medians.movedim(1, dim) if dim else medians.squeeze(0)
 
 
-def reflect(positions: Tensor, n: int | Tensor) -> Tensor:
+def _reflect(positions: Tensor, n: int | Tensor) -> Tensor:
     """Map positions beyond ``0 … n - 1`` into that range by half-sample symmetric reflection, period ``2 n``."""
     folded = torch.remainder(positions, 2 * n)
     return torch.minimum(folded, 2 * n - 1 - folded)
@@ -74,12 +73,12 @@ def reflect(positions: Tensor, n: int | Tensor) -> Tensor:
 def _filter_rows(x: Tensor, kernel_size: int, first: int, last: int, lengths: Tensor | None) -> Tensor:
     """Return the medians ``first … last - 1`` along the middle axis of ``(items, values, rest)``, a piece at a time."""
     group = (kernel_size + 1) // 2
-    # Minima with `out=` are not differentiable, and only 2^m - 1 values have the network.
-    shared = has_network(kernel_size) and not (x.requires_grad and torch.is_grad_enabled())
+    # Minima with `out=` are not differentiable, and only 2^m - 1 values (in binary all ones) have the network.
+    shared = kernel_size & (kernel_size + 1) == 0 and not (x.requires_grad and torch.is_grad_enabled())
     n_medians = last - first
     n_padded = (-(-n_medians // group) + 2) * group - 2 if shared else n_medians + kernel_size - 1
     positions = torch.arange(n_padded, device=x.device) + (first - kernel_size // 2)
-    source = reflect(positions, x.shape[1] if lengths is None else lengths.to(positions)[:, None])
+    source = _reflect(positions, x.shape[1] if lengths is None else lengths.to(positions)[:, None])
     medians = torch.empty_like(x[:, first:last])
     for piece in _pieces(x, n_padded):
         part = x[piece]

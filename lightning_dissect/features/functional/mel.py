@@ -16,15 +16,7 @@ __all__ = ["MelBands", "dct_matrix", "melspectrogram", "mfcc"]
 
 
 class MelBands(TypedDict, total=False):
-    """Bands of a mel spectrogram, as `melspectrogram` has them.
-
-    Attributes:
-        power: Exponent of the magnitudes: 1 for amplitude, 2 for power.
-        n_mels: Number of bands.
-        fmin: Lowest frequency in Hz.
-        fmax: Highest frequency in Hz; None takes ``sr / 2``.
-        htk: HTK's mel scale instead of Slaney's.
-    """
+    """Bands of a mel spectrogram: arguments that `melspectrogram` takes, too."""
 
     power: float
     n_mels: int
@@ -56,19 +48,9 @@ def melspectrogram(
     """Spectrogram in mel bands, as `librosa.feature.melspectrogram`.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        sr: Sampling rate in Hz.
         S: Spectrograms instead of ``y``, shape ``(..., frequency, frames)``; used as they are.
-        n_fft: Samples of a frame.
-        hop_length: Samples between frames.
         power: Exponent of the magnitudes: 1 for amplitude, 2 for power.
-        n_mels: Number of bands.
-        fmin: Lowest frequency in Hz.
-        fmax: Highest frequency in Hz; None takes ``sr / 2``.
-        htk: HTK's mel scale instead of Slaney's.
         norm: ``slaney`` gives bands of equal area, None bands of equal height.
-        lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
-        **framing: Window, padding and centring, see `Framing`.
 
     Returns:
         Band levels, shape ``(..., n_mels, frames)``.
@@ -102,17 +84,12 @@ def mfcc(
     """Mel-frequency cepstral coefficients, as `librosa.feature.mfcc` (DCT II), each item on its own.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        sr: Sampling rate in Hz.
         S: Mel spectrograms in dB instead of ``y``, shape ``(..., n_mels, frames)``.
         n_mfcc: Number of coefficients, at most ``n_mels``.
         norm: ``ortho`` makes the cosine transform orthonormal; None leaves it as scipy has it.
         lifter: Order of the liftering ``1 + lifter / 2 · sin(π (n + 1) / lifter)``; 0 leaves it out.
         mel_norm: ``slaney`` gives bands of equal area, None bands of equal height.
-        n_fft: Samples of a frame.
-        hop_length: Samples between frames.
-        lengths: Valid samples of each clip, shape ``(...)``; only with ``y``.
-        **bands: Bands, window, padding and centring, see `MelBands` and `Framing`.
+        **bands: Further arguments of `melspectrogram`.
 
     Returns:
         Coefficients in dB, shape ``(..., n_mfcc, frames)``.

@@ -1,15 +1,13 @@
 """Onsets as librosa sees them: the rise of a mel spectrogram."""
 
-from collections.abc import Callable
-from typing import Any, Unpack
+from typing import Unpack
 
 import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-from lightning_dissect.features.functional.arguments import as_waveform, check_rate
+from lightning_dissect.features.functional.arguments import check_rate
 from lightning_dissect.features.functional.decibels import power_to_db
-from lightning_dissect.features.functional.device import precise
 from lightning_dissect.features.functional.lengths import frame_mask
 from lightning_dissect.features.functional.mel import MelBands, melspectrogram
 
@@ -23,10 +21,6 @@ def onset_strength(
     S: Tensor | None = None,
     lag: int = 1,
     max_size: int = 1,
-    ref: Tensor | None = None,
-    detrend: bool = False,
-    feature: Callable[..., Tensor] | None = None,
-    aggregate: Callable[..., Tensor] = torch.mean,
     center: bool = True,
     n_fft: int = 2048,
     hop_length: int = 512,
@@ -36,31 +30,17 @@ def onset_strength(
     """Mean rise of a mel spectrogram in dB (spectral flux), as `librosa.onset.onset_strength`, each item on its own.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        sr: Sampling rate in Hz.
         S: Spectrograms in dB instead of ``y``, shape ``(..., bands, frames)``.
         lag: Frames between what is compared.
         max_size: Bands over which the earlier frame's maximum is taken (odd), against vibrato.
-        ref: Spectrograms in dB with which to compare instead, shape ``(..., bands, frames)``.
-        detrend: Take away what changes slowly, by the filter ``y[t] = x[t] - x[t - 1] + 0.99 y[t - 1]``; strengths can
-            then be negative.
-        feature: Function that makes spectrograms or complex spectra ``(..., bands, frames)`` of ``y``, whose magnitude
-            is then brought to dB as a power; `melspectrogram` if None. It is called by name with ``y``, ``sr``,
-            ``n_fft``, ``hop_length``, ``bands`` and, if given, ``lengths``.
-        aggregate: Function that makes one number of the bands' rises, called with ``dim``, such as `torch.amax`.
         center: Shift by half a frame, so that the rise is where the onset is.
-        n_fft: Samples of a frame.
-        hop_length: Samples between frames.
-        lengths: Valid samples of each clip, shape ``(...)``; only with ``y``.
-        **bands: See `MelBands`.
+        **bands: Further arguments of `melspectrogram`.
 
     Returns:
-        Onset strength in dB a frame, not negative but with ``detrend``, shape ``(..., frames)``; zero past each clip's
-        frames.
+        Onset strength in dB a frame, not negative, shape ``(..., frames)``; zero past each clip's frames.
 
     Raises:
-        ValueError: If not exactly one of ``y`` and ``S`` is given, ``feature`` or ``aggregate`` returns another
-            shape than it should, or an argument is out of range.
+        ValueError: If not exactly one of ``y`` and ``S`` is given, or an argument is out of range.
 
     Example:
         >>> click = torch.zeros(22050)
@@ -71,62 +51,18 @@ def onset_strength(
     if lag < 1 or max_size < 1 or max_size % 2 == 0:
         raise ValueError(f"lag must be at least 1 and max_size odd, found {lag} and {max_size}.")
     if S is None:
-        of_clips: dict[str, Any] = {
-            "y": y,
-            "sr": sr,
-            "n_fft": n_fft,
-            "hop_length": hop_length,
-            "lengths": lengths,
-            **bands,
-        }
-        S = power_to_db(melspectrogram(**of_clips) if feature is None else _made_by(feature, of_clips))
+        S = power_to_db(melspectrogram(y, sr=sr, n_fft=n_fft, hop_length=hop_length, lengths=lengths, **bands))
     elif y is not None or lengths is not None:
         raise ValueError("give exactly one of y (a waveform, with its lengths) and S (a spectrogram in dB).")
     n_frames = S.shape[-1]
-    if ref is not None and ref.shape != S.shape:
-        raise ValueError(f"ref must have the shape of the spectrogram {tuple(S.shape)}, found {tuple(ref.shape)}.")
-    earlier = (S if ref is None else ref)[..., : max(n_frames - lag, 0)]
-    if max_size > 1 and ref is None:
+    earlier = S[..., : max(n_frames - lag, 0)]
+    if max_size > 1:
         columns = earlier.transpose(-1, -2)
         earlier = nnf.max_pool1d(columns.flatten(0, -2)[None], max_size, 1, max_size // 2)[0].view(columns.shape).mT
-    rise = check_aggregated(aggregate((S[..., lag:] - earlier).clamp(min=0), dim=-2), earlier.mT.shape[:-1])
+    rise = (S[..., lag:] - earlier).clamp(min=0).mean(dim=-2)
     delay = lag + (n_fft // (2 * hop_length) if center else 0)
     strength = nnf.pad(rise, (delay, 0))[..., :n_frames]
-    strength = _without_trend(strength) if detrend else strength
     return strength if lengths is None else torch.where(frame_mask(1 + lengths // hop_length, n_frames), strength, 0.0)
-
-
-def _made_by(feature: Callable[..., Tensor], arguments: dict[str, Any]) -> Tensor:
-    """Return the magnitudes that a function makes of waveforms."""
-    y = as_waveform(arguments["y"])
-    S = feature(**{name: value for name, value in arguments.items() if name != "lengths" or value is not None})
-    if not isinstance(S, Tensor) or S.dim() != y.dim() + 1 or S.shape[:-2] != y.shape[:-1]:
-        found = tuple(S.shape) if isinstance(S, Tensor) else type(S).__name__
-        raise ValueError(f"feature must make spectrograms (..., bands, frames) of y {tuple(y.shape)}, found {found}.")
-    return S.abs()
-
-
-def _without_trend(strength: Tensor) -> Tensor:
-    """Filter by ``y[t] = x[t] - x[t - 1] + 0.99 y[t - 1]`` along the last axis, in as many steps as log(frames)."""
-    x = strength.to(precise(strength))
-    y = x - nnf.pad(x, (1, 0))[..., :-1]
-    lag = 1
-    # Once the last 1, 2, 4 … inputs are added up, so are twice as many.
-    while lag < y.shape[-1]:
-        y = y + 0.99**lag * nnf.pad(y, (lag, 0))[..., :-lag]
-        lag *= 2
-    return y.to(strength.dtype)
-
-
-def check_aggregated(made: Tensor, shape: torch.Size) -> Tensor:
-    """Return what the argument ``aggregate`` made, if it is a tensor of that shape."""
-    if isinstance(made, Tensor) and made.shape == shape:
-        return made
-    found = f"{tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
-    raise ValueError(
-        f"aggregate must take a tensor and dim, as torch.amax does, and return a tensor of shape {tuple(shape)}, "
-        f"found {found}."
-    )
 
 
 def onset_detect(
@@ -135,8 +71,6 @@ def onset_detect(
     sr: float = 22050,
     onset_envelope: Tensor | None = None,
     hop_length: int = 512,
-    backtrack: bool = False,
-    energy: Tensor | None = None,
     normalize: bool = True,
     pre_max: int | None = None,
     post_max: int = 1,
@@ -153,14 +87,7 @@ def onset_detect(
     there is no list of them (``sparse``) whose ``units`` could be chosen: ``nonzero`` makes one for a clip, in frames.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        sr: Sampling rate in Hz.
         onset_envelope: Onset strengths instead of ``y``, shape ``(..., frames)``.
-        hop_length: Samples between frames.
-        backtrack: Move each onset back to the last local minimum of the energy, or to the first frame if there is none;
-            two onsets that meet become one.
-        energy: Where to look for minima, such as `rms`, shape ``(..., frames)``; the onset strength if None. Used with
-            ``backtrack``.
         normalize: Scale each item's strength to 0 … 1 first.
         pre_max: Frames before a peak that it must reach; 30 ms if None.
         post_max: Frames from the peak on that it must reach, itself included.
@@ -168,14 +95,12 @@ def onset_detect(
         post_avg: Frames from the peak on for that mean, itself included; 100 ms and one frame if None.
         delta: Height above the local mean.
         wait: Frames after an onset without another; 30 ms if None.
-        lengths: Valid samples of each clip (valid frames where the strength is given), shape ``(...)``.
 
     Returns:
         Booleans, shape ``(..., frames)``; none are True where a strength is not finite.
 
     Raises:
-        ValueError: If not exactly one of ``y`` and ``onset_envelope`` is given, ``energy`` has another shape than the
-            onset strength, or an argument is out of range.
+        ValueError: If not exactly one of ``y`` and ``onset_envelope`` is given, or an argument is out of range.
 
     Example:
         >>> clicks = torch.zeros(22050)
@@ -212,8 +137,7 @@ def onset_detect(
     total = _windows(torch.where(inside, strength, 0.0), pre_avg, post_avg - 1, 0.0).sum(dim=-1)
     count = _windows(inside.to(strength.dtype), pre_avg, post_avg - 1, 0.0).sum(dim=-1)
     candidate = (strength >= largest) & (strength >= total / count + delta) & inside & heard
-    onsets = _spaced(candidate, wait + 1)
-    return _moved_back(onsets, strength if energy is None else energy, inside) if backtrack else onsets
+    return _spaced(candidate, wait + 1)
 
 
 def _windows(x: Tensor, before: int, after: int, fill: float) -> Tensor:
@@ -237,17 +161,3 @@ def _spaced(candidate: Tensor, gap: int) -> Tensor:
         taken = taken.scatter_reduce(-1, follower, taken, "amax")
         follower = follower.gather(-1, follower)
     return taken[..., :n].bool()
-
-
-def _moved_back(onsets: Tensor, energy: Tensor, inside: Tensor) -> Tensor:
-    """Move onsets to the last local minimum of the energy up to them; a clip's last frame is none."""
-    if energy.shape != onsets.shape:
-        raise ValueError(
-            f"energy must have the shape of the onset strength {tuple(onsets.shape)}, found {tuple(energy.shape)}."
-        )
-    before, here, after = energy[..., :-2], energy[..., 1:-1], energy[..., 2:]
-    is_minimum = (here <= before) & (here < after) & inside[..., 2:]
-    position = torch.arange(energy.shape[-1], device=energy.device)
-    start = torch.where(nnf.pad(is_minimum, (1, 1))[..., : len(position)], position, 0).cummax(dim=-1).values
-    moved = torch.zeros_like(start, dtype=torch.int8).scatter_reduce(-1, start, onsets.to(torch.int8), "amax")
-    return moved.bool()

@@ -32,9 +32,7 @@ def onset_rate(y: Tensor, *, sr: int = 44_100, lengths: Tensor | None = None) ->
     empty after resampling to that rate are left out.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
         sr: Sampling rate in Hz, an integer.
-        lengths: Valid samples of each clip, shape ``(...)``.
 
     Returns:
         Onsets a second, shape ``(...)``.

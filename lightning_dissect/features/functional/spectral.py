@@ -34,22 +34,11 @@ def spectral_centroid(
 ) -> Tensor:
     """Mean frequency of the magnitude spectrum, as `librosa.feature.spectral_centroid` (without its axis of one row).
 
-    Args:
-        y: Waveforms, shape ``(..., samples)``.
-        sr: Sampling rate in Hz.
-        S: Magnitude spectrograms instead of ``y``, shape ``(..., frequency, frames)``.
-        n_fft: Samples of a frame.
-        hop_length: Samples between frames.
-        freq: Frequencies of the bins in Hz, shape ``(frequency,)`` or ``(..., frequency, frames)``; those of
-            the Fourier transform if None.
-        lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
-        **framing: Window, padding and centring, see `Framing`.
-
     Returns:
         Hz, between 0 and ``sr / 2``, shape ``(..., frames)``; 0 for silent frames.
 
     Raises:
-        ValueError: If not exactly one of ``y`` and ``S`` is given, or one is malformed.
+        ValueError: If ``freq`` does not fit the bins, or an argument that all share is malformed.
 
     Example:
         >>> tone = torch.sin(2 * torch.pi * 1000 * torch.arange(22050) / 22050)
@@ -57,7 +46,7 @@ def spectral_centroid(
         True
     """
     S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths, **framing)
-    return _mean(_frequencies(freq, sr, n_fft, S), normalize(S, norm=1, dim=-2))
+    return torch.matmul(_frequencies(freq, sr, n_fft, S), normalize(S, norm=1, dim=-2))
 
 
 def spectral_bandwidth(
@@ -77,24 +66,15 @@ def spectral_bandwidth(
     """Spread of the magnitude spectrum around its centroid, as `librosa.feature.spectral_bandwidth`.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        sr: Sampling rate in Hz.
-        S: Magnitude spectrograms instead of ``y``, shape ``(..., frequency, frames)``.
-        n_fft: Samples of a frame.
-        hop_length: Samples between frames.
-        freq: Frequencies of the bins in Hz, shape ``(frequency,)`` or ``(..., frequency, frames)``; those of
-            the Fourier transform if None.
         centroid: Centre of each frame in Hz, shape ``(..., frames)``; `spectral_centroid` if None.
         norm: Divide by the sum of the magnitudes.
         p: Power of the deviations; 2 gives a standard deviation.
-        lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
-        **framing: Window, padding and centring, see `Framing`.
 
     Returns:
         Hz, shape ``(..., frames)``; 0 for silent frames.
 
     Raises:
-        ValueError: If not exactly one of ``y`` and ``S`` is given, one is malformed, or ``p`` is not positive.
+        ValueError: If ``p`` is not positive, or as `spectral_centroid`.
 
     Example:
         >>> tone = torch.sin(2 * torch.pi * 1000 * torch.arange(22050) / 22050)
@@ -107,28 +87,19 @@ def spectral_bandwidth(
     S, n_fft = spectrogram(y, S, n_fft=n_fft, hop_length=hop_length, power=1, lengths=lengths, **framing)
     frequencies = _frequencies(freq, sr, n_fft, S)
     share = normalize(S, norm=1, dim=-2)
-    centroid = _mean(frequencies, share) if centroid is None else centroid
-    deviation = (
-        frequencies.reshape(*frequencies.shape, *[1] * (frequencies.dim() == 1)) - centroid[..., None, :]
-    ).abs()
+    centroid = torch.matmul(frequencies, share) if centroid is None else centroid
+    deviation = (frequencies[:, None] - centroid[..., None, :]).abs()
     deviation = deviation.square() if p == 2 else deviation**p
     return ((share if norm else S) * deviation).sum(dim=-2) ** (1 / p)
 
 
 def _frequencies(freq: Tensor | None, sr: float, n_fft: int, S: Tensor) -> Tensor:
-    """Return the frequency of each bin of ``S``, shape ``(frequency,)`` or as it was given."""
+    """Return the frequency of each bin of ``S``, shape ``(frequency,)``."""
     if freq is None:
         return fft_frequencies(sr, n_fft).to(S)
-    if freq.shape != S.shape[-2:-1] and freq.shape[-2:] != S.shape[-2:]:
-        raise ValueError(
-            f"freq must have a value for each of the {S.shape[-2]} bins, or for each bin and frame of S "
-            f"{tuple(S.shape)}; found shape {tuple(freq.shape)}."
-        )
+    if freq.shape != S.shape[-2:-1]:
+        raise ValueError(f"freq must have shape ({S.shape[-2]},), one for each bin; found {tuple(freq.shape)}.")
     return freq.to(S)
-
-
-def _mean(frequencies: Tensor, share: Tensor) -> Tensor:
-    return torch.matmul(frequencies, share) if frequencies.dim() == 1 else (frequencies * share).sum(dim=-2)
 
 
 def spectral_rolloff(
@@ -146,22 +117,13 @@ def spectral_rolloff(
     """Frequency below which a share of the magnitudes lies, as `librosa.feature.spectral_rolloff`.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        sr: Sampling rate in Hz.
-        S: Magnitude spectrograms instead of ``y``, shape ``(..., frequency, frames)``.
-        n_fft: Samples of a frame.
-        hop_length: Samples between frames.
-        freq: Frequencies of the bins in Hz, shape ``(frequency,)`` or ``(..., frequency, frames)``; those of
-            the Fourier transform if None.
         roll_percent: The share, between 0 and 1.
-        lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
-        **framing: Window, padding and centring, see `Framing`.
 
     Returns:
         Hz, the centre of a bin, shape ``(..., frames)``; 0 for silent frames.
 
     Raises:
-        ValueError: If not exactly one of ``y`` and ``S`` is given, one is malformed, or the share is out of range.
+        ValueError: If the share is out of range, or as `spectral_centroid`.
 
     Example:
         >>> spectral_rolloff(S=torch.ones(1025, 1)).item() / 11025
@@ -175,11 +137,7 @@ def spectral_rolloff(
     below = torch.searchsorted(total, threshold).masked_fill(threshold.isnan(), 0).squeeze(-1)
     if freq is None:
         return below * (sr / n_fft)
-    frequencies = _frequencies(freq, sr, n_fft, S)
-    below = below.clamp(max=S.shape[-2] - 1)
-    if frequencies.dim() == 1:
-        return frequencies[below]
-    return frequencies.expand(S.shape).gather(-2, below[..., None, :]).squeeze(-2)
+    return _frequencies(freq, sr, n_fft, S)[below.clamp(max=S.shape[-2] - 1)]
 
 
 def _running_sums(x: Tensor) -> Tensor:
@@ -207,20 +165,14 @@ def spectral_flatness(
     """Geometric over arithmetic mean of the power spectrum, as `librosa.feature.spectral_flatness`.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        S: Magnitude spectrograms instead of ``y``, shape ``(..., frequency, frames)``.
-        n_fft: Samples of a frame.
-        hop_length: Samples between frames.
         amin: Smallest power that is told from zero.
         power: Exponent of the magnitudes.
-        lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
-        **framing: Window, padding and centring, see `Framing`.
 
     Returns:
         A ratio, near 0 for tones and 1 for silence, shape ``(..., frames)``.
 
     Raises:
-        ValueError: If not exactly one of ``y`` and ``S`` is given, one is malformed, or ``amin`` is not positive.
+        ValueError: If ``amin`` is not positive, or an argument that all share is malformed.
 
     Example:
         >>> spectral_flatness(S=torch.ones(1025, 1))
@@ -251,26 +203,17 @@ def spectral_contrast(
     """Peaks over valleys of each octave, in dB, as `librosa.feature.spectral_contrast` (Jiang et al. 2002).
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        sr: Sampling rate in Hz.
-        S: Magnitude spectrograms instead of ``y``, shape ``(..., frequency, frames)``.
-        n_fft: Samples of a frame.
-        hop_length: Samples between frames.
-        freq: Frequencies of the bins in Hz, shape ``(frequency,)``; those of the Fourier transform if None.
         fmin: Upper edge of the lowest band, in Hz.
         n_bands: Number of octaves above that.
         quantile: Share of a band's bins that make its peaks, and its valleys.
         linear: Differences of magnitudes instead of levels.
-        lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
-        **framing: Window, padding and centring, see `Framing`.
 
     Returns:
         dB (magnitudes if ``linear``), shape ``(..., n_bands + 1, frames)``. In dB, peaks and valleys are at most 80 dB
         below the clip's largest.
 
     Raises:
-        ValueError: If not exactly one of ``y`` and ``S`` is given, one is malformed, an octave starts beyond ``sr /
-            2``, or a band has no bins.
+        ValueError: If an octave starts beyond ``sr / 2``, a band has no bins, or as `spectral_centroid`.
 
     Example:
         >>> spectral_contrast(torch.randn(22050)).shape

@@ -11,7 +11,7 @@ from lightning_dissect.features.functional.arguments import as_waveform, check_f
 from lightning_dissect.features.functional.device import chunk_size, precise
 from lightning_dissect.features.functional.frames import Framing, pad, valid_frames
 from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim
-from lightning_dissect.features.functional.windows import Window, window_taps
+from lightning_dissect.features.functional.windows import window_taps
 
 __all__ = ["fft_frequencies", "magnitude", "spectrogram", "stft"]
 
@@ -22,7 +22,7 @@ def stft(
     n_fft: int = 2048,
     hop_length: int | None = None,
     win_length: int | None = None,
-    window: Window | Tensor = "hann",
+    window: str | Tensor = "hann",
     center: bool = True,
     pad_mode: str = "constant",
     lengths: Tensor | None = None,
@@ -30,15 +30,7 @@ def stft(
     """Short-time Fourier transform, as `librosa.stft`.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        n_fft: Samples of a frame.
         hop_length: Samples between frames; ``win_length // 4`` if None.
-        win_length: Samples of the window, padded to ``n_fft`` on both sides; ``n_fft`` if None.
-        window: Name (hann, hamming, blackman, bartlett, ones; periodic), a function of the number of samples, or the
-            window itself, shape ``(win_length,)``.
-        center: Pad so that frame t is centred at sample ``t * hop_length``; otherwise it starts there.
-        pad_mode: ``constant`` (zeros), ``edge`` or ``reflect``.
-        lengths: Valid samples of each clip, shape ``(...)``.
 
     Returns:
         Complex spectra, shape ``(..., 1 + n_fft // 2, frames)``, zero past each clip's frames.
@@ -64,13 +56,6 @@ def magnitude(
     y: Tensor, *, n_fft: int = 2048, hop_length: int = 512, lengths: Tensor | None = None, **framing: Unpack[Framing]
 ) -> Tensor:
     """Return the magnitudes of `stft`'s spectra, in half the time and memory that ``stft(y).abs()`` takes.
-
-    Args:
-        y: Waveforms, shape ``(..., samples)``, floating point.
-        n_fft: Samples of a frame.
-        hop_length: Samples between frames.
-        lengths: Valid samples of each clip, shape ``(...)``.
-        **framing: See `Framing`.
 
     Returns:
         Magnitudes, shape ``(..., 1 + n_fft // 2, frames)``, zero past each clip's frames.
@@ -106,7 +91,7 @@ def _transform(
     if not 0 < win_length <= n_fft:
         raise ValueError(f"win_length must be between 1 and n_fft ({n_fft}), found {win_length}.")
     center, pad_mode = framing.get("center", True), framing.get("pad_mode", "constant")
-    taps = _window(framing.get("window", "hann"), win_length)
+    taps = window_taps(framing.get("window", "hann"), win_length)
     taps = nnf.pad(taps, ((n_fft - win_length) // 2, -((win_length - n_fft) // 2))).to(y.device, precise(y))
     ends = None if lengths is None else valid_frames(lengths, n_fft, hop_length, center=center).reshape(-1, 1, 1)
     padded, reach = pad(trim(y, lengths), n_fft, center, pad_mode, lengths)
@@ -135,14 +120,6 @@ def _transform(
     return joined.mT.reshape(*y.shape[:-1], n_fft // 2 + 1, n_frames)
 
 
-def _window(window: Window | Tensor, win_length: int) -> Tensor:
-    if isinstance(window, Tensor):
-        if window.shape != (win_length,):
-            raise ValueError(f"window must have shape ({win_length},), found {tuple(window.shape)}.")
-        return window
-    return window_taps(window, win_length)
-
-
 def spectrogram(
     y: Tensor | None,
     S: Tensor | None,
@@ -156,13 +133,8 @@ def spectrogram(
     """Return a spectrogram and its ``n_fft``, from a waveform or as it was given.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``, or None.
-        S: Spectrograms, shape ``(..., frequency, frames)``, or None.
         n_fft: Samples of a frame; read from ``S`` where that is given.
-        hop_length: Samples between frames.
         power: 1 for magnitudes, 2 for powers.
-        lengths: Valid samples of each waveform, or valid frames of each ``S``, shape ``(...)``.
-        **framing: See `Framing`.
 
     Returns:
         The spectrogram ``(..., frequency, frames)``, zero past the valid frames, and ``n_fft``.

@@ -36,18 +36,11 @@ def estimate_tuning(
     deviation from the nearest pitch, and the fullest bin of the histogram wins.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        sr: Sampling rate in Hz.
-        S: Spectrograms instead of ``y``, shape ``(..., frequency, frames)``.
-        n_fft: Samples of a frame.
-        hop_length: Samples between frames.
         resolution: Width of the histogram's bins, in fractions of a pitch.
         bins_per_octave: Pitches of an octave.
         fmin: Lowest peak in Hz.
         fmax: Highest peak in Hz.
         threshold: Smallest peak, over the frame's largest magnitude.
-        lengths: Valid samples of each clip (valid frames where ``S`` is given), shape ``(...)``.
-        **framing: Window, padding and centring, see `Framing`.
 
     Returns:
         Deviations in fractions of a pitch, between -0.5 and 0.5, shape ``(...)``; 0 where there are no peaks.

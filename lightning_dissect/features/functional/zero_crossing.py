@@ -1,6 +1,7 @@
 """How often a waveform changes its sign."""
 
 import torch
+import torch.nn.functional as nnf
 from torch import Tensor
 
 from lightning_dissect.features.functional.arguments import as_waveform, check_framing
@@ -22,13 +23,9 @@ def zero_crossing_rate(
     """Share of samples whose sign differs from the one before, as `librosa.feature.zero_crossing_rate`.
 
     Args:
-        y: Waveforms, shape ``(..., samples)``.
-        frame_length: Samples of a frame.
-        hop_length: Samples between frames.
         center: Continue a clip by its edge values, so that frame t is centred at sample ``t * hop_length``; otherwise
             it starts there.
         threshold: Up to this, a sample counts as zero, and zero counts as positive.
-        lengths: Valid samples of each clip, shape ``(...)``.
 
     Returns:
         Rates between 0 and 1, shape ``(..., frames)``.
@@ -51,7 +48,7 @@ def zero_crossing_rate(
         # Beyond its end a clip is continued by its last sample, so that nothing changes there.
         changes = changes * frame_mask(lengths - 1, n_samples - 1)
     # total[i] counts the changes before sample i.
-    total = torch.nn.functional.pad(changes.cumsum(dim=-1, dtype=torch.int32), (1, 0))
+    total = nnf.pad(changes.cumsum(dim=-1, dtype=torch.int32), (1, 0))
     half = frame_length // 2 if center else 0
     if n_samples + 2 * half < frame_length:
         raise ValueError(f"y must have at least frame_length = {frame_length} samples where center is False.")
