@@ -359,40 +359,6 @@ def test_an_empty_batch_changes_nothing():
     torch.testing.assert_close(metric.compute().score, run(PearsonSimilarity(), x, f, [40]).score)
 
 
-@pytest.mark.parametrize("n", [1, 3, 64, 131])
-@pytest.mark.parametrize("bad", [None, torch.nan])
-def test_compiled_and_plain_paths_are_equal(monkeypatch, n, bad):
-    pytest.importorskip("numba")
-    x, f = clips(20 + n, units=4100)  # several blocks of clips
-    if bad is not None:
-        x[-1, 7] = bad
-
-    def run_twice():
-        before = cross_moments_update(CrossMoments.zeros(), x[:20], f[:20])
-        return cross_moments_update(before, x[20:], f[20:])
-
-    compiled = run_twice()
-    monkeypatch.setattr("lightning_dissect.metrics.functional.moments._compiled_code", lambda: None)
-    for ours, expected in zip(compiled, run_twice(), strict=True):
-        torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-5, equal_nan=True)  # sums of 150 squares
-
-
-@pytest.mark.parametrize("n", [1, 6, 63])
-def test_compiled_vectors_equal_float64(n):
-    compiled = pytest.importorskip("lightning_dissect.metrics.functional.compiled_moments")
-    x, f = (v.numpy() for v in clips(20 + n, units=37))
-    before = np.concatenate([x[:20], f[:20]], 1).astype(np.float64)
-    mean, m2 = before.mean(0), before.var(0) * 20
-    vectors = [mean.astype(np.float32), (mean - mean.astype(np.float32)).astype(np.float32), m2.astype(np.float32)]
-    dx, df, out = (np.zeros(shape, np.float32) for shape in ((n, 37), (n, 3), (3, 40)))
-    assert compiled.add_vectors(x[20:], f[20:], *vectors, 20.0, dx, df, out)
-    both = np.concatenate([before, np.concatenate([x[20:], f[20:]], 1)])
-    np.testing.assert_allclose(out[0].astype(np.float64) + out[1], both.mean(0), atol=1e-6)  # of the float32 sums
-    np.testing.assert_allclose(out[2], both.var(0) * len(both), rtol=1e-5)
-    np.testing.assert_allclose(dx, x[20:] - mean[:37], atol=1e-6)
-    np.testing.assert_allclose(df, f[20:] - both.mean(0)[37:], atol=1e-6)
-
-
 @pytest.mark.parametrize("bad", [None, torch.nan])
 def test_masked_and_unmasked_paths_are_equal(bad):
     """The path that looks for nothing, taken on the CPU where all is finite, and the one that masks, taken on GPUs."""

@@ -5,20 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import reduce
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lightning_dissect.compiled import compiled_code
-
-_compiled_code = compiled_code("lightning_dissect.metrics.functional.compiled_moments")
-
 MIN_CLIPS = 4
 """Fewer clips than this give NaN: a correlation of three points says nothing."""
 
 _CACHED = 2**18
+"""Numbers that stay in a processor's cache while they are read again."""
 
 
 class CrossMoments(NamedTuple):
@@ -88,8 +84,7 @@ def cross_moments_update(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMo
     (1979), with no sum of raw products that would lose a small variance beside a large mean.
 
     Args:
-        moments: the moments so far; ``CrossMoments.zeros()`` takes its sizes from the first batch. The covariance may
-            be written over.
+        moments: the moments so far; ``CrossMoments.zeros()`` takes its sizes from the first batch.
         x: activations, shape ``(B, U)``, float32; of several layers with a leading axis, like all that follows.
         f: feature values, shape ``(B, F)``, float32.
 
@@ -100,26 +95,12 @@ def cross_moments_update(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMo
     if not x.shape[-2]:
         return moments
     x, f = x.detach(), f.detach()
-    if x.ndim == 3 and len(x) == 1:
-        alone = cross_moments_update(CrossMoments(*(t.squeeze(0) for t in moments)), x[0], f[0])
-        return CrossMoments(*(t.unsqueeze(0) for t in alone))
     moments = _with_origin(moments, x, f)
-    if x.device.type == "cpu":
-        return _add_on_cpu(moments, x, f)
-    return _add(moments, x, f, counted_clips(x, f))
-
-
-def _add_on_cpu(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMoments:
-    """Add a batch where a look at the sums waits for nothing, and masks are slow: most batches need none."""
-    code = _compiled_code() if x.ndim == 2 else None
-    if code is None:
+    if x.device.type == "cpu":  # a look at the sums waits for nothing here, and most batches need no slow masks
         added = _add(moments, x, f, None)
-        return added if math.isfinite(added.mean.sum().item()) else _add(moments, x, f, counted_clips(x, f))
-    clips = max(1, 2 * _CACHED // x.shape[1])
-    for start in range(0, len(x), clips):
-        part = x[start : start + clips], f[start : start + clips]
-        moments = _add_compiled(code, moments, *part) or _add(moments, *part, counted_clips(*part))
-    return moments
+        if math.isfinite(added.mean.sum().item()):
+            return added
+    return _add(moments, x, f, counted_clips(x, f))
 
 
 def _with_origin(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMoments:
@@ -158,7 +139,6 @@ def _add_products(
     x: Tensor, origin: Tensor, df: Tensor, counted: Tensor | None, cross: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Add ``df.T @ (x - origin)`` to ``cross``; the sums over clips of ``x - origin`` and of its square."""
-    # Each part stays in the processor's cache while it is read again and again.
     clips = max(1, _CACHED // origin.numel()) if x.device.type == "cpu" else x.shape[-2]
     add = cross.addmm_ if x.ndim == 2 else cross.baddbmm_
     linear, square = torch.zeros_like(origin), torch.zeros_like(origin)
@@ -171,19 +151,6 @@ def _add_products(
         linear += dx.sum(-2)
         square += dx.square_().sum(-2)
     return linear, square
-
-
-def _add_compiled(code: ModuleType, moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMoments | None:
-    """Add all clips by compiled code and one product, to the covariance itself; None and no change if not finite."""
-    n, mean, low, m2, cov = moments
-    dx, df, out = torch.empty(x.shape), torch.empty(f.shape), torch.zeros(3, len(mean))
-    arrays = (t.contiguous().numpy() for t in (x, f, mean, low, m2))
-    if not code.add_vectors(*arrays, n.item(), dx.numpy(), df.numpy(), out.numpy()):
-        return None
-    if cov.is_inference() and not torch.is_inference_mode_enabled():
-        cov = cov.clone()
-    mean, low, m2 = out.unbind(0)
-    return CrossMoments(n + len(x), mean, low, m2, cov.addmm_(df.T, dx))
 
 
 def standard_deviation_or_nan(moments: CrossMoments) -> Tensor:
