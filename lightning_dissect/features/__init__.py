@@ -5,7 +5,7 @@ from lightning_dissect.features.bank import FeatureBank, FeatureValues
 from lightning_dissect.features.clips import Clips
 from lightning_dissect.features.decomposition import HarmonicSpectrogram, MelSpectrogram, PercussiveSpectrogram
 from lightning_dissect.features.dynamics import RMS, Loudness, LoudnessEBUR128
-from lightning_dissect.features.feature import Feature, Level, feature, feature_names, make_feature
+from lightning_dissect.features.feature import Feature, feature, feature_names, make_feature
 from lightning_dissect.features.figure import plot
 from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.nnaudio import Gammatonegram, NNAudioCQT, NNAudioVQT
@@ -21,6 +21,7 @@ from lightning_dissect.features.timbre import (
     ZeroCrossingRate,
 )
 from lightning_dissect.features.tonal import HPCP, PITCH_CLASSES, Chroma, ConstantQ, Tonnetz, VariableQ
+from lightning_dissect.levels import Level
 
 __all__ = [
     "HPCP",

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.clips import Clips, as_clips
-from lightning_dissect.features.feature import Feature, Level, feature_names, make_feature
+from lightning_dissect.features.feature import Feature, feature_names, make_feature
 from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.functional.device import chunk_size
 from lightning_dissect.features.functional.lengths import frame_mask, without_empty
+from lightning_dissect.levels import Level
 
 __all__ = ["FeatureBank", "FeatureValues"]
 

@@ -5,8 +5,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from lightning_dissect.features.clips import Clips
-from lightning_dissect.features.feature import Feature, Level, feature
+from lightning_dissect.features.feature import Feature, feature
 from lightning_dissect.features.functional.decibels import power_to_db
+from lightning_dissect.levels import Level
 
 __all__ = ["HarmonicSpectrogram", "MelSpectrogram", "PercussiveSpectrogram"]
 

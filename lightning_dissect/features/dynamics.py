@@ -5,9 +5,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from lightning_dissect.features.clips import Clips
-from lightning_dissect.features.feature import Feature, Level, feature
+from lightning_dissect.features.feature import Feature, feature
 from lightning_dissect.features.functional.ebur128 import momentary_loudness
 from lightning_dissect.features.functional.loudness import loudness_stevens, rms
+from lightning_dissect.levels import Level
 
 __all__ = ["RMS", "Loudness", "LoudnessEBUR128"]
 

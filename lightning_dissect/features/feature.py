@@ -2,16 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor, nn
 
 from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.clips import Clips
+from lightning_dissect.levels import Level
 
-__all__ = ["Feature", "Level", "feature", "feature_names", "make_feature"]
-
-Level = Literal["clip", "frame", "map"]
+__all__ = ["Feature", "feature", "feature_names", "make_feature"]
 
 FeatureClass = TypeVar("FeatureClass", bound="type[Feature]")
 

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.clips import Clips
-from lightning_dissect.features.feature import Feature, Level, feature
+from lightning_dissect.features.feature import Feature, feature
 from lightning_dissect.features.functional.cqt_plan import C1
 from lightning_dissect.features.functional.decibels import amplitude_to_db, power_to_db
+from lightning_dissect.levels import Level
 
 __all__ = ["Gammatonegram", "NNAudioCQT", "NNAudioVQT"]
 

@@ -7,12 +7,13 @@ from torch import Tensor
 
 from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.clips import Clips
-from lightning_dissect.features.feature import Feature, Level, feature
+from lightning_dissect.features.feature import Feature, feature
 from lightning_dissect.features.functional.decibels import power_to_db
 from lightning_dissect.features.functional.filters import mel_filters
 from lightning_dissect.features.functional.onset import onset_strength
 from lightning_dissect.features.functional.onset_rate import onset_rate
 from lightning_dissect.features.functional.tempo import tempo
+from lightning_dissect.levels import Level
 
 __all__ = ["OnsetRate", "OnsetStrength", "Tempo"]
 

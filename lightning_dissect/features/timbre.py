@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.clips import Clips
-from lightning_dissect.features.feature import Feature, Level, feature
+from lightning_dissect.features.feature import Feature, feature
 from lightning_dissect.features.functional.decibels import power_to_db
 from lightning_dissect.features.functional.filters import mel_filters
 from lightning_dissect.features.functional.mel import dct_matrix
@@ -20,6 +20,7 @@ from lightning_dissect.features.functional.spectral import (
     spectral_rolloff,
 )
 from lightning_dissect.features.functional.zero_crossing import zero_crossing_rate
+from lightning_dissect.levels import Level
 
 __all__ = ["MFCC", "Bandwidth", "Centroid", "Contrast", "Flatness", "Rolloff", "ZeroCrossingRate"]
 

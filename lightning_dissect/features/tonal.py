@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.clips import Clips
-from lightning_dissect.features.feature import Feature, Level, feature
+from lightning_dissect.features.feature import Feature, feature
 from lightning_dissect.features.functional.chroma import cqt_to_chroma, tonnetz, tuned_chroma_filters
 from lightning_dissect.features.functional.cqt import cqt_from_plan, estimate_tuning_index
 from lightning_dissect.features.functional.cqt_plan import C1, cqt_plan, highest_octave
@@ -17,6 +17,7 @@ from lightning_dissect.features.functional.filters import chroma_filters
 from lightning_dissect.features.functional.hpcp import hpcp_from_spectrum
 from lightning_dissect.features.functional.norm import normalize
 from lightning_dissect.features.functional.tuning import tuning_index, tuning_values
+from lightning_dissect.levels import Level
 
 __all__ = ["HPCP", "PITCH_CLASSES", "Chroma", "ConstantQ", "Tonnetz", "VariableQ"]
 
