@@ -10,16 +10,15 @@ from torch import nn
 
 from lightning_dissect.activations.layers import find_kinds, find_layers
 from lightning_dissect.errors import text_of
-from lightning_dissect.features.analysis import Analysis
+from lightning_dissect.features.analysis import Analysis, as_analysis
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.features.feature import Feature
 from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.spectrograms import Scale, SpectrogramBank
 from lightning_dissect.files.earlier import Earlier
-from lightning_dissect.files.layout import Stage, score_file
+from lightning_dissect.files.layout import Stage
 from lightning_dissect.frameworks import callback_bases
 from lightning_dissect.inputs import Inputs, Where
-from lightning_dissect.loggers.folder import run_folder
 from lightning_dissect.loggers.watch import check_layers, check_units
 from lightning_dissect.metrics import SimilarityMetric
 from lightning_dissect.publish import Findings, publish
@@ -45,20 +44,17 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
     Training is left as it would be without the callback, to the bit.
 
     Args:
-        sample_rate: Of the audio, in Hz; may be left out if ``analysis`` says it.
+        sample_rate: Of the audio, in Hz; not needed with ``analysis``.
         layers: Submodule names or globs (``"features.*"``); ``None`` takes the layers with parameters and says which.
-        features: Names, or :class:`~lightning_dissect.features.Feature` objects. The default is that of Slizovskaia
-            2019.
-        metrics: Names, or metrics made by yourself. The default is that of Slizovskaia 2019. Each is computed at every
-            level that it works at, except one that was made for a level, like ``PearsonSimilarity(level="clip")``.
+        features: Names, or :class:`~lightning_dissect.features.Feature` objects. The default is Slizovskaia 2019's.
+        metrics: Names, or metrics made by yourself; the default is Slizovskaia 2019's. Each runs at every level that it
+            works at, unless it was made for one, like ``PearsonSimilarity(level="clip")``.
         waveform: Where a batch holds the audio: a key, an index or a function of the batch; ``None`` recognises
-            (clips, samples) and (clips, channels, samples) in tensors, tuples, mappings and dataclasses.
+            (B, samples) and (B, channels, samples) in tensors, tuples, mappings and dataclasses.
         spectrogram: For batches that hold spectrograms and no audio, what their values are: ``"magnitude"``,
-            ``"power"`` or ``"db"`` (10 log10 of a power). Features are then computed from these, and ``waveform``
-            says where they are: (clips, bins, frames) or (clips, 1, bins, frames). Their axes are those of
-            ``analysis``. What was done to the values (standardising, another logarithm) has to be undone by a
-            function. ``harmonic``, ``percussive`` and ``mel`` can be had on any axis; the features of the spectrum on
-            one with all its bins; those of the audio are refused. There is no playlist without audio.
+            ``"power"`` or ``"db"`` (10 log10 of a power). ``waveform`` then says where they are, (B, bins, frames) or
+            (B, 1, bins, frames), on the axes that ``analysis`` tells; a function of the batch undoes what was done to
+            the values. Features that need the audio are refused, and there is no playlist.
         lengths: Where a padded batch holds the clips' lengths in samples (in frames, of spectrograms), or a mask: a
             key, an index or a function. Padding lies behind the clips; a mask that says otherwise is an error.
         every_n_epochs: Run in every n-th epoch of a fit, counted like ``ModelCheckpoint`` does: the n-th is the first.
@@ -67,21 +63,19 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         n_fft: Samples of a frame of the features. Give those of the network's input, with ``hop_length``, so that what
             is sharp in one map is sharp in the other.
         hop_length: Samples between frames of the features.
-        axes: For layers whose output is not what their kind suggests, by name or glob, the axes in words, like
-            ``{"blocks.*": "batch unit time frequency"}`` or ``{"blocks.*": "batch 1+time unit"}`` to leave out a class
-            token, or ``"call batch time unit"`` to join the runs of a layer that is fed in chunks; see
+        axes: For layers whose output is not what their kind suggests, by name or glob, its axes in words, like
+            ``{"blocks.*": "batch 1+time unit"}`` to leave out a class token; see
             :class:`~lightning_dissect.activations.axes.Axes`. How each was read stands in ``scores.settings["axes"]``.
-        max_clips: How many clips of each data loader are compared in a run, in each process; ``None`` for all. They
-            are spread over the batches if there is a number of these, or else are the first. The rest costs nothing.
-        map_clips: How many clips of a run are compared at map level, by SIFT and by every other metric of maps; 0 for
-            none. They are spread over the batches, too.
-        playlist: How many clips of each unit are kept as its playlist, those that drive it most, with the audio of
-            labelled units; 0 for none. More can be said by :class:`~lightning_dissect.run.playlist.Playlists`.
+        max_clips: How many clips of each data loader are compared in a run, in each process, spread over the batches
+            where their number is known; ``None`` for all. The rest costs nothing.
+        map_clips: How many of these are compared at map level, by SIFT and every other metric of maps; 0 for none.
+        playlist: How many clips of each unit are kept, those that drive it most, with the audio of labelled units; 0
+            for none. More can be said by :class:`~lightning_dissect.run.playlist.Playlists`.
         watch: Single units to follow as scalars, by the layer's name, like ``{"embedding": [12, 259]}``.
         on_error: What happens when something goes wrong in a run: ``"raise"``; ``"warn"`` and switch off; ``"auto"``
             raises until the first training step and warns after it, so that a long training never dies of its monitor.
-        analysis: ``sample_rate``, ``n_fft``, ``hop_length`` and ``frequency`` in one, instead of these: the papers'
-            networks have theirs as ``network.analysis``.
+        analysis: ``sample_rate``, ``n_fft``, ``hop_length`` and ``frequency`` in one, instead of these; a network of
+            the papers has its own as ``network.analysis``.
         sift_clips: The former name of ``map_clips``.
 
     Attributes:
@@ -131,18 +125,16 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
             raise ValueError(f"map_clips={map_clips}: it counts clips, from 0 on.")
         if on_error not in ("auto", "raise", "warn"):
             raise ValueError(f"on_error={on_error!r} is none of 'auto', 'raise' and 'warn'.")
-        self.analysis = analysis = _one_analysis(analysis, sample_rate, n_fft, hop_length, frequency)
-        self.layers = layers
-        self.every_n_epochs = every_n_epochs
-        self.max_clips = max_clips
-        self.map_clips = map_clips
+        if analysis is not None and sample_rate not in (None, analysis.sample_rate):
+            raise ValueError(f"sample_rate={sample_rate} is not that of analysis={analysis}: give one of them.")
+        self.analysis = analysis = as_analysis(analysis or sample_rate, n_fft, hop_length, frequency)
+        self.layers, self.every_n_epochs = layers, every_n_epochs
+        self.max_clips, self.map_clips = max_clips, map_clips
         self.playlist = playlist if isinstance(playlist, Playlists) else Playlists(clips=playlist)
-        self.watch = dict(watch or {})
-        self.on_error = on_error
+        self.watch, self.on_error = dict(watch or {}), on_error
         self.scores: Scores | None = None
-        parts = (analysis.sample_rate, analysis.n_fft, analysis.hop_length, analysis.frequency)
         self._bank = (
-            FeatureBank(features, *parts) if spectrogram is None else SpectrogramBank(spectrogram, features, *parts)
+            FeatureBank(features, analysis) if spectrogram is None else SpectrogramBank(spectrogram, features, analysis)
         )
         self._metrics = find_metrics(metrics)
         check_levels(self._bank.levels, self._metrics, maps=map_clips > 0)
@@ -168,7 +160,7 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         check_layers(self.watch, list(find_layers(self._network(pl_module), self.layers)))
 
     def on_train_start(self, trainer: Any, pl_module: nn.Module) -> None:
-        """Remember at which step the fit begins, by which its score files are told from those of an older one."""
+        """Remember the step, by which the fit's score files are told from those of an older one."""
         self._earlier.begin(trainer.global_step)
 
     def on_validation_start(self, trainer: Any, pl_module: nn.Module) -> None:
@@ -250,7 +242,7 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         check_layers(self.watch, list(layers))
         self._inputs.begin()
         self._values = self._playlist = None
-        if self._publishes(trainer):
+        if trainer.loggers and not trainer.fast_dev_run:
             self._values = ClipValues(batches=batches)
             if self.playlist.clips and self._inputs.spectrogram is None:
                 self._playlist = Playlist(self.analysis.sample_rate, self.playlist, favoured=self._labelled)
@@ -287,37 +279,16 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
             network = self._network(trainer.lightning_module)
             for remark in remarks(run, self.layers, network, named_axes=bool(self._axes)):
                 rank_zero_warn(remark)
-        self.scores = run.scores(trainer.current_epoch, trainer.global_step, self._settings(run), _stage(trainer))
+        settings = run.settings | {"spectrogram": self._inputs.spectrogram, "playlist": self.playlist.clips}
+        stage: Stage = "test" if trainer.testing else "validate"
+        self.scores = run.scores(trainer.current_epoch, trainer.global_step, settings, stage)
         if self._values is not None:
-            self._publish(trainer, run, self.scores, self._values)
-
-    def _publishes(self, trainer: Any) -> bool:
-        return bool(trainer.loggers) and not trainer.fast_dev_run
-
-    def _publish(self, trainer: Any, run: Dissection, scores: Scores, values: ClipValues) -> None:
-        labels = scores.labels()
-        self._labelled = labels.dropna(subset="feature")[["layer", "unit"]]
-        played = None if self._playlist is None else self._playlist.compute(self._labelled)
-        if trainer.is_global_zero:
-            name, logs = self._name(trainer), run_folder(trainer.loggers[0], trainer.default_root_dir)
-            folders = {"validate": logs / name, "test": logs / f"{name}-test"}
-            stage = _stage(trainer)
-            file = folders[stage] / score_file(stage, trainer.current_epoch, trainer.global_step)
-            self._earlier.make_way(file, list(folders.values()), fitting=trainer.state.fn == "fit")
-            publish(Findings(run, scores, labels, values, played), file, trainer.loggers, self.watch)
-
-    def _name(self, trainer: Any) -> str:
-        """``dissect``, or ``dissect2``, … for a trainer's second callback, so that neither overwrites the other."""
-        mine = [callback for callback in trainer.callbacks if isinstance(callback, DissectCallback)]
-        return "dissect" if mine[0] is self else f"dissect{mine.index(self) + 1}"
-
-    def _settings(self, run: Dissection) -> dict[str, Any]:
-        return run.settings | {
-            "spectrogram": self._inputs.spectrogram,
-            "max_clips": self.max_clips,
-            "map_clips": self.map_clips,
-            "playlist": self.playlist.clips,
-        }
+            labels = self.scores.labels()
+            self._labelled = labels.dropna(subset="feature")[["layer", "unit"]]
+            played = None if self._playlist is None else self._playlist.compute(self._labelled)
+            findings = Findings(run, self.scores, labels, self._values, played)
+            mine = [callback for callback in trainer.callbacks if isinstance(callback, DissectCallback)]
+            publish(findings, trainer, mine.index(self), self._earlier, self.watch)
 
     def _network(self, pl_module: nn.Module) -> nn.Module:
         """The module whose submodules are watched."""
@@ -327,23 +298,3 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         if self._run is not None:
             self._run.close()
             self._run = None
-
-
-def _stage(trainer: Any) -> Stage:
-    return "test" if trainer.testing else "validate"
-
-
-def _one_analysis(
-    analysis: Analysis | None, sample_rate: int | None, n_fft: int, hop_length: int, frequency: FrequencyAxis | None
-) -> Analysis:
-    """The analysis that is given as one, or in parts."""
-    if analysis is None:
-        if sample_rate is None:
-            raise ValueError("sample_rate: it is missing. Give that of the audio, in Hz, or an `analysis` that has it.")
-        return Analysis(sample_rate, n_fft, hop_length, frequency or FrequencyAxis())
-    if sample_rate not in (None, analysis.sample_rate) or (n_fft, hop_length, frequency) != (2048, 512, None):
-        raise ValueError(
-            f"analysis={analysis} and one of sample_rate={sample_rate}, n_fft={n_fft}, hop_length={hop_length}, "
-            f"frequency={frequency}: give the one or the others."
-        )
-    return analysis

@@ -12,7 +12,9 @@ from matplotlib.figure import Figure
 
 from lightning_dissect import loggers
 from lightning_dissect.files import Place, is_inside, whole
-from lightning_dissect.files.layout import TABLE, leads_out, list_scores, picture_file
+from lightning_dissect.files.earlier import Earlier
+from lightning_dissect.files.layout import TABLE, leads_out, list_scores, picture_file, score_file
+from lightning_dissect.loggers.folder import run_folder
 from lightning_dissect.loggers.scalars import summarise
 from lightning_dissect.loggers.watch import Watch, followed
 from lightning_dissect.report import (
@@ -56,25 +58,32 @@ class Findings(NamedTuple):
     played: Played | None
 
 
-def publish(findings: Findings, file: Place, trainer_loggers: Sequence[Any], watch: Watch) -> None:
+def publish(findings: Findings, trainer: Any, index: int, earlier: Earlier, watch: Watch) -> None:
     """Write the files of a run and give the loggers what they can show of it; of several processes, one does this.
 
     Args:
         findings: Of the run.
-        file: The score file; the others lie beside it, and the name of their folder is what all tags begin with.
-        trainer_loggers: The trainer's.
+        trainer: Lightning's.
+        index: Of the callback among those of its kind: the second writes beside the first, so that neither overwrites
+            the other.
+        earlier: Sets aside the files of a training that this one does not continue.
         watch: Single units to follow.
 
     Raises:
         OSError: If something cannot be written.
         ValueError: If the folder is a link that leads out of the folder of the logger's run.
     """
+    if not trainer.is_global_zero:
+        return
     run, scores, labels, _, played = findings
-    folder = file.parent
+    logs = run_folder(trainer.loggers[0], trainer.default_root_dir)
+    folders = [logs / f"dissect{index + 1 if index else ''}{ending}" for ending in ("", "-test")]
+    folder, stage = folders[trainer.testing], "test" if trainer.testing else "validate"
+    file = folder / score_file(stage, trainer.current_epoch, trainer.global_step)
+    earlier.make_way(file, folders, fitting=trainer.state.fn == "fit")
     if not is_inside(folder, folder.parent):
         raise ValueError(f"{folder} is a link that leads out of the run's folder: nothing is written there. Remove it.")
-    name, table = folder.name, scores.last()
-    epoch, step = (int(table[column].iloc[0]) for column in ("epoch", "step")) if len(table) else (0, 0)
+    name, epoch, step = folder.name, trainer.current_epoch, trainer.global_step
     files = [scores.save(file)]
     players: list[loggers.Player] = []
     if played is not None:
@@ -87,7 +96,7 @@ def publish(findings: Findings, file: Place, trainer_loggers: Sequence[Any], wat
     _save_pictures(pictures, folder)
     shown = {f"{name}{drawn.tag}": picture for drawn, picture in pictures.items()}
     scalars = summarise(scores, labels, name) | followed(scores, watch, name)
-    loggers.write(trainer_loggers, loggers.Contents(name, step, scores, labels, scalars, shown, players, files))
+    loggers.write(trainer.loggers, loggers.Contents(name, step, scores, labels, scalars, shown, players, files))
 
 
 class _Drawn(NamedTuple):

@@ -118,6 +118,7 @@ class Dissection:
         self._outputs = Outputs(axes, kinds, strict)
         self.axes, self.repeated, self.left_out = self._outputs.axes, self._outputs.repeated, self._outputs.left_out
         self.left_out |= {name: f"it {IS_SCRIPTED}" for name, layer in layers.items() if is_scripted(layer)}
+        self.max_clips, self.map_clips = max_clips, map_clips
         self._clips, self._map_clips = Budget(max_clips, batches), Budget(map_clips, batches)
         self._comparison = Comparison(metrics, layers, bank.rows)
         watched = {name: layer for name, layer in layers.items() if name not in self.left_out}
@@ -237,6 +238,8 @@ class Dissection:
             "axes": {layer: str(axes) for layer, axes in self.axes.items()},
             "features": list(self.bank.names),
             "metrics": [f"{metric.name}.{metric.level}" for metric in self.metrics],
+            "max_clips": self.max_clips,
+            "map_clips": self.map_clips,
         }
 
     def scores(
