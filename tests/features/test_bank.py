@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lightning_dissect.features import (
+    Analysis,
     Chroma,
     Clips,
     Feature,
@@ -315,3 +316,14 @@ def test_tables_move_with_the_module_and_stay_out_of_checkpoints() -> None:
     bank = FeatureBank(EVERY, 22_050)
     assert all("nnaudio" in key or "gammatone" in key for key in bank.state_dict())
     assert all(buffer.device.type == "meta" for buffer in bank.to("meta").buffers())
+
+
+def test_an_analysis_stands_for_its_four_numbers(audio: Tensor) -> None:
+    axis = FrequencyAxis("mel", n_bins=40)
+    analysis = Analysis(22_050, 512, 256, axis)
+    bank = FeatureBank(["harmonic"], analysis)
+    assert bank.analysis == analysis
+    expected = FeatureBank(["harmonic"], 22_050, n_fft=512, hop_length=256, frequency=axis)(audio)
+    assert torch.equal(bank(audio)["harmonic"].values, expected["harmonic"].values)
+    with pytest.raises(ValueError, match="hop_length and frequency are those of the Analysis; found 2048, 128"):
+        FeatureBank(["harmonic"], analysis, hop_length=128)
