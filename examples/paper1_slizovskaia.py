@@ -94,7 +94,7 @@ def dissect_network(network: AudioNetwork, study: Study, data: InstrumentData, m
     """Compare the network's layers with the paper's features, over the validation clips."""
     layers = find_layers(network, [*study.layers(), *study.embedding])
     axes = {name: words for glob, words in network.axes.items() for name in find_layers(network, [glob])}
-    bank = FeatureBank(FEATURES, network.sample_rate, network.n_fft, network.hop_length, network.frequency)
+    bank = FeatureBank(FEATURES, network.analysis)
     loader = data.val_dataloader()
     network.eval()
     with Dissection(layers, bank, METRICS, map_clips=map_clips, batches=len(loader), axes=axes) as run:

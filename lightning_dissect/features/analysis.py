@@ -5,25 +5,32 @@ from dataclasses import dataclass, field
 from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.functional.arguments import check_framing
 
-__all__ = ["Analysis"]
+__all__ = ["Analysis", "as_analysis"]
 
 
 @dataclass(frozen=True)
 class Analysis:
-    """Sampling rate, frames and frequency axis that all features of a bank share.
+    """How audio is cut in frames and analysed: sampling rate, frames, and frequency axis.
+
+    Features are compared best with a network where both see the same frames and bins, so this should say how the
+    network's own input is made. `FeatureBank` and `SpectrogramBank` take it in place of the four numbers, and the
+    networks of `lightning_dissect.networks` have theirs as ``network.analysis``. All frame- and map-level features
+    share its grid: frame t is centred at sample ``t * hop_length``.
 
     Args:
-        sample_rate: Samples per second, an integer.
-        n_fft: Samples of a frame, even, so that frame t is centred at sample ``t * hop_length``.
+        sample_rate: Samples per second of the audio, an integer.
+        n_fft: Samples of a frame, even.
         hop_length: Samples between frames.
-        frequency: The frequency axis of map features.
+        frequency: The frequency axis of the network's input, onto which map features are brought; 128 mel bands by
+            default.
 
     Raises:
         ValueError: If an argument is out of range, or the frequency axis does not fit the sampling rate.
 
     Example:
-        >>> Analysis(22050).n_frames(22050)
-        44
+        >>> analysis = Analysis(16_000, n_fft=512, hop_length=160, frequency=FrequencyAxis("mel", 64))
+        >>> analysis.n_frames(16_000)  # of a clip of one second
+        101
     """
 
     sample_rate: int
@@ -45,3 +52,25 @@ class Analysis:
     def n_frames(self, samples: int) -> int:
         """Return how many frames a clip of this many samples has."""
         return 1 + samples // self.hop_length
+
+
+def as_analysis(
+    sample_rate: int | Analysis, n_fft: int = 2048, hop_length: int = 512, frequency: FrequencyAxis | None = None
+) -> Analysis:
+    """Return an analysis as it was given, or of four numbers.
+
+    Raises:
+        ValueError: If an analysis is given and a number beside it, or as `Analysis`.
+
+    Example:
+        >>> as_analysis(16_000).hop_length
+        512
+    """
+    if not isinstance(sample_rate, Analysis):
+        return Analysis(sample_rate, n_fft, hop_length, frequency or FrequencyAxis())
+    if (n_fft, hop_length, frequency) != (2048, 512, None):
+        raise ValueError(
+            f"n_fft, hop_length and frequency are those of the Analysis; found {n_fft}, {hop_length} and {frequency} "
+            f"beside {sample_rate}."
+        )
+    return sample_rate

@@ -7,7 +7,7 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from lightning_dissect.features.analysis import Analysis
+from lightning_dissect.features.analysis import Analysis, as_analysis
 from lightning_dissect.features.clips import Clips, as_clips
 from lightning_dissect.features.feature import Feature, feature_names, make_feature
 from lightning_dissect.features.frequency import FrequencyAxis
@@ -43,10 +43,10 @@ class FeatureBank(nn.Module):
 
     Args:
         features: Names, or `Feature` objects (which are copied).
-        sample_rate: Samples per second.
+        sample_rate: Samples per second; or an `Analysis`, which says this and what follows.
         n_fft: Samples of a frame, even.
         hop_length: Samples between frames.
-        frequency: The frequency axis of the network's input, for map features.
+        frequency: The frequency axis of the network's input, for map features; 128 mel bands if None.
 
     Raises:
         ValueError: If a name is unknown or occurs twice, no feature is given, or an argument is out of range.
@@ -63,7 +63,7 @@ class FeatureBank(nn.Module):
     def __init__(
         self,
         features: Sequence[str | Feature],
-        sample_rate: int,
+        sample_rate: int | Analysis,
         n_fft: int = 2048,
         hop_length: int = 512,
         frequency: FrequencyAxis | None = None,
@@ -74,8 +74,8 @@ class FeatureBank(nn.Module):
                 f"features must be a list of names or Feature objects, at least one; found {features!r}. The known "
                 f"names are {', '.join(feature_names())}."
             )
-        self.analysis = Analysis(sample_rate, n_fft, hop_length, frequency or FrequencyAxis())
-        projection = self.analysis.frequency.projection(sample_rate, n_fft)
+        self.analysis = as_analysis(sample_rate, n_fft, hop_length, frequency)
+        projection = self.analysis.frequency.projection(self.analysis.sample_rate, self.analysis.n_fft)
         self.register_buffer("projection", projection, persistent=False)
         self.features = nn.ModuleDict()
         for item in features:

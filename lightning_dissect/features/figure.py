@@ -28,7 +28,7 @@ class _Spectrum(MelSpectrogram):
 def plot(
     feature: str | Feature,
     waveform: Tensor,
-    sample_rate: int,
+    sample_rate: int | Analysis,
     *,
     n_fft: int = 2048,
     hop_length: int = 512,
@@ -39,7 +39,7 @@ def plot(
     Args:
         feature: A name or a `Feature` object.
         waveform: The clip, shape ``(samples,)``.
-        sample_rate: Samples per second.
+        sample_rate: Samples per second; or an `Analysis`, which says this and what follows.
         n_fft: Samples of a frame.
         hop_length: Samples between frames.
         frequency: The frequency axis; 128 mel bands if None.

@@ -13,7 +13,7 @@ from lightning_dissect.features.functional.spectrum import fft_frequencies
 
 __all__ = ["FrequencyAxis"]
 
-Scale = Literal["mel", "mel_htk", "linear", "log", "matrix"]
+FrequencyScale = Literal["mel", "mel_htk", "linear", "log", "matrix"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class FrequencyAxis:
         torch.Size([96, 257])
     """
 
-    scale: Scale = "mel"
+    scale: FrequencyScale = "mel"
     n_bins: int = 128
     f_min: float = 0.0
     f_max: float | None = None

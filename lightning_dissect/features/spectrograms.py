@@ -16,9 +16,9 @@ from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.functional.hpss import hpss
 from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, without_empty
 
-__all__ = ["Scale", "SpectrogramBank", "SpectrogramClips", "check_values"]
+__all__ = ["AmplitudeScale", "SpectrogramBank", "SpectrogramClips", "check_values"]
 
-Scale = Literal["magnitude", "power", "db"]
+AmplitudeScale = Literal["magnitude", "power", "db"]
 """What a spectrogram's values are: magnitudes, powers, or decibels, 10 log10 of a power."""
 
 _NARROW = 15.0
@@ -104,7 +104,8 @@ class SpectrogramBank(FeatureBank):
     Args:
         scale: What the spectrograms' values are: ``magnitude``, ``power`` or ``db`` (10 log10 of a power).
         features: Names, or `Feature` objects (which are copied).
-        sample_rate: Samples per second of the audio that the spectrograms were made of.
+        sample_rate: Samples per second of the audio that the spectrograms were made of; or an `Analysis`, which says
+            this and what follows.
         n_fft: Samples of their frames, even.
         hop_length: Samples between their frames.
         frequency: Their frequency axis; ``FrequencyAxis("linear", n_bins=1 + n_fft // 2)`` is the whole spectrum.
@@ -125,18 +126,18 @@ class SpectrogramBank(FeatureBank):
 
     def __init__(
         self,
-        scale: Scale,
+        scale: AmplitudeScale,
         features: Sequence[str | Feature],
-        sample_rate: int,
+        sample_rate: int | Analysis,
         n_fft: int = 2048,
         hop_length: int = 512,
         frequency: FrequencyAxis | None = None,
     ) -> None:
-        if scale not in get_args(Scale):
-            raise ValueError(f"spectrogram={scale!r} is none of {', '.join(map(repr, get_args(Scale)))}.")
+        if scale not in get_args(AmplitudeScale):
+            raise ValueError(f"spectrogram={scale!r} is none of {', '.join(map(repr, get_args(AmplitudeScale)))}.")
         super().__init__(features, sample_rate, n_fft, hop_length, frequency)
         self.scale = scale
-        self.whole = torch.equal(self.projection, torch.eye(1 + n_fft // 2))
+        self.whole = torch.equal(self.projection, torch.eye(1 + self.analysis.n_fft // 2))
         self._check(self._features())
 
     def frames(self, samples: int) -> int:
@@ -212,7 +213,7 @@ class SpectrogramBank(FeatureBank):
         return self._lacks(feature) is None
 
 
-def check_values(spectrogram: Tensor, scale: Scale) -> None:
+def check_values(spectrogram: Tensor, scale: AmplitudeScale) -> None:
     """Look whether a batch's values can be what they are said to be; on an accelerator, this waits for it.
 
     Args:
@@ -246,7 +247,7 @@ def check_values(spectrogram: Tensor, scale: Scale) -> None:
         )
 
 
-def _as_magnitude(S: Tensor, scale: Scale) -> Tensor:
+def _as_magnitude(S: Tensor, scale: AmplitudeScale) -> Tensor:
     """Return magnitudes, NaN for what can be none."""
     if scale == "db":
         return torch.pow(10.0, S / 20)

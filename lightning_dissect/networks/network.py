@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.frequency import FrequencyAxis
 
 
@@ -39,6 +40,11 @@ class AudioNetwork(nn.Module, ABC):
         Returns:
             Logits [shape=(B, classes)].
         """
+
+    @property
+    def analysis(self) -> Analysis:
+        """How its input is made, for features that shall see the same frames and bins."""
+        return Analysis(self.sample_rate, self.n_fft, self.hop_length, self.frequency or FrequencyAxis())
 
     @property
     def n_parameters(self) -> int:

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_dissect.features import FeatureBank, FrequencyAxis, SpectrogramBank, feature_names
 from lightning_dissect.features.functional.spectrum import magnitude
-from lightning_dissect.features.spectrograms import Scale, check_values
+from lightning_dissect.features.spectrograms import AmplitudeScale, check_values
 
 RATE, N_FFT, HOP = 22_050, 512, 256
 WHOLE = FrequencyAxis("linear", n_bins=1 + N_FFT // 2)
@@ -41,14 +41,14 @@ def spectra(audio: Tensor) -> Tensor:
     return magnitude(audio, n_fft=N_FFT, hop_length=HOP)
 
 
-def scaled(S: Tensor, scale: Scale) -> Tensor:
+def scaled(S: Tensor, scale: AmplitudeScale) -> Tensor:
     return {"magnitude": S, "power": S.square(), "db": 20 * S.log10()}[scale]
 
 
 @pytest.mark.parametrize("scale", ["magnitude", "power", "db"])
 @pytest.mark.parametrize("name", OF_MAP + OF_SPECTRUM)
 def test_whole_spectra_give_the_features_of_the_audio(
-    name: str, scale: Scale, audio: Tensor, spectra: Tensor, margin: Any
+    name: str, scale: AmplitudeScale, audio: Tensor, spectra: Tensor, margin: Any
 ) -> None:
     reference = FeatureBank([name], RATE, N_FFT, HOP, WHOLE)
     found = SpectrogramBank(scale, [name], RATE, N_FFT, HOP, WHOLE)(scaled(spectra, scale))[name]

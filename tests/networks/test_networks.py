@@ -5,6 +5,7 @@ from torch import nn
 
 from lightning_dissect import networks
 from lightning_dissect.activations.layers import find_layers
+from lightning_dissect.features import Analysis, FrequencyAxis
 
 # name: (network, seconds of a clip, its weights as published, or None where the paper gives no number)
 NETWORKS = {
@@ -143,3 +144,9 @@ def test_mm_cnn_pools_as_in_the_paper_at_128_frames():
     x = torch.randn(2, 1, 96, 128)
     pooled = [nn.functional.max_pool2d(branch(x), (96, 32)) for branch in convolutions.branches.values()]
     np.testing.assert_array_equal(convolutions(x), torch.cat(pooled, dim=1))
+
+
+def test_the_analysis_is_that_of_the_input():
+    network = networks.CNNAT()
+    assert network.analysis == Analysis(12_000, 512, 256, FrequencyAxis("mel", 96))
+    assert networks.WaveformCNN().analysis.frequency == FrequencyAxis()

@@ -59,9 +59,18 @@ def hpss(
     items = magnitude.reshape(-1, *S.shape[-2:])
     lengths = None if lengths is None else lengths.reshape(-1)
     part = None if mask else S.reshape(items.shape)[..., first:last]
-    parts = _parts(items, part, kernels, margins, power, first, last, lengths)
-    harmonic, percussive = (x.view(*S.shape[:-1], last - first) for x in parts)
-    return harmonic, percussive
+    steady = median_filter(items, kernels[0], -1, lengths, (first, last))
+    broad = median_filter(items[..., first:last], kernels[1], -2)
+    harmonic, percussive = (torch.empty_like(steady if part is None else part) for _ in range(2))
+    # A few frames at a time, so that what lies between medians and result stays in the cache.
+    width = max(chunk_size(S.device) // max(items[..., :1].numel(), 1), 1)
+    for start in range(0, last - first, width):
+        few = slice(start, start + width)
+        masks = _masks(steady[..., few], broad[..., few], *margins, power)
+        for whole, part_mask in zip((harmonic, percussive), masks, strict=True):
+            whole[..., few] = part_mask if part is None else part[..., few] * part_mask
+    shape = (*S.shape[:-1], last - first)
+    return harmonic.view(shape), percussive.view(shape)
 
 
 def _check(S: Tensor, margins: tuple[float, float], frames: tuple[int, int] | None) -> None:
@@ -71,30 +80,6 @@ def _check(S: Tensor, margins: tuple[float, float], frames: tuple[int, int] | No
         raise ValueError(f"margin must be at least 1 for both parts, found {margins}.")
     if frames is not None and not 0 <= frames[0] <= frames[1] <= S.shape[-1]:
         raise ValueError(f"frames must be first and last + 1 of the {S.shape[-1]} frames of S, found {frames}.")
-
-
-def _parts(
-    items: Tensor,
-    part: Tensor | None,
-    kernels: tuple[int, int],
-    margins: tuple[float, float],
-    power: float,
-    first: int,
-    last: int,
-    lengths: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Return the masks of frames ``first … last - 1`` of ``(items, frequency, frames)``, times ``part`` if given."""
-    steady = median_filter(items, kernels[0], -1, lengths, (first, last))
-    broad = median_filter(items[..., first:last], kernels[1], -2)
-    harmonic, percussive = (torch.empty_like(steady if part is None else part) for _ in range(2))
-    # A few frames at a time, so that what lies between medians and result stays in the cache.
-    width = max(chunk_size(items.device) // max(items[..., :1].numel(), 1), 1)
-    for start in range(0, last - first, width):
-        few = slice(start, start + width)
-        masks = _masks(steady[..., few], broad[..., few], *margins, power)
-        for whole, part_mask in zip((harmonic, percussive), masks, strict=True):
-            whole[..., few] = part_mask if part is None else part[..., few] * part_mask
-    return harmonic, percussive
 
 
 def _masks(steady: Tensor, broad: Tensor, margin_h: float, margin_p: float, power: float) -> tuple[Tensor, Tensor]:
