@@ -11,7 +11,7 @@ from lightning_dissect.clip_values import ClipValues
 from lightning_dissect.report.panel import Panel, around
 from lightning_dissect.report.sheet import FOOTING, HEADING, WIDTH, Sheet, shorten
 from lightning_dissect.report.style import OBSERVED, styled
-from lightning_dissect.scores import base_feature, best_first
+from lightning_dissect.scores import base_feature, best_of_each
 
 _ACROSS = 3
 _CELL, _WORDS, _LABELS = 2.1, 0.25, 0.5
@@ -70,7 +70,7 @@ def _best_rows(table: pd.DataFrame, layer: str) -> pd.DataFrame:
     rows = rows[rows["p_value"].notna().to_numpy()]
     correlated = (rows["metric"] == "pearson").to_numpy()
     rows = rows[correlated] if correlated.any() else rows
-    return best_first(rows).drop_duplicates("base").sort_index()
+    return best_of_each(rows, ["base"])
 
 
 def _draw_panel(
