@@ -17,7 +17,7 @@ from lightning_dissect.dissection import Dissection
 from lightning_dissect.files import Place, is_inside, whole
 from lightning_dissect.files.layout import TABLE, leads_out, list_scores, picture_file
 from lightning_dissect.loggers.scalars import summarise
-from lightning_dissect.loggers.watch import Watch, followed
+from lightning_dissect.loggers.watch import Watch, watched_scores
 from lightning_dissect.playlist import Played
 from lightning_dissect.report import (
     against_chance,
@@ -80,7 +80,7 @@ def publish(
         pictures = {drawn: _as_picture(figure) for drawn, figure in figures if figure is not None}
     _save_pictures(pictures, folder)
     shown = {f"{name}{drawn.tag}": picture for drawn, picture in pictures.items()}
-    scalars = summarise(scores, labels, name) | followed(scores, watch, name)
+    scalars = summarise(scores, labels, name) | watched_scores(scores, watch, name)
     loggers.write(trainer_loggers, loggers.Contents(name, step, scores, labels, scalars, shown, players, files))
 
 

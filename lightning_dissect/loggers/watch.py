@@ -1,9 +1,9 @@
-"""Single units that the user follows."""
+"""The units that the user watches, by the callback's argument ``watch``."""
 
 from collections.abc import Mapping, Sequence
 
-from lightning_dissect.loggers.scalars import unit_tags
-from lightning_dissect.scores import Scores, base_feature, best_first
+from lightning_dissect.loggers.scalars import tags
+from lightning_dissect.scores import Scores, base_feature, best_of_each
 
 Watch = Mapping[str, Sequence[int]]
 
@@ -35,8 +35,8 @@ def check_units(watch: Watch, units: Mapping[str, int]) -> None:
             raise ValueError(f"watch: {layer!r} has no units {missing}; its units are 0 to {units[layer] - 1}.")
 
 
-def followed(scores: Scores, watch: Watch, name: str = "dissect") -> dict[str, float]:
-    """The scores of single units by tag, ``dissect.<layer>/unit<unit>/<feature>/<metric>.<level>``.
+def watched_scores(scores: Scores, watch: Watch, name: str = "dissect") -> dict[str, float]:
+    """The scores of the watched units by tag, ``dissect.<layer>/unit<unit>/<feature>/<metric>.<level>``.
 
     Of a feature with several rows (``chroma[A]``, …), the one with the best support is taken.
 
@@ -52,5 +52,5 @@ def followed(scores: Scores, watch: Watch, name: str = "dissect") -> dict[str, f
     if rows.empty:
         return {}
     keys = ["dataloader", "layer", "unit", "metric", "level", "base"]
-    best = best_first(rows.assign(base=base_feature(rows["feature"]))).drop_duplicates(keys).sort_index()
-    return dict(zip(unit_tags(best, name), best["score"].astype(float), strict=True))
+    best = best_of_each(rows.assign(base=base_feature(rows["feature"])), keys)
+    return dict(zip(tags(best, name, units=True), best["score"].astype(float), strict=True))
