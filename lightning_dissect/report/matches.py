@@ -13,11 +13,11 @@ from lightning_dissect.metrics import SIFTSimilarity, SimilarityMetric
 from lightning_dissect.metrics.functional.sift import sift_matches
 from lightning_dissect.report.panel import Panel, ticks
 from lightning_dissect.report.sheet import Sheet, shorten
-from lightning_dissect.report.style import COLOURS, MAP, styled
+from lightning_dissect.report.style import COLOURS, MAP, style
 from lightning_dissect.scores import best_first
 
 
-@styled
+@style()
 def draw_matches(
     activation: Tensor,
     feature: Tensor,

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from lightning_dissect.clip_values import ClipValues
 from lightning_dissect.report.panel import Panel, around
 from lightning_dissect.report.sheet import FOOTING, HEADING, WIDTH, Sheet, shorten
-from lightning_dissect.report.style import OBSERVED, styled
+from lightning_dissect.report.style import OBSERVED, style
 from lightning_dissect.scores import base_feature, best_of_each
 
 _ACROSS = 3
@@ -18,7 +18,7 @@ _CELL, _WORDS, _LABELS = 2.1, 0.25, 0.5
 _LEFT, _RIGHT = 0.6, 0.1
 
 
-@styled
+@style()
 def scatter(
     table: pd.DataFrame, layer: str, values: ClipValues, units: Mapping[str, str] | None = None, q: float = 0.05
 ) -> Figure | None:

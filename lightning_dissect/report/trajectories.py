@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from lightning_dissect.report.panel import Panel, around
 from lightning_dissect.report.sheet import FOOTING, HEADING, SMALL, WIDTH, Sheet, measure, shorten
-from lightning_dissect.report.style import COLOURS, FAINT, MARKERS, styled
+from lightning_dissect.report.style import COLOURS, FAINT, MARKERS, style
 from lightning_dissect.report.words import describe_comparison
 from lightning_dissect.scores import Scores, base_feature
 
@@ -43,7 +43,7 @@ def choose_followed(labels: pd.DataFrame) -> pd.DataFrame:
     return chosen.drop(columns="turn").sort_values("base", kind="stable").reset_index(drop=True)
 
 
-@styled
+@style()
 def trajectories(history: Scores, followed: pd.DataFrame, q: float = 0.05) -> Figure | None:
     """Draw how the scores of a few units came about over the epochs.
 
