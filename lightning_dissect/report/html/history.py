@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -143,7 +143,7 @@ def _as_arrays(table: pd.DataFrame, field: str) -> dict[_Key, Values]:
     rows = best_of_each(rows.assign(feature=base_feature(rows["feature"])), [*_Key._fields, "unit"])
     units, values = rows["unit"].to_numpy(np.int64), rows[field].to_numpy(np.float32)
     arrays = {}
-    groups = rows.groupby(list(_Key._fields), observed=True, sort=False).indices
+    groups: Any = rows.groupby(list(_Key._fields), observed=True, sort=False).indices
     for key, places in sorted(groups.items(), key=lambda group: int(group[1][0])):  # in the order of the table
         unit = units[places]
         if unit.max() >= len(unit):  # a run writes rows of all units, and an array is as long as the last says

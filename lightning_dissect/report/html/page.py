@@ -11,13 +11,7 @@ from typing import Any
 from lightning_dissect.files import whole
 from lightning_dissect.report.html.history import History, Progress, read_history
 from lightning_dissect.report.html.payload import (
-    EXACT_STEPS,
-    EXACT_UNDEFINED,
-    HISTORY_STEPS,
-    LARGEST_Q_STEP,
-    Q_STEPS,
-    Q_UNDEFINED,
-    UNDEFINED,
+    PACKING,
     comparisons,
     find_limits,
     pack,
@@ -144,13 +138,7 @@ def _data(history: History, summary: Summary) -> tuple[dict[str, Any], dict[str,
         "layers": layers,
         "counts": history.counts.tolist(),
         "colours": {"features": colours, "effect": _EFFECT_COLOURS},
-        "steps": HISTORY_STEPS,
-        "undefined": UNDEFINED,
-        "exactSteps": EXACT_STEPS,
-        "exactUndefined": EXACT_UNDEFINED,
-        "qSteps": Q_STEPS,
-        "qUndefined": Q_UNDEFINED,
-        "largestPower": LARGEST_Q_STEP // Q_STEPS,
+        **PACKING,
     }, payloads
 
 
