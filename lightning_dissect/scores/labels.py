@@ -22,7 +22,7 @@ def label_units(rows: pd.DataFrame, q: float) -> pd.DataFrame:
     if not 0 < q < 1:
         raise ValueError(f"q={q} is not in (0, 1): it is the accepted false discovery rate, such as 0.05.")
     order, begins = sort_groups(rows, UNIT)
-    labels = rows.iloc[order[begins]][LABEL_COLUMNS].reset_index(drop=True)
+    labels: pd.DataFrame = rows.iloc[order[begins]][LABEL_COLUMNS].reset_index(drop=True)
     joined = join_p_values(rows["p_value"].to_numpy()[order], begins)
     labels["q_value"] = adjust_p_values(pd.Series(joined, dtype=float))
     named = [column for column in LABEL_COLUMNS if column not in [*UNIT, "q_value"]]

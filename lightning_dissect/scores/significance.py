@@ -44,7 +44,8 @@ def sort_groups(rows: pd.DataFrame, keys: Sequence[str]) -> tuple[np.ndarray, np
 def best_of_each(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
     """The best supported row of each group, see :func:`sort_groups`."""
     order, begins = sort_groups(rows, keys)
-    return rows.iloc[order[begins]]
+    best: pd.DataFrame = rows.iloc[order[begins]]
+    return best
 
 
 def join_p_values(p_values: np.ndarray, begins: np.ndarray) -> np.ndarray:
