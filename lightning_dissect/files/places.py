@@ -20,8 +20,8 @@ class RemotePath:
     """A path on another file system, with those of :class:`pathlib.Path`'s names that a run's files need.
 
     Args:
-        system: fsspec's.
-        path: on it, without the scheme.
+        system: The file system, as fsspec has it.
+        path: The path on it, without the scheme.
 
     Example:
         >>> folder = find_place("memory://logs") / "dissect"
@@ -107,8 +107,8 @@ def find_place(path: "str | os.PathLike[str] | RemotePath") -> Place:
     A colon alone makes no scheme: ``lr:0.1`` is a folder. ``file://…`` is local, too.
 
     Raises:
-        ImportError: if a package is missing that the scheme needs.
-        ValueError: if fsspec does not know the scheme.
+        ImportError: If a package is missing that the scheme needs.
+        ValueError: If fsspec does not know the scheme.
 
     Example:
         >>> find_place("lr:0.1").name, find_place("file:///tmp/logs").as_posix()

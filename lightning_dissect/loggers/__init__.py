@@ -26,8 +26,8 @@ def write(loggers: Iterable[Any], contents: Contents) -> None:
     ``lightning.pytorch`` are different types. One of no known kind gets the scalars, and a warning says so once.
 
     Args:
-        loggers: a trainer's loggers.
-        contents: the run.
+        loggers: A trainer's loggers.
+        contents: The run.
     """
     for logger in loggers:
         for recognises, give in _KINDS:

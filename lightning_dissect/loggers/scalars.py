@@ -18,9 +18,9 @@ def summarise(scores: Scores, labels: pd.DataFrame, name: str = "dissect") -> di
     ``.dataloader<index>`` follows the level.
 
     Args:
-        scores: the scores of one run.
-        labels: of its units.
-        name: what all tags begin with.
+        scores: The scores of one run.
+        labels: The labels of its units.
+        name: What all tags begin with.
     """
     features = base_feature(scores.last()["feature"]).unique().tolist()
     counts = count_labels(labels, features)
@@ -40,7 +40,7 @@ def tags(rows: pd.DataFrame, name: str, units: bool = False) -> pd.Series:
     """The tag of each row of a table of scores: ``dissect.<layer>/<feature>/<metric>.<level>``.
 
     Args:
-        rows: Of the table; the rows of one feature (``chroma[A]``, …) share a tag.
+        rows: Rows of a table of scores; those of one feature (``chroma[A]``, …) share a tag.
         name: What all tags begin with.
         units: Whether each unit has its own, with ``/unit<unit>`` after the layer.
     """

@@ -12,7 +12,7 @@ def check_layers(watch: Watch, layers: Sequence[str]) -> None:
     """Raise unless every layer is one of those that are dissected.
 
     Raises:
-        ValueError: naming the layer and those that there are.
+        ValueError: Naming the layer and those that there are.
     """
     for layer in watch:
         if layer not in layers:
@@ -23,11 +23,11 @@ def check_units(watch: Watch, units: Mapping[str, int]) -> None:
     """Raise unless every unit exists; layers that have not run are passed over.
 
     Args:
-        watch: units by layer.
-        units: the number of units of each layer that has run.
+        watch: Units by layer.
+        units: The number of units of each layer that has run.
 
     Raises:
-        ValueError: naming the layer, the units, and how many there are.
+        ValueError: Naming the layer, the units, and how many there are.
     """
     for layer, wanted in watch.items():
         missing = [unit for unit in wanted if not 0 <= unit < units.get(layer, unit + 1)]
@@ -41,9 +41,9 @@ def watched_scores(scores: Scores, watch: Watch, name: str = "dissect") -> dict[
     Of a feature with several rows (``chroma[A]``, …), the one with the best support is taken.
 
     Args:
-        scores: the scores of one run.
-        watch: units by layer.
-        name: what all tags begin with.
+        scores: The scores of one run.
+        watch: Units by layer.
+        name: What all tags begin with.
     """
     last = scores.last()
     last = last[last["layer"].isin(list(watch))]

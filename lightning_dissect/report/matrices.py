@@ -15,9 +15,9 @@ class Matrices:
     """What one metric found at one level in a layer.
 
     Attributes:
-        words: what was compared.
-        features: names of the rows.
-        values: columns of the table, (features, units) each; NaN where a feature and a unit were not compared.
+        words: What was compared.
+        features: Names of the rows.
+        values: Columns of the table, (features, units) each; NaN where a feature and a unit were not compared.
     """
 
     words: str
@@ -29,12 +29,12 @@ def matrices_of(table: pd.DataFrame, layer: str, columns: Sequence[str]) -> list
     """The scores of a layer's units, for each metric and level; of ``chroma[A]``, … the best supported is ``chroma``.
 
     Args:
-        table: the rows of one run, like ``Scores.last()``.
-        layer: name of the layer.
-        columns: the columns that are wanted.
+        table: The rows of one run, like ``Scores.last()``.
+        layer: The name of the layer.
+        columns: The columns that are wanted.
 
     Raises:
-        ValueError: if the table has no row of that layer with a unit.
+        ValueError: If the table has no row of that layer with a unit.
     """
     rows = table[((table["layer"] == layer) & table["unit"].notna()).to_numpy()]
     if rows.empty:

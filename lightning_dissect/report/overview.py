@@ -28,8 +28,8 @@ def overview(labels: pd.DataFrame, features: list[str]) -> Figure:
     """Draw how many units of each layer are labelled with each feature.
 
     Args:
-        labels: one row a unit, like ``Scores.labels()``.
-        features: names of the features, in their order; the rows of one (``chroma[A]``, …) count together.
+        labels: One row a unit, like ``Scores.labels()``.
+        features: Names of the features, in their order; the rows of one (``chroma[A]``, …) count together.
 
     Returns:
         A figure that belongs to no pyplot window: layers from the input down, features across, the colour is the share

@@ -28,11 +28,11 @@ def scatter(
     (q-value below ``q``) are blue, others grey.
 
     Args:
-        table: the rows of one run, like ``Scores.last()``.
-        layer: name of the layer.
-        values: some clips of the same run.
-        units: the physical unit of each feature, for its axis.
-        q: the false discovery rate that is accepted.
+        table: The rows of one run, like ``Scores.last()``.
+        layer: The name of the layer.
+        values: Some clips of the same run.
+        units: The physical unit of each feature, for its axis.
+        q: The false discovery rate that is accepted.
 
     Returns:
         A figure that belongs to no pyplot window; ``None`` for a layer without scores over clips, or without values.

@@ -39,11 +39,11 @@ class Layer:
     """The scores of a layer's units, NaN where they are undefined.
 
     Attributes:
-        name: of the layer.
-        columns: what the layer is compared with, as indices into ``History.columns``.
-        effect: score less what chance gives, at each moment [shape=(moments, columns, units)].
-        score: at the last moment [shape=(columns, units)].
-        q_value: at the last moment [shape=(columns, units)].
+        name: The name of the layer.
+        columns: What the layer is compared with, as indices into ``History.columns``.
+        effect: Score less what chance gives, at each moment, shape (moments, columns, units).
+        score: At the last moment, shape (columns, units).
+        q_value: At the last moment, shape (columns, units).
     """
 
     name: str
@@ -63,15 +63,15 @@ class History:
     """A run over its epochs.
 
     Attributes:
-        name: of the run's folder.
-        q: the false discovery rate that labels accept.
-        moments: when scores were taken, in order.
-        features: by name, without rows.
-        columns: everything that units were compared with.
-        layers: in the network's order.
-        counts: how many units carry each label [shape=(moments, layers, features)].
-        last: the scores of the last moment.
-        labels: one row a unit at the last moment, as :meth:`Scores.labels` gives them.
+        name: The name of the run's folder.
+        q: The false discovery rate that labels accept.
+        moments: When scores were taken, in order.
+        features: By name, without rows.
+        columns: Everything that units were compared with.
+        layers: In the network's order.
+        counts: How many units carry each label, shape (moments, layers, features).
+        last: The scores of the last moment.
+        labels: One row a unit at the last moment, as :meth:`Scores.labels` gives them.
     """
 
     name: str
@@ -89,13 +89,13 @@ def read_history(run: str | os.PathLike[str], q: float = 0.05, progress: Progres
     """Read the score files of a run, one after another: only one epoch's table is in memory at a time.
 
     Args:
-        run: folder or file, see :func:`~lightning_dissect.report.run_folder.find_score_files`.
-        q: the false discovery rate that labels accept.
-        progress: wraps the list of files.
+        run: Folder or file, see :func:`~lightning_dissect.report.run_folder.find_score_files`.
+        q: The false discovery rate that labels accept.
+        progress: Wraps the list of files.
 
     Raises:
-        FileNotFoundError: if there are no scores.
-        ValueError: if a file holds no scores of units, or is not one of ours.
+        FileNotFoundError: If there are no scores.
+        ValueError: If a file holds no scores of units, or is not one of ours.
     """
     taken: dict[Moment, _Taken] = {}
     for scores in _load(progress(find_score_files(run))):

@@ -46,19 +46,19 @@ def write_report(
     The file needs no network and no other file. It is written wholly or not at all.
 
     Args:
-        run: the folder of a run, such as ``lightning_logs/version_0``, or one score file.
-        path: the page; ``None`` writes ``report.html`` beside the scores.
-        q: the false discovery rate that labels accept, in (0, 1).
-        progress: wraps the list of score files, like ``tqdm``.
+        run: The folder of a run, such as ``lightning_logs/version_0``, or one score file.
+        path: The page; ``None`` writes ``report.html`` beside the scores.
+        q: The false discovery rate that labels accept, in (0, 1).
+        progress: Wraps the list of score files, like ``tqdm``.
 
     Returns:
         The path.
 
     Raises:
-        FileNotFoundError: if there are no scores in the run.
-        ModuleNotFoundError: if one of the packages is missing that come with ``lightning-dissect[report]``.
-        OSError: if the page cannot be written.
-        ValueError: if a file is not one of ours, is damaged, or holds no scores, or not those of all units.
+        FileNotFoundError: If there are no scores in the run.
+        ModuleNotFoundError: If one of the packages is missing that come with ``lightning-dissect[report]``.
+        OSError: If the page cannot be written.
+        ValueError: If a file is not one of ours, is damaged, or holds no scores, or not those of all units.
     """
     for package in _PACKAGES:
         _require(package)

@@ -46,14 +46,14 @@ def find_limits(history: History) -> dict[tuple[str, str], float]:
 
 
 def pack_history(layer: Layer, limits: Sequence[float]) -> str:
-    """A layer's effects at all moments as int8 [shape=(moments, columns, units)], in steps of its columns' limits."""
+    """A layer's effects at all moments as int8, shape (moments, columns, units), in steps of its columns' limits."""
     scale = np.asarray([limits[column] for column in layer.columns], np.float32)[:, None] / PACKING["steps"]
     steps = np.where(np.isnan(layer.effect), PACKING["undefined"], np.round(layer.effect / scale))
     return pack(steps.astype(np.int8).tobytes())
 
 
 def pack_last(layer: Layer) -> dict[str, Any]:
-    """A layer's last moment: effect and score as int16, the q-value as uint8, each [shape=(columns, units)].
+    """A layer's last moment: effect and score as int16, the q-value as uint8, each of shape (columns, units).
 
     Returns:
         ``data`` (the three, one after another) and ``limits``, what the largest number of steps of effect and score

@@ -32,7 +32,7 @@ class Players(NamedTuple):
     """What the page plays.
 
     Attributes:
-        units: by ``layer/unit`` (indices) the entries of its playlist, strongest first: ``words``, ``audio`` (an index)
+        units: By ``layer/unit`` (indices) the entries of its playlist, strongest first: ``words``, ``audio`` (an index)
             and, where the feature changes in time, its ``feature`` and ``curve`` from 0 to 100.
         audio: WAV files in base64.
     """
