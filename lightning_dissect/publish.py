@@ -11,11 +11,11 @@ from lightning_utilities.core.rank_zero import rank_zero_warn
 from matplotlib.figure import Figure
 
 from lightning_dissect import loggers
-from lightning_dissect.audio import save_playlists
 from lightning_dissect.clip_values import ClipValues
 from lightning_dissect.dissection import Dissection
 from lightning_dissect.files import Place, is_inside, whole
 from lightning_dissect.files.layout import TABLE, leads_out, list_scores, picture_file
+from lightning_dissect.files.playlists import save_playlists
 from lightning_dissect.loggers.scalars import summarise
 from lightning_dissect.loggers.watch import Watch, watched_scores
 from lightning_dissect.playlist import Played

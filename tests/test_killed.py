@@ -26,9 +26,9 @@ from torch.utils.data import DataLoader, TensorDataset
 import lightning_dissect.publish
 import lightning_dissect.scores.storage
 from lightning_dissect import DissectCallback, Scores
-from lightning_dissect.audio import load_playlists
 from lightning_dissect.dissection import Dissection
 from lightning_dissect.files import whole
+from lightning_dissect.files.playlists import load_playlists
 
 RATE = 8_000
 STATUS = Path("/proc/self/status")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect import DissectCallback, Scores, publish
-from lightning_dissect.audio import load_playlists
+from lightning_dissect.files.playlists import load_playlists
 from lightning_dissect.loggers.folder import run_folder
 
 RATE = 2_000

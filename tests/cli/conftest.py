@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from lightning_dissect import Scores
-from lightning_dissect.audio import save_playlists
+from lightning_dissect.files.playlists import save_playlists
 from lightning_dissect.playlist import Excerpt, Played
 
 

@@ -24,8 +24,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 
 from lightning_dissect import loggers
-from lightning_dissect.audio import write_wav
 from lightning_dissect.files import find_place, whole
+from lightning_dissect.files.playlists import write_wav
 from lightning_dissect.loggers import Contents, Picture, Player
 from lightning_dissect.loggers.scalars import summarise
 from lightning_dissect.report.style import encode_png

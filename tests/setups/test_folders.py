@@ -18,9 +18,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from lightning_dissect import Scores
-from lightning_dissect.audio import load_playlists
 from lightning_dissect.files import find_place
 from lightning_dissect.files.layout import picture_file
+from lightning_dissect.files.playlists import load_playlists
 from lightning_dissect.report.html import write_report
 from lightning_dissect.report.run_folder import find_score_files
 

@@ -9,7 +9,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lightning_dissect import Scores
-from lightning_dissect.audio import load_playlists
+from lightning_dissect.files.playlists import load_playlists
 from lightning_dissect.report.html import write_report
 from lightning_dissect.report.run_folder import find_score_files
 

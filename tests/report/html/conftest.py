@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from lightning_dissect import Scores
-from lightning_dissect.audio import save_playlists
 from lightning_dissect.files.layout import picture_file
+from lightning_dissect.files.playlists import save_playlists
 from lightning_dissect.playlist import Excerpt, Played
 
 EVIL = "conv<script>alert(1)</script>&\"'"

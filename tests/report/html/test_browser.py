@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from lightning_dissect import Scores
-from lightning_dissect.audio import load_playlists, save_playlists
+from lightning_dissect.files.playlists import load_playlists, save_playlists
 from lightning_dissect.playlist import Excerpt, Played
 from lightning_dissect.report.html import write_report
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from lightning_dissect.audio import load_playlists, save_playlists, write_wav
+from lightning_dissect.files.playlists import load_playlists, save_playlists, write_wav
 from lightning_dissect.playlist import COLUMNS, Excerpt, Played
 
 RATE = 8_000

@@ -1,4 +1,4 @@
-"""Excerpts as files: WAV, and the Parquet table that points at them."""
+"""Playlists as files: the excerpts as WAV, and the Parquet table that points at them."""
 
 import wave
 from typing import Any
