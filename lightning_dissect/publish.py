@@ -16,7 +16,7 @@ from lightning_dissect.files.earlier import Earlier
 from lightning_dissect.files.layout import TABLE, leads_out, list_scores, picture_file, score_file
 from lightning_dissect.loggers.folder import run_folder
 from lightning_dissect.loggers.scalars import summarise
-from lightning_dissect.loggers.watch import Watch, followed
+from lightning_dissect.loggers.watch import Watch, watched_scores
 from lightning_dissect.report import (
     against_chance,
     best_matches,
@@ -95,7 +95,7 @@ def publish(findings: Findings, trainer: Any, index: int, earlier: Earlier, watc
         pictures = {drawn: _as_picture(figure) for drawn, figure in figures if figure is not None}
     _save_pictures(pictures, folder)
     shown = {f"{name}{drawn.tag}": picture for drawn, picture in pictures.items()}
-    scalars = summarise(scores, labels, name) | followed(scores, watch, name)
+    scalars = summarise(scores, labels, name) | watched_scores(scores, watch, name)
     loggers.write(trainer.loggers, loggers.Contents(name, step, scores, labels, scalars, shown, players, files))
 
 

@@ -40,13 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        arguments: what follows the command's name; ``None`` takes those of the process.
+        arguments: What follows the command's name; ``None`` takes those of the process.
 
     Returns:
         0 if it worked, 1 if nothing was found, 2 after wrong use.
 
     Raises:
-        SystemExit: with 0 after ``--help``, with 2 after options that do not exist.
+        SystemExit: With 0 after ``--help``, with 2 after options that do not exist.
 
     Example:
         >>> main(["show", "no/such/folder"])

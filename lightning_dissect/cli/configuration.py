@@ -20,9 +20,9 @@ def dissect_configured(options: Namespace) -> Scores:
     """Dissect the model of ``options.config`` on its validation data, or on the recordings of ``options.data``.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ModuleNotFoundError: if the packages that LightningCLI needs are missing.
-        ValueError: if the file does not say what is needed, or the checkpoint does not fit.
+        FileNotFoundError: If there is no such file.
+        ModuleNotFoundError: If the packages that LightningCLI needs are missing.
+        ValueError: If the file does not say what is needed, or the checkpoint does not fit.
     """
     cli = _instantiate(options.config)
     callbacks = [callback for callback in cli.trainer.callbacks if isinstance(callback, DissectCallback)]

@@ -1,4 +1,4 @@
-"""Train a small network on made-up sounds, watch it, and write its report.
+"""Train a small network on made-up sounds, dissect it, and write its report.
 
 Like this::
 
@@ -59,7 +59,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def call(options: Namespace) -> int:
-    """Train, watch, and write the report."""
+    """Train, dissect, and write the report."""
     pl.seed_everything(0, verbose=False)
     network = CNNAT(len(KINDS), pools=POOLS_3_S, n_embedding=32)
     callback = DissectCallback(

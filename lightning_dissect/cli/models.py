@@ -23,9 +23,9 @@ class Subject:
     """A network, and what :class:`~lightning_dissect.DissectCallback` should know of it.
 
     Attributes:
-        model: from waveforms (B, samples) to anything.
-        sample_rate: of its input, in Hz.
-        arguments: of the callback, such as the layers to watch if none are asked for.
+        model: From waveforms (B, samples) to anything.
+        sample_rate: The rate of its input, in Hz.
+        arguments: Those of the callback, such as the layers to dissect if none are asked for.
     """
 
     model: nn.Module
@@ -54,7 +54,7 @@ def load_network(name: str, checkpoint: Path, arguments: Mapping[str, Any]) -> S
     """Make one of the networks that come with the package.
 
     Raises:
-        ValueError: if there is none of that name, or the arguments or the checkpoint do not fit it.
+        ValueError: If there is none of that name, or the arguments or the checkpoint do not fit it.
     """
     known = {kind.__name__: kind for kind in vars(networks).values() if _is_network(kind)}
     if name not in known:
@@ -83,7 +83,7 @@ def load_model(path: str, checkpoint: Path, sample_rate: int) -> Subject:
     """Load a user's LightningModule, with the arguments that its checkpoint holds.
 
     Raises:
-        ValueError: if there is no such class, or the checkpoint does not fit it.
+        ValueError: If there is no such class, or the checkpoint does not fit it.
     """
     module, _, name = path.partition(":")
     try:
@@ -104,7 +104,7 @@ def load_state(model: nn.Module, checkpoint: Path) -> None:
     """Load the weights of a Lightning checkpoint, or of a file of weights.
 
     Raises:
-        ValueError: if it is neither, or does not fit.
+        ValueError: If it is neither, or does not fit.
     """
     try:
         content = read_checkpoint(checkpoint)

@@ -2,7 +2,7 @@
 
 import math
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -40,27 +40,24 @@ def show_progress(files: Sequence[Path]) -> Iterable[Path]:
 
 def length(text: str) -> float:
     """Read a number of seconds."""
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    if not _SHORTEST <= seconds < math.inf:
-        raise ArgumentTypeError(f"{text} is no length of {_SHORTEST} seconds or more, such as 10")
-    return seconds
+    words = f"length of {_SHORTEST} seconds or more, such as 10"
+    return _number(text, float, lambda seconds: _SHORTEST <= seconds < math.inf, words)
 
 
 def count(text: str) -> int:
     """Read a whole number from 1 on."""
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"{text} is no whole number from 1 on")
-    return int(text)
+    return int(_number(text, int, lambda number: number >= 1, "whole number from 1 on"))
 
 
 def _rate(text: str) -> float:
+    return _number(text, float, lambda rate: 0 < rate < 1, "rate between 0 and 1, such as 0.05")
+
+
+def _number(text: str, kind: type[float], allows: Callable[[float], bool], words: str) -> float:
     try:
-        rate = float(text)
+        number = kind(text)
     except ValueError:
-        rate = -1.0
-    if not 0 < rate < 1:
-        raise ArgumentTypeError(f"{text} is no rate between 0 and 1, such as 0.05")
-    return rate
+        number = math.nan
+    if not allows(number):
+        raise ArgumentTypeError(f"{text} is no {words}")
+    return number

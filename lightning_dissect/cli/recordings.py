@@ -21,16 +21,16 @@ def read_clip(path: Path, sample_rate: int, seconds: float) -> npt.NDArray[np.fl
     """Read the middle of a recording as mono, at another rate.
 
     Args:
-        path: of the recording.
-        sample_rate: wanted, in Hz.
-        seconds: at most so long.
+        path: The recording.
+        sample_rate: The rate of the clip, in Hz.
+        seconds: The longest that the clip may be.
 
     Returns:
         (samples,), shorter than asked for if the recording is.
 
     Raises:
-        ModuleNotFoundError: if soundfile is missing.
-        ValueError: if the file cannot be read, is empty, ends before its middle has, or holds values that are not
+        ModuleNotFoundError: If soundfile is missing.
+        ValueError: If the file cannot be read, is empty, ends before its middle has, or holds values that are not
             finite.
     """
     soundfile = _soundfile()
@@ -61,14 +61,14 @@ class Recordings:
     Each recording is read once, when its turn comes: what cannot be read then is named on stderr and left out.
 
     Args:
-        folder: is searched at any depth for wav, flac, mp3, ogg, opus and aiff files.
-        sample_rate: in Hz.
-        seconds: length of a clip.
-        batch_size: clips at a time.
+        folder: Is searched at any depth for wav, flac, mp3, ogg, opus and aiff files.
+        sample_rate: In Hz.
+        seconds: Length of a clip.
+        batch_size: Clips at a time.
 
     Raises:
-        FileNotFoundError: if there is no such folder.
-        ValueError: if there is no recording in it, or, when all have had their turn, none that can be read.
+        FileNotFoundError: If there is no such folder.
+        ValueError: If there is no recording in it, or, when all have had their turn, none that can be read.
     """
 
     def __init__(self, folder: Path, sample_rate: int, seconds: float, batch_size: int) -> None:

@@ -40,7 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="RUN", help="run folder to make (default: dissect-CHECKPOINT)")
     parser.add_argument(
-        "--layers", nargs="+", metavar="GLOB", help="submodules to watch (default: those with parameters)"
+        "--layers", nargs="+", metavar="GLOB", help="submodules to dissect (default: those with parameters)"
     )
     parser.add_argument("--features", nargs="+", default=DEFAULT_FEATURES, metavar="NAME")
     parser.add_argument("--metrics", nargs="+", default=DEFAULT_METRICS, metavar="NAME")

@@ -19,7 +19,7 @@ import pandas as pd
 
 from lightning_dissect.cli.options import add_q, add_run, read_last
 from lightning_dissect.cli.terminal import print_table, say
-from lightning_dissect.scores import LABEL_COLUMNS, Scores, base_feature, best_first
+from lightning_dissect.scores import LABEL_COLUMNS, base_feature, best_first
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -36,27 +36,17 @@ def add_arguments(parser: ArgumentParser) -> None:
 def call(options: Namespace) -> int:
     """Print the table."""
     scores = read_last(options.run)
-    if scores.table["unit"].isna().all():
-        return _show_whole_layers(scores, options)
-    table = scores.detectors(options.q) if options.summary else scores.labels(options.q)
+    units = scores.table["unit"].notna().any()
+    if not units:
+        rows = best_first(scores.last())[LABEL_COLUMNS].drop(columns="unit")
+        table = rows if options.all else rows[rows["q_value"] < options.q]
+    else:
+        table = scores.detectors(options.q) if options.summary else scores.labels(options.q)
     table = _of_layers(table, options.layer)
-    if not options.summary:
+    if not (units and options.summary):
         table = _choose(table, options.feature, options.all)
     if table.empty:
-        say("No unit is like that.")
-        return 1
-    print_table(table, options.csv)
-    return 0
-
-
-def _show_whole_layers(scores: Scores, options: Namespace) -> int:
-    """Of a run whose metrics compare whole layers alone: what each holds."""
-    table = best_first(scores.last())[LABEL_COLUMNS].drop(columns="unit")
-    table = table if options.all else table[table["q_value"] < options.q]
-    table = _of_layers(table, options.layer)
-    table = _choose(table, options.feature, options.all)
-    if table.empty:
-        say("No unit was compared, and no layer is like that.")
+        say("No unit is like that." if units else "No unit was compared, and no layer is like that.")
         return 1
     print_table(table, options.csv)
     return 0

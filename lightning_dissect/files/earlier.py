@@ -25,9 +25,9 @@ class Earlier:
         """Before a run is published: set earlier files aside, if it is the first of a fit.
 
         Args:
-            file: the run's score file.
-            folders: where to look for score files.
-            fitting: whether it is a run of a fit; others set nothing aside.
+            file: The run's score file.
+            folders: Where to look for score files.
+            fitting: Whether it is a run of a fit; others set nothing aside.
         """
         if not fitting:
             self._own.add(str(file))

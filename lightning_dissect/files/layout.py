@@ -36,8 +36,8 @@ def picture_file(name: str, layer: str | None = None) -> str:
     """The file of a picture of the network, or of a layer, whatever the layer is called; from the scores' folder on.
 
     Args:
-        name: of the picture, such as ``"units"``.
-        layer: of which it is; ``None`` for the network.
+        name: The name of the picture, such as ``"units"``.
+        layer: The layer that it shows; ``None`` for the network.
 
     Example:
         >>> picture_file("overview"), picture_file("units", "conv.0"), picture_file("units", "../x")
@@ -50,8 +50,8 @@ def list_scores(folder: Place, stage: Stage | None = None) -> list[Place]:
     """The score files at any depth of a folder, in the order of their names.
 
     Args:
-        folder: where to look.
-        stage: those of validation or of tests; ``None`` for validation, and for tests where there is nothing else.
+        folder: Where to look.
+        stage: Those of validation or of tests; ``None`` for validation, and for tests where there is nothing else.
     """
     found: Iterator[Place] = folder.rglob("*.parquet")
     files = sorted((file for file in found if not file.name.startswith(".") and file.name != TABLE), key=str)
@@ -104,10 +104,10 @@ def set_aside(folders: Iterable[Place], start: int, keep: Collection[str] = ()) 
     They get the ending ``.old``, under which nothing looks for scores.
 
     Args:
-        folders: of score files.
-        start: the step at which the fit began. What is of that step or before it is its own history, except where it
+        folders: Where score files lie.
+        start: The step at which the fit began. What is of that step or before it is its own history, except where it
             began anew, at 0.
-        keep: files that stay nevertheless.
+        keep: Files that stay nevertheless.
     """
     for folder in folders:
         steps = {file: match[1] for file in folder.glob("*.parquet") if (match := _SCORES.fullmatch(file.name))}

@@ -25,11 +25,11 @@ def read_parquet(path: Place, words: str) -> pa.Table:
     """Read a Parquet file.
 
     Args:
-        path: the file.
-        words: what it should hold, for the error.
+        path: The file.
+        words: What it should hold, for the error.
 
     Raises:
-        ValueError: if it is no regular file, or cannot be read.
+        ValueError: If it is no regular file, or cannot be read.
     """
     try:
         if not path.is_file():  # a pipe would be waited for
@@ -46,16 +46,16 @@ def to_frame(table: pa.Table, columns: Mapping[str, str], name: str) -> pd.DataF
     """Take columns of known types out of a table.
 
     Args:
-        table: as it was read.
-        columns: the columns and their pandas types. Those of type ``category`` and ``int…`` have a value in each row;
+        table: As it was read.
+        columns: The columns and their pandas types. Those of type ``category`` and ``int…`` have a value in each row;
             others may lack some.
-        name: of the table, for the error.
+        name: The name of the table, for the error.
 
     Returns:
         Those of the columns that are there. Numbers beyond the range of float32 are undefined, NaN.
 
     Raises:
-        ValueError: if a column is there twice, cannot be of its type, or lacks values that it must have.
+        ValueError: If a column is there twice, cannot be of its type, or lacks values that it must have.
     """
     frame = {}
     for column, kind in columns.items():

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from functools import total_ordering
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,13 +16,12 @@ from fsspec.implementations.local import LocalFileSystem
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
 
 
-@total_ordering
 class RemotePath:
     """A path on another file system, with those of :class:`pathlib.Path`'s names that a run's files need.
 
     Args:
-        system: fsspec's.
-        path: on it, without the scheme.
+        system: The file system, as fsspec has it.
+        path: The path on it, without the scheme.
 
     Example:
         >>> folder = find_place("memory://logs") / "dissect"
@@ -40,14 +38,8 @@ class RemotePath:
     def __str__(self) -> str:
         return str(self._system.unstrip_protocol(self._path))
 
-    def __repr__(self) -> str:
-        return f"RemotePath({str(self)!r})"
-
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RemotePath) and str(self) == str(other)
-
-    def __lt__(self, other: "RemotePath") -> bool:
-        return str(self) < str(other)
 
     def __hash__(self) -> int:
         return hash(str(self))
@@ -115,8 +107,8 @@ def find_place(path: "str | os.PathLike[str] | RemotePath") -> Place:
     A colon alone makes no scheme: ``lr:0.1`` is a folder. ``file://…`` is local, too.
 
     Raises:
-        ImportError: if a package is missing that the scheme needs.
-        ValueError: if fsspec does not know the scheme.
+        ImportError: If a package is missing that the scheme needs.
+        ValueError: If fsspec does not know the scheme.
 
     Example:
         >>> find_place("lr:0.1").name, find_place("file:///tmp/logs").as_posix()

@@ -17,8 +17,8 @@ def whole(path: Place, *, durable: bool = False) -> Iterator[IO[bytes]]:
     after a kill or a power failure, a hidden file may be.
 
     Args:
-        path: the file; its folder is made if it is missing.
-        durable: wait until it is on the disk, so that it also outlives a power failure.
+        path: The file; its folder is made if it is missing.
+        durable: Wait until it is on the disk, so that it also outlives a power failure.
 
     Example:
         >>> import tempfile

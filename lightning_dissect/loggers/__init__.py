@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
-from lightning_dissect.loggers import mlflow, scalars, tensorboard, wandb
+from lightning_dissect.loggers import csv, mlflow, tensorboard, wandb
 from lightning_dissect.loggers.contents import Contents, Picture, Player
 
 __all__ = ["Contents", "Picture", "Player", "write"]
@@ -15,7 +15,7 @@ _KINDS: list[tuple[Callable[[Any], bool], Callable[[Any, Contents], None]]] = [
     (tensorboard.is_tensorboard, tensorboard.write),
     (wandb.is_wandb, wandb.write),
     (mlflow.is_mlflow, mlflow.write),
-    (scalars.is_csv, scalars.write),
+    (csv.is_csv, csv.write),
 ]
 
 
@@ -26,8 +26,8 @@ def write(loggers: Iterable[Any], contents: Contents) -> None:
     ``lightning.pytorch`` are different types. One of no known kind gets the scalars, and a warning says so once.
 
     Args:
-        loggers: a trainer's loggers.
-        contents: the run.
+        loggers: A trainer's loggers.
+        contents: The run.
     """
     for logger in loggers:
         for recognises, give in _KINDS:
@@ -35,7 +35,7 @@ def write(loggers: Iterable[Any], contents: Contents) -> None:
                 give(logger, contents)
                 break
         else:
-            scalars.write(logger, contents)
+            csv.write(logger, contents)
             _warn_of(type(logger).__name__)
 
 

@@ -17,7 +17,7 @@ class Picture:
 
     Attributes:
         pixels: (height, width, 3) uint8.
-        png: the same as a file.
+        png: The same as a file.
     """
 
     pixels: np.ndarray
@@ -29,9 +29,9 @@ class Player:
     """An excerpt to listen to.
 
     Attributes:
-        tag: the same for every epoch.
-        caption: which unit, feature, clip and moment.
-        file: a WAV file.
+        tag: The same for every epoch.
+        caption: Which unit, feature, clip and moment.
+        file: A WAV file.
     """
 
     tag: str
@@ -44,14 +44,14 @@ class Contents:
     """What a run has to show.
 
     Attributes:
-        name: what all tags begin with.
-        step: the trainer's global step.
-        scores: the scores of the run.
-        labels: of the units, like ``Scores.labels()``.
-        scalars: numbers by tag; the same tags in every run of a training.
-        pictures: by tag.
-        players: excerpts of the units that follow each feature best.
-        files: the score file, and the table of playlists where there is one.
+        name: What all tags begin with.
+        step: The trainer's global step.
+        scores: The scores of the run.
+        labels: The labels of the units, like ``Scores.labels()``.
+        scalars: Numbers by tag; the same tags in every run of a training.
+        pictures: Pictures by tag.
+        players: Excerpts of the units that follow each feature best.
+        files: The score file, and the table of playlists where there is one.
     """
 
     name: str

@@ -12,8 +12,8 @@ def run_folder(logger: Any, root: str) -> Place:
     checkpoints that Lightning writes; wherever fsspec reaches, as Lightning's own do.
 
     Args:
-        logger: a Lightning logger.
-        root: stands in for the ``save_dir`` of a logger without one, such as MLflow's with a database.
+        logger: A Lightning logger.
+        root: Stands in for the ``save_dir`` of a logger without one, such as MLflow's with a database.
     """
     log_dir = getattr(logger, "log_dir", None)
     if log_dir:

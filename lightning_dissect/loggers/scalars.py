@@ -2,12 +2,10 @@
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lightning_dissect.loggers.contents import Contents
 from lightning_dissect.scores import Scores, base_feature, count_labels
 
 
@@ -20,9 +18,9 @@ def summarise(scores: Scores, labels: pd.DataFrame, name: str = "dissect") -> di
     ``.dataloader<index>`` follows the level.
 
     Args:
-        scores: the scores of one run.
-        labels: of its units.
-        name: what all tags begin with.
+        scores: The scores of one run.
+        labels: The labels of its units.
+        name: What all tags begin with.
     """
     features = base_feature(scores.last()["feature"]).unique().tolist()
     counts = count_labels(labels, features)
@@ -32,15 +30,25 @@ def summarise(scores: Scores, labels: pd.DataFrame, name: str = "dissect") -> di
         for layer, count in counts[feature].items()
     }
     summary = scores.summary()
-    for tag, *values in zip(tags(summary, name), summary["best"], summary["mean"], summary["supported"], strict=True):
-        for kind, value in zip(("best", "mean", "supported"), values, strict=True):
-            found[f"{tag}/{kind}"] = float(value)
+    tag = tags(summary, name)
+    for kind in ("best", "mean", "supported"):
+        found |= zip(tag + "/" + kind, summary[kind].astype(float), strict=True)
     return found
 
 
-def tags(rows: pd.DataFrame, name: str) -> pd.Series:
-    """The tag of each row of a table of scores; the rows of one feature (``chroma[A]``, …) share it."""
-    return _tags(rows, name + "." + rows["layer"].astype(str))
+def tags(rows: pd.DataFrame, name: str, units: bool = False) -> pd.Series:
+    """The tag of each row of a table of scores: ``dissect.<layer>/<feature>/<metric>.<level>``.
+
+    Args:
+        rows: Rows of a table of scores; those of one feature (``chroma[A]``, …) share a tag.
+        name: What all tags begin with.
+        units: Whether each unit has its own, with ``/unit<unit>`` after the layer.
+    """
+    names = rows[["layer", "metric", "level", "dataloader"]].astype(str)
+    unit = "/unit" + rows["unit"].astype(str) if units else ""
+    compared = base_feature(rows["feature"]) + "/" + names["metric"] + "." + names["level"]
+    tag = f"{name}." + names["layer"] + unit + "/" + compared
+    return tag + ".dataloader" + names["dataloader"] if names["dataloader"].nunique() > 1 else tag
 
 
 def scores_by_tag(scores: Scores, name: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -56,30 +64,6 @@ def scores_by_tag(scores: Scores, name: str) -> Iterator[tuple[str, np.ndarray]]
     yield from zip(tags(rows.iloc[first], name), parts, strict=True)
 
 
-def unit_tags(rows: pd.DataFrame, name: str) -> pd.Series:
-    """The tag of each row of a table of scores for its unit: ``dissect.<layer>/unit<unit>/…``."""
-    return _tags(rows, name + "." + rows["layer"].astype(str) + "/unit" + rows["unit"].astype(str))
-
-
-def _tags(rows: pd.DataFrame, begin: pd.Series) -> pd.Series:
-    names = rows[["metric", "level", "dataloader"]].astype(str).assign(feature=base_feature(rows["feature"]))
-    tag = begin + "/" + names["feature"] + "/" + names["metric"] + "." + names["level"]
-    return tag + ".dataloader" + names["dataloader"] if names["dataloader"].nunique() > 1 else tag
-
-
 def finite(scalars: Mapping[str, float]) -> dict[str, float]:
     """Without what is undefined."""
     return {tag: value for tag, value in scalars.items() if math.isfinite(value)}
-
-
-def is_csv(logger: Any) -> bool:
-    """Whether a logger's experiment writes a file of metrics, as Lightning's ``CSVLogger`` does."""
-    return hasattr(getattr(logger, "experiment", None), "metrics_file_path")
-
-
-def write(logger: Any, contents: Contents) -> None:
-    """Give a logger the scalars, through the method that every Lightning logger has.
-
-    Undefined ones are among them: a logger that writes a table needs the same columns in every run.
-    """
-    logger.log_metrics(dict(contents.scalars), step=contents.step)

@@ -2,6 +2,7 @@
 
 import re
 import wave
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any
@@ -24,9 +25,13 @@ _calendars: WeakKeyDictionary[Any, dict[str, "_Calendar"]] = WeakKeyDictionary()
 
 
 def is_tensorboard(logger: Any) -> bool:
-    """Whether a logger's experiment takes histograms and figures the way TensorBoard's ``SummaryWriter`` does."""
+    """Whether a logger's experiment is a ``SummaryWriter`` of torch, as that of Lightning's ``TensorBoardLogger``."""
     experiment = getattr(logger, "experiment", None)
-    return all(hasattr(experiment, method) for method in ("add_scalar", "add_histogram", "add_figure"))
+    if not hasattr(experiment, "add_custom_scalars"):
+        return False
+    from torch.utils.tensorboard import SummaryWriter  # the user's logger has brought it
+
+    return isinstance(experiment, SummaryWriter)
 
 
 def write(logger: Any, contents: Contents) -> None:
@@ -78,44 +83,32 @@ def _add_large(logger: Any, contents: Contents) -> None:
 
 
 def _add_numbers(logger: Any, contents: Contents, units: bool) -> None:
-    """Write scalars, and histograms over ``units`` if they are due.
-
-    Where the writer is torch's, many of them make one event, since each event waits for its queue.
-    """
-    experiment, step = logger.experiment, contents.step
-    scalars = ((prefixed(logger, tag), value) for tag, value in finite(contents.scalars).items())
-    by_tag = scores_by_tag(contents.scores, contents.name) if units else ()
-    histograms = ((prefixed(logger, tag), values) for tag, values in by_tag)
-    if not _is_torchs(experiment):
-        for tag, value in scalars:
-            experiment.add_scalar(tag, value, step)
-        for tag, values in histograms:
-            experiment.add_histogram(tag, values, step, bins=_BINS)
-        return
-    from tensorboard.compat.proto.summary_pb2 import Summary  # the user's logger has brought both
+    """Write scalars, and histograms over ``units`` if they are due: many in one event, since each waits for a queue."""
     from torch.utils.tensorboard.summary import histogram, scalar
 
-    summaries = chain((scalar(*one) for one in scalars), (histogram(*one, bins=_BINS) for one in histograms))
+    by_tag = scores_by_tag(contents.scores, contents.name) if units else ()
+    summaries = chain(
+        (scalar(prefixed(logger, tag), value) for tag, value in finite(contents.scalars).items()),
+        (histogram(prefixed(logger, tag), values, bins=_BINS) for tag, values in by_tag),
+    )
     while some := [value for summary in islice(summaries, _IN_AN_EVENT) for value in summary.value]:
-        experiment.file_writer.add_summary(Summary(value=some), step)
-
-
-def _is_torchs(experiment: Any) -> bool:
-    from torch.utils.tensorboard import SummaryWriter  # the user's logger has brought it
-
-    return isinstance(experiment, SummaryWriter) and experiment.file_writer is not None
+        _add_event(logger.experiment, some, contents.step)
 
 
 def _add_picture(experiment: Any, tag: str, picture: Picture, step: int) -> None:
-    """Write the file as it is, where the writer is torch's; others encode the pixels again."""
-    from tensorboard.compat.proto.summary_pb2 import Summary  # the user's logger has brought it
+    """Write the file as it is; ``add_image`` would encode the pixels again."""
+    from tensorboard.compat.proto.summary_pb2 import Summary
 
-    if not _is_torchs(experiment):
-        experiment.add_image(tag, picture.pixels, step, dataformats="HWC")
-        return
     height, width, channels = picture.pixels.shape
     image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=picture.png)
-    experiment.file_writer.add_summary(Summary(value=[Summary.Value(tag=tag, image=image)]), step)
+    _add_event(experiment, [Summary.Value(tag=tag, image=image)], step)
+
+
+def _add_event(experiment: Any, values: Sequence[Any], step: int) -> None:
+    from tensorboard.compat.proto.summary_pb2 import Summary
+
+    # Not its attribute `file_writer`, which is None after a run that closed the file, until something is written.
+    experiment._get_file_writer().add_summary(Summary(value=values), step)
 
 
 def _add_charts(logger: Any, contents: Contents) -> None:

@@ -1,9 +1,9 @@
-"""Single units that the user follows."""
+"""The units that the user watches, by the callback's argument ``watch``."""
 
 from collections.abc import Mapping, Sequence
 
-from lightning_dissect.loggers.scalars import unit_tags
-from lightning_dissect.scores import Scores, base_feature, best_first
+from lightning_dissect.loggers.scalars import tags
+from lightning_dissect.scores import Scores, base_feature, best_of_each
 
 Watch = Mapping[str, Sequence[int]]
 
@@ -12,7 +12,7 @@ def check_layers(watch: Watch, layers: Sequence[str]) -> None:
     """Raise unless every layer is one of those that are dissected.
 
     Raises:
-        ValueError: naming the layer and those that there are.
+        ValueError: Naming the layer and those that there are.
     """
     for layer in watch:
         if layer not in layers:
@@ -23,11 +23,11 @@ def check_units(watch: Watch, units: Mapping[str, int]) -> None:
     """Raise unless every unit exists; layers that have not run are passed over.
 
     Args:
-        watch: units by layer.
-        units: the number of units of each layer that has run.
+        watch: Units by layer.
+        units: The number of units of each layer that has run.
 
     Raises:
-        ValueError: naming the layer, the units, and how many there are.
+        ValueError: Naming the layer, the units, and how many there are.
     """
     for layer, wanted in watch.items():
         missing = [unit for unit in wanted if not 0 <= unit < units.get(layer, unit + 1)]
@@ -35,15 +35,15 @@ def check_units(watch: Watch, units: Mapping[str, int]) -> None:
             raise ValueError(f"watch: {layer!r} has no units {missing}; its units are 0 to {units[layer] - 1}.")
 
 
-def followed(scores: Scores, watch: Watch, name: str = "dissect") -> dict[str, float]:
-    """The scores of single units by tag, ``dissect.<layer>/unit<unit>/<feature>/<metric>.<level>``.
+def watched_scores(scores: Scores, watch: Watch, name: str = "dissect") -> dict[str, float]:
+    """The scores of the watched units by tag, ``dissect.<layer>/unit<unit>/<feature>/<metric>.<level>``.
 
     Of a feature with several rows (``chroma[A]``, …), the one with the best support is taken.
 
     Args:
-        scores: the scores of one run.
-        watch: units by layer.
-        name: what all tags begin with.
+        scores: The scores of one run.
+        watch: Units by layer.
+        name: What all tags begin with.
     """
     last = scores.last()
     last = last[last["layer"].isin(list(watch))]
@@ -52,5 +52,5 @@ def followed(scores: Scores, watch: Watch, name: str = "dissect") -> dict[str, f
     if rows.empty:
         return {}
     keys = ["dataloader", "layer", "unit", "metric", "level", "base"]
-    best = best_first(rows.assign(base=base_feature(rows["feature"]))).drop_duplicates(keys).sort_index()
-    return dict(zip(unit_tags(best, name), best["score"].astype(float), strict=True))
+    best = best_of_each(rows.assign(base=base_feature(rows["feature"])), keys)
+    return dict(zip(tags(best, name, units=True), best["score"].astype(float), strict=True))

@@ -1,4 +1,11 @@
-"""Pictures of scores."""
+"""Pictures of scores.
+
+Each function returns a matplotlib figure that belongs to no pyplot window. They take
+
+- ``table``: The rows of one run, like ``Scores.last()``.
+- ``layer``: The name of a layer; one without units in the table is a ``ValueError``.
+- ``q``: The false discovery rate that is accepted.
+"""
 
 from lightning_dissect.report.chance import against_chance
 from lightning_dissect.report.heat_map import heat_map

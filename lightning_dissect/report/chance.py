@@ -10,7 +10,7 @@ from scipy.special import stdtrit
 from lightning_dissect.report.matrices import Matrices, matrices_of
 from lightning_dissect.report.panel import Panel
 from lightning_dissect.report.sheet import FOOTING, HEADING, MARGIN, SMALL, WIDTH, Sheet, measure, shorten
-from lightning_dissect.report.style import CHANCE, FAINT, OBSERVED, styled
+from lightning_dissect.report.style import CHANCE, FAINT, OBSERVED, style
 
 _BINS = 24
 _FULL = 0.92
@@ -23,7 +23,7 @@ _WORDS, _TICKS, _GAP = 0.42, 0.3, 0.34
 _SMALLEST = 6.0
 
 
-@styled
+@style()
 def against_chance(table: pd.DataFrame, layer: str, q: float = 0.05) -> Figure:
     """Draw how the scores of a layer's units are distributed, and how they would be by chance.
 
@@ -31,17 +31,6 @@ def against_chance(table: pd.DataFrame, layer: str, q: float = 0.05) -> Figure:
     row, where a feature has several (``chroma[A]``, …). A cell is as high as its longest bar. The outline is ``null``;
     for Pearson's correlation over clips, whose null is 0 in the mean, it is the distribution of correlations of so many
     unrelated clips.
-
-    Args:
-        table: the rows of one run, like ``Scores.last()``.
-        layer: name of the layer.
-        q: the false discovery rate that is accepted.
-
-    Returns:
-        A figure that belongs to no pyplot window.
-
-    Raises:
-        ValueError: if the table has no row of that layer with a unit.
     """
     matrices = matrices_of(table, layer, ("score", "null", "q_value", "n_clips"))
     features = list(dict.fromkeys(feature for part in matrices for feature in part.features))

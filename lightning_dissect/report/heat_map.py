@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from lightning_dissect.report.matrices import Matrices, matrices_of
 from lightning_dissect.report.panel import TICK_SIZE, Panel, ticks
 from lightning_dissect.report.sheet import FOOTING, HEADING, MARGIN, WIDTH, Sheet, measure, shorten
-from lightning_dissect.report.style import DIVERGING, FAINT, UNDEFINED, styled
+from lightning_dissect.report.style import DIVERGING, FAINT, UNDEFINED, style
 
 _MOST_DOTTED_UNITS = 160
 _MOST_COLUMNS = 512
@@ -19,24 +19,13 @@ _MAP = colormaps[DIVERGING].with_extremes(bad=UNDEFINED)
 _COLOURS = _MAP(np.linspace(0, 1, 128)[None], bytes=True)
 
 
-@styled
+@style()
 def heat_map(table: pd.DataFrame, layer: str, q: float = 0.05) -> Figure:
     """Draw how far each unit of a layer resembles each feature more than chance does.
 
     One panel for each metric and level: features down, units across, the colour is ``effect``, a dot marks ``q_value <
     q``, grey is undefined. A layer of more than 512 units is drawn in columns of neighbouring units, each with the
     strongest effect of its units; one of more than 160 has no dots.
-
-    Args:
-        table: the rows of one run, like ``Scores.last()``.
-        layer: name of the layer.
-        q: the false discovery rate that is accepted.
-
-    Returns:
-        A figure that belongs to no pyplot window.
-
-    Raises:
-        ValueError: if the table has no row of that layer with a unit.
     """
     matrices = matrices_of(table, layer, ("effect", "q_value"))
     units = matrices[0].values["effect"].shape[1]

@@ -12,12 +12,12 @@ from lightning_dissect.metrics import SIFTSimilarity, SimilarityMetric
 from lightning_dissect.metrics.functional.sift import sift_matches
 from lightning_dissect.report.panel import Panel, ticks
 from lightning_dissect.report.sheet import Sheet, shorten
-from lightning_dissect.report.style import COLOURS, MAP, styled
+from lightning_dissect.report.style import COLOURS, MAP, style
 from lightning_dissect.run.dissection import DrawnMaps
 from lightning_dissect.scores import best_first
 
 
-@styled
+@style()
 def draw_matches(
     activation: Tensor,
     feature: Tensor,
@@ -30,9 +30,9 @@ def draw_matches(
     Args:
         activation: (frequency, time).
         feature: (frequency', time').
-        points: the matched points of each map, (matches, 2) each, as (x, y) in pixels of its map.
-        titles: of the two maps.
-        caption: over and under both.
+        points: The matched points of each map, (matches, 2) each, as (x, y) in pixels of its map.
+        titles: The titles of the two maps.
+        caption: What stands over and under both.
 
     Returns:
         A figure that belongs to no pyplot window.
@@ -74,9 +74,9 @@ def best_matches(
     """Draw, for each layer, the SIFT matches of the unit and the feature that SIFT supports best.
 
     Args:
-        table: the rows of one run.
-        drawn: the maps of a few clips by layer; the one with the most matches is drawn.
-        metrics: those of the run.
+        table: The rows of one run.
+        drawn: The maps of a few clips by layer; the one with the most matches is drawn.
+        metrics: The metrics of the run.
 
     Returns:
         A figure by layer; none without SIFT, and none of layers without maps or without a defined score.

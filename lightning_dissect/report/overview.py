@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from lightning_dissect.report.panel import TICK_SIZE, Panel
 from lightning_dissect.report.sheet import FOOTING, HEADING, MARGIN, SMALL, WIDTH, Sheet, measure, shorten
-from lightning_dissect.report.style import SHARE, styled
+from lightning_dissect.report.style import SHARE, style
 from lightning_dissect.scores import count_labels
 
 _ROW = 0.3
@@ -23,13 +23,13 @@ _KEY = 0.75
 """Width that the colours' key takes at the right."""
 
 
-@styled
+@style()
 def overview(labels: pd.DataFrame, features: list[str]) -> Figure:
     """Draw how many units of each layer are labelled with each feature.
 
     Args:
-        labels: one row a unit, like ``Scores.labels()``.
-        features: names of the features, in their order; the rows of one (``chroma[A]``, …) count together.
+        labels: One row a unit, like ``Scores.labels()``.
+        features: Names of the features, in their order; the rows of one (``chroma[A]``, …) count together.
 
     Returns:
         A figure that belongs to no pyplot window: layers from the input down, features across, the colour is the share

@@ -22,10 +22,10 @@ class Panel:
     """A part of a sheet with axes of its own.
 
     Args:
-        sheet: the picture.
-        box: left, bottom, right and top, in inches.
-        x: the values at the left and at the right.
-        y: the values at the bottom and at the top.
+        sheet: The picture.
+        box: Left, bottom, right and top, in inches.
+        x: The values at the left and at the right.
+        y: The values at the bottom and at the top.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class Panel:
         """Draw the axes, with some ticks at round numbers.
 
         Args:
-            across: the most ticks of the x axis.
-            up: the most ticks of the y axis.
-            whole: whether numbers are counts.
+            across: The most ticks of the x axis.
+            up: The most ticks of the y axis.
+            whole: Whether numbers are counts.
         """
         self.sheet.line([(self.left, self.top), (self.left, self.bottom), (self.right, self.bottom)])
         self.mark_x(*ticks(self.x, across, whole=whole))
@@ -96,9 +96,9 @@ def ticks(limits: tuple[float, float], most: int, *, whole: bool = False) -> tup
     """Round numbers between two limits, and how they are written.
 
     Args:
-        limits: the lower and the upper.
-        most: how many; none for 0.
-        whole: whether they are counts.
+        limits: The lower and the upper.
+        most: How many; none for 0.
+        whole: Whether they are counts.
 
     Example:
         >>> ticks((-0.42, 0.9), 3)

@@ -14,11 +14,11 @@ def find_score_files(run: str | os.PathLike[str]) -> list[Path]:
     Those of tests are left out where there are others; ``dissect-test``, in which they lie, has them alone.
 
     Args:
-        run: the folder of a run, at any depth above its files (``lightning_logs/version_0``), or one such file.
+        run: The folder of a run, at any depth above its files (``lightning_logs/version_0``), or one such file.
 
     Raises:
-        FileNotFoundError: if there is no such folder, or no scores in it.
-        ValueError: if the folder holds the scores of several runs, or is none of this machine's.
+        FileNotFoundError: If there is no such folder, or no scores in it.
+        ValueError: If the folder holds the scores of several runs, or is none of this machine's.
     """
     path = find_place(run)
     if not isinstance(path, Path):
@@ -39,8 +39,8 @@ def may_be_read(file: Path, folder: Path) -> bool:
     and may not be read is named by a warning.
 
     Args:
-        file: whatever the run calls it.
-        folder: of the run; a link to it is as good.
+        file: Whatever the run calls it.
+        folder: Of the run; a link to it is as good.
     """
     if not os.path.exists(file):  # asked this way, a name that no file can have is not there
         return False

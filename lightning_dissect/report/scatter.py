@@ -9,16 +9,16 @@ from matplotlib.figure import Figure
 
 from lightning_dissect.report.panel import Panel, around
 from lightning_dissect.report.sheet import FOOTING, HEADING, WIDTH, Sheet, shorten
-from lightning_dissect.report.style import OBSERVED, styled
+from lightning_dissect.report.style import OBSERVED, style
 from lightning_dissect.run.clip_values import ClipValues
-from lightning_dissect.scores import base_feature, best_first
+from lightning_dissect.scores import base_feature, best_of_each
 
 _ACROSS = 3
 _CELL, _WORDS, _LABELS = 2.1, 0.25, 0.5
 _LEFT, _RIGHT = 0.6, 0.1
 
 
-@styled
+@style()
 def scatter(
     table: pd.DataFrame, layer: str, values: ClipValues, units: Mapping[str, str] | None = None, q: float = 0.05
 ) -> Figure | None:
@@ -28,11 +28,11 @@ def scatter(
     (q-value below ``q``) are blue, others grey.
 
     Args:
-        table: the rows of one run, like ``Scores.last()``.
-        layer: name of the layer.
-        values: some clips of the same run.
-        units: the physical unit of each feature, for its axis.
-        q: the false discovery rate that is accepted.
+        table: The rows of one run, like ``Scores.last()``.
+        layer: The name of the layer.
+        values: Some clips of the same run.
+        units: The physical unit of each feature, for its axis.
+        q: The false discovery rate that is accepted.
 
     Returns:
         A figure that belongs to no pyplot window; ``None`` for a layer without scores over clips, or without values.
@@ -70,7 +70,7 @@ def _best_rows(table: pd.DataFrame, layer: str) -> pd.DataFrame:
     rows = rows[rows["p_value"].notna().to_numpy()]
     correlated = (rows["metric"] == "pearson").to_numpy()
     rows = rows[correlated] if correlated.any() else rows
-    return best_first(rows).drop_duplicates("base").sort_index()
+    return best_of_each(rows, ["base"])
 
 
 def _draw_panel(

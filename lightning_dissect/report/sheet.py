@@ -37,7 +37,7 @@ class Words(PathCollection):
     """Words as outlines: all those of a picture are one artist, which takes a tenth of the time of as many texts.
 
     Attributes:
-        strings: the words, in the order in which they were written: first the title, then the line below.
+        strings: The words, in the order in which they were written: first the title, then the line below.
     """
 
     def __init__(self, strings: Sequence[str], paths: Sequence[Path], colours: Sequence[str], **arguments: Any) -> None:
@@ -49,13 +49,13 @@ class Sheet:
     """A picture under way: a title, a line below, and what is put between them.
 
     Args:
-        height: in inches.
-        title: over the picture.
-        subtitle: the line below it, which explains the signs.
+        height: In inches.
+        title: Over the picture.
+        subtitle: The line below it, which explains the signs.
 
     Attributes:
-        figure: belongs to no pyplot window; whole once :meth:`finish` has been called.
-        height: in inches.
+        figure: Belongs to no pyplot window; whole once :meth:`finish` has been called.
+        height: In inches.
     """
 
     def __init__(self, height: float, title: str, subtitle: str) -> None:
@@ -85,14 +85,14 @@ class Sheet:
         """Write words whose capitals have their middle at a height.
 
         Args:
-            x: in inches.
-            y: in inches, of the middle of the capitals.
-            words: one line.
-            size: in points.
-            align: which part of the words is at ``x``: 0 their begin, 0.5 the middle, 1 the end.
-            colour: as matplotlib names it.
-            turn: degrees, counterclockwise about that place.
-            bold: for titles.
+            x: In inches.
+            y: In inches, of the middle of the capitals.
+            words: One line.
+            size: In points.
+            align: Which part of the words is at ``x``: 0 their begin, 0.5 the middle, 1 the end.
+            colour: As matplotlib names it.
+            turn: Degrees, counterclockwise about that place.
+            bold: For titles.
         """
         outline = _outline(words, bold)
         place = Affine2D().translate(-align * _ems(words, bold), -_CAPITALS / 2)

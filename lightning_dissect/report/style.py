@@ -1,10 +1,8 @@
 """The look that all pictures share: sizes, type, and colours that every eye can tell apart."""
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -19,18 +17,12 @@ UNDEFINED, FAINT = "0.85", "0.8"
 DIVERGING, SHARE, MAP = "RdBu_r", "Blues", "magma"
 MARKERS = "osD^v*"
 
-_SETTINGS: Any = {"savefig.dpi": 140, "figure.dpi": 140}
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
 _in_use = False
 
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw with the settings of all pictures, whatever style the user has set, and leave that as it was.
+    """Draw with the settings of all pictures, whatever style the user has set; also a decorator.
 
     To set some hundred parameters takes a millisecond, so inside of another such block nothing is done.
     """
@@ -40,7 +32,7 @@ def style() -> Iterator[None]:
         return
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(_SETTINGS)
+        mpl.rcParams.update({"savefig.dpi": 140, "figure.dpi": 140})
         _in_use = True
         try:
             yield
@@ -48,18 +40,7 @@ def style() -> Iterator[None]:
             _in_use = False
 
 
-def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Let a function draw in this style."""
-
-    @wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
-        with style():
-            return draw(*args, **kwargs)
-
-    return drawn
-
-
-@styled
+@style()
 def render(figure: Figure) -> np.ndarray:
     """Draw a figure into pixels.
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from lightning_dissect.report.panel import Panel, around
 from lightning_dissect.report.sheet import FOOTING, HEADING, SMALL, WIDTH, Sheet, measure, shorten
-from lightning_dissect.report.style import COLOURS, FAINT, MARKERS, styled
+from lightning_dissect.report.style import COLOURS, FAINT, MARKERS, style
 from lightning_dissect.report.words import describe_comparison
 from lightning_dissect.scores import Scores, base_feature
 
@@ -20,13 +20,13 @@ _KEY = ["layer", "unit", "feature", "metric", "level"]
 
 
 def choose_followed(labels: pd.DataFrame) -> pd.DataFrame:
-    """The units whose way is drawn: for each feature three with the best support, of different layers if possible.
+    """Choose the units to draw: for each feature three with the best support, of different layers if possible.
 
     They are compared by one metric at one level, the one that labels most units with that feature: scores of different
     metrics cannot share an axis.
 
     Args:
-        labels: like ``Scores.labels()``.
+        labels: Like ``Scores.labels()``.
 
     Returns:
         Rows of the labels, with a column ``base`` for the feature that ``chroma[A]`` belongs to.
@@ -43,7 +43,7 @@ def choose_followed(labels: pd.DataFrame) -> pd.DataFrame:
     return chosen.drop(columns="turn").sort_values("base", kind="stable").reset_index(drop=True)
 
 
-@styled
+@style()
 def trajectories(history: Scores, followed: pd.DataFrame, q: float = 0.05) -> Figure | None:
     """Draw how the scores of a few units came about over the epochs.
 
@@ -51,9 +51,9 @@ def trajectories(history: Scores, followed: pd.DataFrame, q: float = 0.05) -> Fi
     epoch's q-value, a hollow one is not.
 
     Args:
-        history: the scores of several epochs.
-        followed: the units, like :func:`choose_followed` gives them.
-        q: the false discovery rate that is accepted.
+        history: The scores of several epochs.
+        followed: The units, like :func:`choose_followed` gives them.
+        q: The false discovery rate that is accepted.
 
     Returns:
         A figure that belongs to no pyplot window; ``None`` for fewer than two epochs, or without units.
@@ -72,35 +72,37 @@ def trajectories(history: Scores, followed: pd.DataFrame, q: float = 0.05) -> Fi
     epochs = around(table["epoch"].to_numpy(dtype=float))
     for place, feature in enumerate(features):
         units = followed[followed["base"] == feature]
-        ways = [_way(table, unit) for unit in units[_KEY].to_dict("records")]
+        found = [_trajectory(table, unit) for unit in units[_KEY].to_dict("records")]
         left, top = place % _ACROSS * WIDTH / _ACROSS, sheet.height - HEADING - place // _ACROSS * _CELL
         box = (left + 0.55, top - _CELL + _LEGEND, left + WIDTH / _ACROSS - 0.15, top - _WORDS)
-        panel = Panel(sheet, box, epochs, around(np.zeros(1), *(way["effect"].to_numpy() for way in ways)))
+        panel = Panel(
+            sheet, box, epochs, around(np.zeros(1), *(trajectory["effect"].to_numpy() for trajectory in found))
+        )
         words = f"{shorten(feature, 1.6)} ({describe_comparison(*units[['metric', 'level']].iloc[0])})"
         room = panel.right - left - 0.1
         sheet.write(left + 0.1, panel.top + 0.14, words, size=min(SMALL, SMALL * room / measure(words)))
-        _draw_panel(panel, ways, q)
+        _draw_panel(panel, found, q)
     return sheet.finish()
 
 
-def _way(table: pd.DataFrame, unit: Mapping[Any, Any]) -> pd.DataFrame:
+def _trajectory(table: pd.DataFrame, unit: Mapping[Any, Any]) -> pd.DataFrame:
     """The rows of one unit, one an epoch."""
     for name, value in unit.items():
         table = table[table[name] == value]
     return table.sort_values("epoch")
 
 
-def _draw_panel(panel: Panel, ways: Sequence[pd.DataFrame], q: float) -> None:
+def _draw_panel(panel: Panel, found: Sequence[pd.DataFrame], q: float) -> None:
     sheet = panel.sheet
     panel.frame(across=6, up=5, whole=True)
     sheet.line(panel.place([(panel.x[0], 0), (panel.x[1], 0)]), FAINT)
     sheet.write(panel.right, panel.bottom - 0.3, "epoch", align=1.0)
-    for place, way in enumerate(ways):
+    for place, trajectory in enumerate(found):
         colour, marker = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)]
-        words = f"{way['layer'].iloc[0]}, {way['unit'].iloc[0]}"
-        panel.draw(way["epoch"], way["effect"], color=colour, lw=1.2, label=words)
+        words = f"{trajectory['layer'].iloc[0]}, {trajectory['unit'].iloc[0]}"
+        panel.draw(trajectory["epoch"], trajectory["effect"], color=colour, lw=1.2, label=words)
         for supported, fill in ((True, colour), (False, "white")):
-            part = way[(way["q_value"] < q) == supported]
+            part = trajectory[(trajectory["q_value"] < q) == supported]
             look = {"ls": "none", "marker": marker, "ms": 5, "mec": colour, "mfc": fill}
             panel.draw(part["epoch"], part["effect"], label=f"{words}, {'' if supported else 'not '}supported", **look)
         _draw_key(panel, panel.bottom - 0.3 - 0.15 * place, words, colour, marker)

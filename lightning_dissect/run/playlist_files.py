@@ -1,4 +1,4 @@
-"""Excerpts as files: WAV, and the Parquet table that points at them."""
+"""Playlists as files: the excerpts as WAV, and the Parquet table that points at them."""
 
 import wave
 from typing import Any
@@ -22,9 +22,9 @@ def write_wav(path: Place, samples: np.ndarray, sample_rate: int) -> None:
     """Write a mono WAV file of 16 bits, wholly or not at all.
 
     Args:
-        path: the file; its folder is made if it is missing.
+        path: The file; its folder is made if it is missing.
         samples: (samples,) in [-1, 1]; what lies outside is clipped.
-        sample_rate: in Hz.
+        sample_rate: In Hz.
 
     Example:
         >>> import tempfile
@@ -48,10 +48,10 @@ def save_playlists(played: Played, folder: Place, sample_rate: int, **constant: 
     normalised to unit variance, all are made softer by the same factor: what is louder stays louder.
 
     Args:
-        played: the playlists of a run.
-        folder: is made if it is missing.
-        sample_rate: of the audio, in Hz.
-        constant: columns with one value, such as ``epoch`` and ``step``.
+        played: The playlists of a run.
+        folder: The folder, which is made if it is missing.
+        sample_rate: The rate of the audio, in Hz.
+        constant: Columns with one value, such as ``epoch`` and ``step``.
 
     Returns:
         The table as it was written: that of ``played``, before it the constant columns, and after it ``file``, the path
@@ -79,8 +79,8 @@ def load_playlists(folder: Place) -> pd.DataFrame:
     """Read the table that :func:`save_playlists` wrote into a folder.
 
     Raises:
-        FileNotFoundError: if there is none.
-        ValueError: if it cannot be read, or is none of ours.
+        FileNotFoundError: If there is none.
+        ValueError: If it cannot be read, or is none of ours.
     """
     path = folder / TABLE
     if not path.exists():

@@ -4,7 +4,7 @@ from lightning_dissect.scores.block import Block
 from lightning_dissect.scores.columns import COLUMNS, LABEL_COLUMNS
 from lightning_dissect.scores.features import base_feature
 from lightning_dissect.scores.labels import count_labels
-from lightning_dissect.scores.significance import adjust_p_values, best_first
+from lightning_dissect.scores.significance import adjust_p_values, best_first, best_of_each
 from lightning_dissect.scores.table import Scores
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "adjust_p_values",
     "base_feature",
     "best_first",
+    "best_of_each",
     "count_labels",
 ]

@@ -18,9 +18,9 @@ class Block(NamedTuple):
     """Rows of a table, units × features, the features of a unit beside each other.
 
     Attributes:
-        constant: the columns that are the same in all its rows; ``unit`` is ``None`` for a metric of the whole layer.
-        features: names of the feature rows.
-        similarity: each field of shape (units, features).
+        constant: The columns that are the same in all its rows; ``unit`` is ``None`` for a metric of the whole layer.
+        features: Names of the feature rows.
+        similarity: Each field of shape (units, features).
     """
 
     constant: Mapping[str, Any]
@@ -32,13 +32,13 @@ def join(blocks: Sequence[Block]) -> dict[str, Any]:
     """Join blocks to columns. Words become categories at once: a table of a large network has a million rows.
 
     Args:
-        blocks: one at least, with the same constant columns, ``unit`` aside.
+        blocks: One at least, with the same constant columns, ``unit`` aside.
 
     Returns:
         The columns by name.
 
     Raises:
-        ValueError: if a block's names are not as many as its features.
+        ValueError: If a block's names are not as many as its features.
     """
     for _, features, similarity in blocks:
         if len(features) != similarity.score.shape[1]:

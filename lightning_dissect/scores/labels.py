@@ -6,7 +6,7 @@ import pandas as pd
 
 from lightning_dissect.scores.columns import LABEL_COLUMNS, UNIT
 from lightning_dissect.scores.features import base_feature
-from lightning_dissect.scores.significance import adjust_p_values, best_first
+from lightning_dissect.scores.significance import adjust_p_values, join_p_values, sort_groups
 
 
 def label_units(rows: pd.DataFrame, q: float) -> pd.DataFrame:
@@ -21,13 +21,10 @@ def label_units(rows: pd.DataFrame, q: float) -> pd.DataFrame:
     """
     if not 0 < q < 1:
         raise ValueError(f"q={q} is not in (0, 1): it is the accepted false discovery rate, such as 0.05.")
-    place = rows.groupby(UNIT, observed=True, sort=False).ngroup()  # units are numbered as they come
-    rows = best_first(rows[[*LABEL_COLUMNS, "p_value"]].assign(place=place))
-    units = rows.groupby("place")
-    # Simes' test: the least of p · n / rank, over the n tests of a unit.
-    p_value = rows["p_value"] * units["p_value"].transform("count") / (units.cumcount() + 1)
-    labels = rows.drop_duplicates("place").sort_values("place")[LABEL_COLUMNS].reset_index(drop=True)
-    labels["q_value"] = adjust_p_values(p_value.groupby(rows["place"]).min().astype(float))
+    order, begins = sort_groups(rows, UNIT)
+    labels: pd.DataFrame = rows.iloc[order[begins]][LABEL_COLUMNS].reset_index(drop=True)
+    joined = join_p_values(rows["p_value"].to_numpy()[order], begins)
+    labels["q_value"] = adjust_p_values(pd.Series(joined, dtype=float))
     named = [column for column in LABEL_COLUMNS if column not in [*UNIT, "q_value"]]
     labels[named] = labels[named].where(labels["q_value"] < q)
     return labels

@@ -1,5 +1,7 @@
 """The significance of scores: p-values corrected for the number of tests, and which score is supported best."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
@@ -22,3 +24,43 @@ def adjust_p_values(p_values: pd.Series) -> pd.Series:
 def best_first(rows: pd.DataFrame) -> pd.DataFrame:
     """Sort rows of a table by their p-value, and by the size of their effect where p-values are equal."""
     return rows.iloc[np.lexsort((-rows["effect"].abs().to_numpy(), rows["p_value"].to_numpy()))]
+
+
+def sort_groups(rows: pd.DataFrame, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Sort rows of a table by group, and those of a group with the best supported one first.
+
+    Args:
+        rows: Of the table.
+        keys: The columns whose values make a group. Groups are in the order in which they come first.
+
+    Returns:
+        The positions of the rows in this order, and where among them each group begins.
+    """
+    group = rows.groupby(list(keys), observed=True, sort=False).ngroup().to_numpy()
+    order = np.lexsort((-rows["effect"].abs().to_numpy(), rows["p_value"].to_numpy(), group))
+    return order, np.flatnonzero(np.diff(group[order], prepend=-1))
+
+
+def best_of_each(rows: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """The best supported row of each group, see :func:`sort_groups`."""
+    order, begins = sort_groups(rows, keys)
+    best: pd.DataFrame = rows.iloc[order[begins]]
+    return best
+
+
+def join_p_values(p_values: np.ndarray, begins: np.ndarray) -> np.ndarray:
+    """Join the p-values of each group to one, by Simes' test: the least of p · n / rank over the group's n tests.
+
+    Args:
+        p_values: Ascending in each group, with undefined ones, which are no tests, at its end.
+        begins: Where each group begins.
+
+    Example:
+        >>> join_p_values(np.array([0.01, 0.04, np.nan, 0.5]), np.array([0, 3])).tolist()
+        [0.02, 0.5]
+    """
+    sizes = np.diff(begins, append=len(p_values))
+    rank = np.arange(len(p_values)) - np.repeat(begins, sizes) + 1
+    tests = np.add.reduceat(~np.isnan(p_values), begins, dtype=int)
+    joined: np.ndarray = np.fmin.reduceat(p_values * np.repeat(tests, sizes) / rank, begins)
+    return joined

@@ -24,22 +24,22 @@ class Scores:
     """The similarity of every unit with every feature, by every metric, with what chance would give.
 
     Args:
-        table: one row for each unit × feature × metric, with the columns of ``Scores.table`` below; ``q_value`` may be
+        table: One row for each unit × feature × metric, with the columns of ``Scores.table`` below; ``q_value`` may be
             missing and is then computed; the interval may be missing and is then NaN; without ``stage``, it is a
             validation's.
-        settings: what the run was made with, for citation: versions, sample rate, features, metrics.
+        settings: What the run was made with, for citation: versions, sample rate, features, metrics.
 
     Attributes:
-        table: a DataFrame with the columns ``epoch, step, dataloader, layer, unit, feature, level, metric, score, null,
+        table: A DataFrame with the columns ``epoch, step, dataloader, layer, unit, feature, level, metric, score, null,
             effect, p_value, q_value, n_clips, effect_low, effect_high, stage``. ``unit`` is missing for a metric of the
             whole layer. ``null`` is the score that chance gives, ``effect`` is ``score - null``, ``p_value`` tests the
             effect over clips, ``q_value`` is the Benjamini–Hochberg adjusted p-value over all rows of its run (one
             stage, epoch and step), ``effect_low`` and ``effect_high`` are the ends of the effect's 95 % interval,
             ``stage`` is ``"validate"`` or ``"test"``. Undefined scores are NaN.
-        settings: as given.
+        settings: As given.
 
     Raises:
-        ValueError: if the table lacks a column.
+        ValueError: If the table lacks a column.
     """
 
     def __init__(self, table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> None:
@@ -82,7 +82,7 @@ class Scores:
         p-value, and where p-values are equal (they end at about 1e-300), the one with the largest effect.
 
         Args:
-            q: the false discovery rate that is accepted, in (0, 1).
+            q: The false discovery rate that is accepted, in (0, 1).
 
         Returns:
             One row a unit, in the network's order, with ``layer, unit, feature, level, metric, score, null, effect``
@@ -90,7 +90,7 @@ class Scores:
             ``q_value`` are given.
 
         Raises:
-            ValueError: if ``q`` is not in (0, 1).
+            ValueError: If ``q`` is not in (0, 1).
         """
         return label_units(self.last().dropna(subset="unit"), q)
 
@@ -127,14 +127,14 @@ class Scores:
         """Keep the rows that have all the given values; the q-values stay those of the whole run.
 
         Args:
-            epoch: number of an epoch; as ``step``, ``dataloader`` and ``unit``, an exact number.
-            step: the trainer's global step.
-            dataloader: index of the data loader.
-            layer: name or glob (``"features.*"``); as ``level`` and ``metric``.
-            unit: index of the unit.
-            feature: name or glob; ``"chroma"`` means all its rows, ``"chroma[A]"`` one of them.
+            epoch: Number of an epoch; as ``step``, ``dataloader`` and ``unit``, an exact number.
+            step: The trainer's global step.
+            dataloader: Index of the data loader.
+            layer: Name or glob (``"features.*"``); as ``level`` and ``metric``.
+            unit: Index of the unit.
+            feature: Name or glob; ``"chroma"`` means all its rows, ``"chroma[A]"`` one of them.
             level: ``clip``, ``frame`` or ``map``.
-            metric: name of the metric.
+            metric: Name of the metric.
             stage: ``"validate"`` or ``"test"``.
 
         Returns:
@@ -157,16 +157,16 @@ class Scores:
         """The units of the last run that a feature explains best.
 
         Args:
-            feature: name or glob; ``"chroma"`` means all its rows.
-            n: how many units.
-            metric: only this one; ``None`` takes for each unit the metric that supports it best.
+            feature: Name or glob; ``"chroma"`` means all its rows.
+            n: How many units.
+            metric: Only this one; ``None`` takes for each unit the metric that supports it best.
 
         Returns:
             One row a unit, with the columns of ``Scores.table``, the smallest p-value first and, where these are equal,
             the largest effect.
 
         Raises:
-            ValueError: if the last run has no such feature.
+            ValueError: If the last run has no such feature.
         """
         last = self.last().dropna(subset=["unit", "p_value"])
         rows = last[is_feature(last["feature"], feature)]
@@ -180,12 +180,12 @@ class Scores:
         """The features that explain a unit of the last run best, one row a feature, as in :meth:`best_units`.
 
         Args:
-            layer: name of the layer.
-            unit: index of the unit.
-            n: how many features.
+            layer: The name of the layer.
+            unit: Index of the unit.
+            n: How many features.
 
         Raises:
-            ValueError: if the last run has no such unit.
+            ValueError: If the last run has no such unit.
         """
         last = self.last()
         rows = last[((last["layer"] == layer) & (last["unit"] == unit)).fillna(False).astype(bool)]
@@ -198,8 +198,8 @@ class Scores:
         """Set the labels of the last run beside those of another, of another epoch or of another network.
 
         Args:
-            other: what came after.
-            q: see :meth:`labels`.
+            other: What came after.
+            q: See :meth:`labels`.
 
         Returns:
             One row for each unit of either: ``layer, unit, feature_before, feature_after, effect_before, effect_after,
@@ -214,7 +214,7 @@ class Scores:
         """Sum up each layer of the last run, as Network Dissection does (Bau et al. 2017, section 3.2).
 
         Args:
-            q: see :meth:`labels`.
+            q: See :meth:`labels`.
 
         Returns:
             One row a layer, in the network's order: ``units``, ``dead``, ``labelled`` units, ``unique`` features among
@@ -242,7 +242,7 @@ class Scores:
         Scores do not change with a unit's scale, so a copy at another volume counts too.
 
         Args:
-            tolerance: the largest difference between scores that are called equal.
+            tolerance: The largest difference between scores that are called equal.
 
         Returns:
             ``layer, unit, duplicate_of``, where ``duplicate_of`` is the first such unit.
@@ -253,7 +253,7 @@ class Scores:
         """Write the table to a Parquet file, wholly or not at all.
 
         Args:
-            path: the file; its folder is made if it is missing, and an older file of that name is replaced. A path with
+            path: The file; its folder is made if it is missing, and an older file of that name is replaced. A path with
                 a scheme (``s3://…``) is written to by fsspec.
 
         Returns:

@@ -1,10 +1,10 @@
-"""Single units that are followed."""
+"""Single units that are watched."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from lightning_dissect.loggers.watch import check_layers, check_units, followed
+from lightning_dissect.loggers.watch import check_layers, check_units, watched_scores
 from lightning_dissect.scores import Scores
 
 
@@ -29,7 +29,7 @@ def one_loader(scores: Scores) -> Scores:
 
 
 def test_a_unit_has_a_scalar_for_each_feature_and_metric(scores: Scores) -> None:
-    assert followed(one_loader(scores), {"embedding": [3], "conv": [0]}) == pytest.approx(
+    assert watched_scores(one_loader(scores), {"embedding": [3], "conv": [0]}) == pytest.approx(
         {
             "dissect.conv/unit0/chroma/pearson.clip": 0.0,
             "dissect.conv/unit0/rms/pearson.clip": 2.0,
@@ -43,14 +43,14 @@ def test_a_unit_has_a_scalar_for_each_feature_and_metric(scores: Scores) -> None
 
 def test_loaders_are_told_apart_and_undefined_scores_stay(scores: Scores) -> None:
     scores.table.loc[scores.table["feature"] == "rms", ["score", "p_value"]] = np.nan
-    found = followed(scores, {"conv": [1]}, "dissect2")
+    found = watched_scores(scores, {"conv": [1]}, "dissect2")
     assert len(found) == 6
     assert np.isnan(found["dissect2.conv/unit1/rms/pearson.clip.dataloader1"])
 
 
 def test_nothing_to_follow_is_nothing(scores: Scores) -> None:
-    assert followed(scores, {}) == {}
-    assert followed(scores, {"conv": []}) == {}
+    assert watched_scores(scores, {}) == {}
+    assert watched_scores(scores, {"conv": []}) == {}
 
 
 def test_names_that_do_not_exist_are_refused_with_those_that_do() -> None:

@@ -4,14 +4,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from lightning_dissect.report.run_folder import find_score_files
-from lightning_dissect.scores import Scores, base_feature, count_labels
+from lightning_dissect.scores import Scores, base_feature, best_of_each, count_labels
 
 Progress = Callable[[Sequence[Path]], Iterable[Path]]
 """Shows how far the reading of files is, like ``tqdm``."""
@@ -39,11 +39,11 @@ class Layer:
     """The scores of a layer's units, NaN where they are undefined.
 
     Attributes:
-        name: of the layer.
-        columns: what the layer is compared with, as indices into ``History.columns``.
-        effect: score less what chance gives, at each moment [shape=(moments, columns, units)].
-        score: at the last moment [shape=(columns, units)].
-        q_value: at the last moment [shape=(columns, units)].
+        name: The name of the layer.
+        columns: What the layer is compared with, as indices into ``History.columns``.
+        effect: Score less what chance gives, at each moment, shape (moments, columns, units).
+        score: At the last moment, shape (columns, units).
+        q_value: At the last moment, shape (columns, units).
     """
 
     name: str
@@ -63,15 +63,15 @@ class History:
     """A run over its epochs.
 
     Attributes:
-        name: of the run's folder.
-        q: the false discovery rate that labels accept.
-        moments: when scores were taken, in order.
-        features: by name, without rows.
-        columns: everything that units were compared with.
-        layers: in the network's order.
-        counts: how many units carry each label [shape=(moments, layers, features)].
-        last: the scores of the last moment.
-        labels: one row a unit at the last moment, as :meth:`Scores.labels` gives them.
+        name: The name of the run's folder.
+        q: The false discovery rate that labels accept.
+        moments: When scores were taken, in order.
+        features: By name, without rows.
+        columns: Everything that units were compared with.
+        layers: In the network's order.
+        counts: How many units carry each label, shape (moments, layers, features).
+        last: The scores of the last moment.
+        labels: One row a unit at the last moment, as :meth:`Scores.labels` gives them.
     """
 
     name: str
@@ -89,13 +89,13 @@ def read_history(run: str | os.PathLike[str], q: float = 0.05, progress: Progres
     """Read the score files of a run, one after another: only one epoch's table is in memory at a time.
 
     Args:
-        run: folder or file, see :func:`~lightning_dissect.report.run_folder.find_score_files`.
-        q: the false discovery rate that labels accept.
-        progress: wraps the list of files.
+        run: Folder or file, see :func:`~lightning_dissect.report.run_folder.find_score_files`.
+        q: The false discovery rate that labels accept.
+        progress: Wraps the list of files.
 
     Raises:
-        FileNotFoundError: if there are no scores.
-        ValueError: if a file holds no scores of units, or is not one of ours.
+        FileNotFoundError: If there are no scores.
+        ValueError: If a file holds no scores of units, or is not one of ours.
     """
     taken: dict[Moment, _Taken] = {}
     for scores in _load(progress(find_score_files(run))):
@@ -110,7 +110,13 @@ def read_history(run: str | os.PathLike[str], q: float = 0.05, progress: Progres
 
 class _Key(NamedTuple):
     layer: str
-    column: Column
+    feature: str
+    metric: str
+    level: str
+
+    @property
+    def column(self) -> Column:
+        return Column(*self[1:])
 
 
 class _Taken(NamedTuple):
@@ -133,28 +139,19 @@ def _load(files: Iterable[Path]) -> Iterator[Scores]:
 
 def _as_arrays(table: pd.DataFrame, field: str) -> dict[_Key, Values]:
     """A field of the table as an array over units for each layer and column; of a feature's rows, the best one's."""
-    rows = table.loc[table["unit"].notna().to_numpy()]
-    if rows.empty:
-        return {}
-    base = base_feature(pd.Series(rows["feature"].cat.categories))
-    features = pd.Categorical(base.to_numpy()[rows["feature"].cat.codes])
-    kinds = [pd.Categorical(names) for names in (rows["layer"], features, rows["metric"], rows["level"])]
-    codes = np.ravel_multi_index([kind.codes for kind in kinds], [len(kind.categories) for kind in kinds])
-    unit, value = rows["unit"].to_numpy(np.int64), rows[field].to_numpy(np.float32)
-    p_value, size = rows["p_value"].to_numpy(), rows["effect"].abs().to_numpy()
-    order = np.argsort(codes, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    rows = table.dropna(subset="unit")
+    rows = best_of_each(rows.assign(feature=base_feature(rows["feature"])), [*_Key._fields, "unit"])
+    units, values = rows["unit"].to_numpy(np.int64), rows[field].to_numpy(np.float32)
     arrays = {}
-    for group in sorted(groups, key=lambda group: int(group[0])):  # in the order of the table
-        layer, *column = (str(kind.categories[kind.codes[group[0]]]) for kind in kinds)
-        if unit[group].max() >= len(group):  # a run writes rows of all units, and an array is as long as the last says
+    groups: Any = rows.groupby(list(_Key._fields), observed=True, sort=False).indices
+    for key, places in sorted(groups.items(), key=lambda group: int(group[1][0])):  # in the order of the table
+        unit = units[places]
+        if unit.max() >= len(unit):  # a run writes rows of all units, and an array is as long as the last says
             raise ValueError(
-                f"layer {layer!r} has a unit {unit[group].max()}, but no scores of some before it: a report needs all."
+                f"layer {key[0]!r} has a unit {unit.max()}, but no scores of some before it: a report needs all."
             )
-        values = np.full(unit[group].max() + 1, np.nan, np.float32)
-        worst_first = group[np.lexsort((-size[group], p_value[group]))[::-1]]
-        values[unit[worst_first]] = value[worst_first]  # what is written last stays
-        arrays[_Key(layer, Column(*column))] = values
+        arrays[_Key(*key)] = np.full(unit.max() + 1, np.nan, np.float32)
+        arrays[_Key(*key)][unit] = values[places]
     return arrays
 
 
@@ -168,7 +165,7 @@ def _join(name: str, q: float, taken: dict[Moment, _Taken], last: Scores) -> His
     score, q_value = _as_arrays(last.table, "score"), _as_arrays(last.table, "q_value")
     layers = []
     for layer in names:
-        own = [column for column in columns if _Key(layer, column) in keys]
+        own = [column for column in columns if _Key(layer, *column) in keys]
         units = max(len(arrays[key]) for arrays in effects for key in arrays if key.layer == layer)
         layers.append(
             Layer(
@@ -186,7 +183,7 @@ def _join(name: str, q: float, taken: dict[Moment, _Taken], last: Scores) -> His
 def _stack(arrays: dict[_Key, Values], layer: str, columns: Sequence[Column], units: int) -> Values:
     stacked = np.full((len(columns), units), np.nan, np.float32)
     for row, column in zip(stacked, columns, strict=True):
-        values = arrays.get(_Key(layer, column), row)
+        values = arrays.get(_Key(layer, *column), row)
         row[: len(values)] = values
     return stacked
 

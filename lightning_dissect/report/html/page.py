@@ -11,13 +11,7 @@ from typing import Any
 from lightning_dissect.files import whole
 from lightning_dissect.report.html.history import History, Progress, read_history
 from lightning_dissect.report.html.payload import (
-    EXACT_STEPS,
-    EXACT_UNDEFINED,
-    HISTORY_STEPS,
-    LARGEST_Q_STEP,
-    Q_STEPS,
-    Q_UNDEFINED,
-    UNDEFINED,
+    PACKING,
     comparisons,
     find_limits,
     pack,
@@ -52,19 +46,19 @@ def write_report(
     The file needs no network and no other file. It is written wholly or not at all.
 
     Args:
-        run: the folder of a run, such as ``lightning_logs/version_0``, or one score file.
-        path: the page; ``None`` writes ``report.html`` beside the scores.
-        q: the false discovery rate that labels accept, in (0, 1).
-        progress: wraps the list of score files, like ``tqdm``.
+        run: The folder of a run, such as ``lightning_logs/version_0``, or one score file.
+        path: The page; ``None`` writes ``report.html`` beside the scores.
+        q: The false discovery rate that labels accept, in (0, 1).
+        progress: Wraps the list of score files, like ``tqdm``.
 
     Returns:
         The path.
 
     Raises:
-        FileNotFoundError: if there are no scores in the run.
-        ModuleNotFoundError: if one of the packages is missing that come with ``lightning-dissect[report]``.
-        OSError: if the page cannot be written.
-        ValueError: if a file is not one of ours, is damaged, or holds no scores, or not those of all units.
+        FileNotFoundError: If there are no scores in the run.
+        ModuleNotFoundError: If one of the packages is missing that come with ``lightning-dissect[report]``.
+        OSError: If the page cannot be written.
+        ValueError: If a file is not one of ours, is damaged, or holds no scores, or not those of all units.
     """
     for package in _PACKAGES:
         _require(package)
@@ -144,13 +138,7 @@ def _data(history: History, summary: Summary) -> tuple[dict[str, Any], dict[str,
         "layers": layers,
         "counts": history.counts.tolist(),
         "colours": {"features": colours, "effect": _EFFECT_COLOURS},
-        "steps": HISTORY_STEPS,
-        "undefined": UNDEFINED,
-        "exactSteps": EXACT_STEPS,
-        "exactUndefined": EXACT_UNDEFINED,
-        "qSteps": Q_STEPS,
-        "qUndefined": Q_UNDEFINED,
-        "largestPower": LARGEST_Q_STEP // Q_STEPS,
+        **PACKING,
     }, payloads
 
 

@@ -11,17 +11,16 @@ import numpy.typing as npt
 
 from lightning_dissect.report.html.history import Column, History, Layer
 
-HISTORY_STEPS = 24
-"""Steps between no effect and a column's largest one, in pictures over epochs: finer than colours can show."""
-UNDEFINED = -128
-EXACT_STEPS = 32_000
-"""The same for the last epoch, whose numbers are read."""
-EXACT_UNDEFINED = -32_768
-Q_STEPS = 10
-"""Steps of log10(q): the q-value of a unit is told to a tenth of a power of ten, down to 1e-25."""
-
-LARGEST_Q_STEP = 250
-Q_UNDEFINED = 255
+PACKING = {
+    "steps": 24,  # between no effect and a column's largest one, over epochs: finer than colours can show
+    "undefined": -128,
+    "exactSteps": 32_000,  # the same for the last epoch, whose numbers are read
+    "exactUndefined": -32_768,
+    "qSteps": 10,  # of log10(q): the q-value of a unit is told to a tenth of a power of ten
+    "qUndefined": 255,
+    "largestPower": 25,  # smaller q-values are shown as this power of ten
+}
+"""How numbers are packed, as the page's script reads it."""
 
 
 def pack(data: bytes | str) -> str:
@@ -47,14 +46,14 @@ def find_limits(history: History) -> dict[tuple[str, str], float]:
 
 
 def pack_history(layer: Layer, limits: Sequence[float]) -> str:
-    """A layer's effects at all moments as int8 [shape=(moments, columns, units)], in steps of its columns' limits."""
-    scale = np.asarray([limits[column] for column in layer.columns], np.float32)[:, None] / HISTORY_STEPS
-    steps = np.where(np.isnan(layer.effect), UNDEFINED, np.round(layer.effect / scale))
+    """A layer's effects at all moments as int8, shape (moments, columns, units), in steps of its columns' limits."""
+    scale = np.asarray([limits[column] for column in layer.columns], np.float32)[:, None] / PACKING["steps"]
+    steps = np.where(np.isnan(layer.effect), PACKING["undefined"], np.round(layer.effect / scale))
     return pack(steps.astype(np.int8).tobytes())
 
 
 def pack_last(layer: Layer) -> dict[str, Any]:
-    """A layer's last moment: effect and score as int16, the q-value as uint8, each [shape=(columns, units)].
+    """A layer's last moment: effect and score as int16, the q-value as uint8, each of shape (columns, units).
 
     Returns:
         ``data`` (the three, one after another) and ``limits``, what the largest number of steps of effect and score
@@ -63,12 +62,14 @@ def pack_last(layer: Layer) -> dict[str, Any]:
     arrays, limits = [], []
     for values in (layer.effect[-1], layer.score):
         limit = float(np.nanmax(np.abs(values), initial=1e-3))
-        steps = np.where(np.isnan(values), EXACT_UNDEFINED, np.round(values / limit * EXACT_STEPS))
+        steps = np.where(np.isnan(values), PACKING["exactUndefined"], np.round(values / limit * PACKING["exactSteps"]))
         arrays.append(steps.astype("<i2").tobytes())
         limits.append(limit)
     with np.errstate(divide="ignore"):
-        powers = np.minimum(np.round(-np.log10(layer.q_value) * Q_STEPS), LARGEST_Q_STEP)
-    arrays.append(np.where(np.isnan(powers), Q_UNDEFINED, powers).astype(np.uint8).tobytes())
+        powers = np.minimum(
+            np.round(-np.log10(layer.q_value) * PACKING["qSteps"]), PACKING["largestPower"] * PACKING["qSteps"]
+        )
+    arrays.append(np.where(np.isnan(powers), PACKING["qUndefined"], powers).astype(np.uint8).tobytes())
     return {"data": pack(b"".join(arrays)), "limits": limits}
 
 

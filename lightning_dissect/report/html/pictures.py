@@ -19,7 +19,7 @@ class Picture(NamedTuple):
     """A picture of a layer.
 
     Attributes:
-        words: what it shows.
+        words: What it shows.
         data: PNG in base64.
     """
 

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lightning_dissect.features import FeatureBank
 from lightning_dissect.files.layout import TABLE
+from lightning_dissect.files.playlists import load_playlists
 from lightning_dissect.report.html.history import History
 from lightning_dissect.report.run_folder import may_be_read
 from lightning_dissect.run.playlist_files import load_playlists
@@ -32,7 +33,7 @@ class Players(NamedTuple):
     """What the page plays.
 
     Attributes:
-        units: by ``layer/unit`` (indices) the entries of its playlist, strongest first: ``words``, ``audio`` (an index)
+        units: By ``layer/unit`` (indices) the entries of its playlist, strongest first: ``words``, ``audio`` (an index)
             and, where the feature changes in time, its ``feature`` and ``curve`` from 0 to 100.
         audio: WAV files in base64.
     """

@@ -13,13 +13,13 @@ class Found(NamedTuple):
     """What was found of one feature.
 
     Attributes:
-        feature: its name.
-        words: what it is about; empty for a user's own.
-        units: how many units carry its label.
-        layer: the layer of whose units it labels the largest share.
-        layer_units: how many units of that layer it labels.
-        layer_size: how many units that layer has.
-        best: a sentence about the unit of that layer with the best support.
+        feature: Its name.
+        words: What it is about; empty for a user's own.
+        units: How many units carry its label.
+        layer: The layer of whose units it labels the largest share.
+        layer_units: How many units of that layer it labels.
+        layer_size: How many units that layer has.
+        best: A sentence about the unit of that layer with the best support.
     """
 
     feature: str
@@ -40,12 +40,12 @@ class Summary(NamedTuple):
     """What the page begins with.
 
     Attributes:
-        units: how many units were compared.
-        labelled: how many carry a label.
-        dead: how many never changed their output.
-        false: how many labels are expected to be false, at most.
-        found: one entry a feature, the most frequent first.
-        layers: for each layer its name, its units, its dead units and the units that each feature labels.
+        units: How many units were compared.
+        labelled: How many carry a label.
+        dead: How many never changed their output.
+        false: How many labels are expected to be false, at most.
+        found: One entry a feature, the most frequent first.
+        layers: For each layer its name, its units, its dead units and the units that each feature labels.
     """
 
     units: int

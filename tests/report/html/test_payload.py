@@ -7,12 +7,7 @@ import numpy as np
 
 from lightning_dissect.report.html.history import read_history
 from lightning_dissect.report.html.payload import (
-    EXACT_STEPS,
-    EXACT_UNDEFINED,
-    HISTORY_STEPS,
-    Q_STEPS,
-    Q_UNDEFINED,
-    UNDEFINED,
+    PACKING,
     find_limits,
     pack_history,
     pack_last,
@@ -31,9 +26,9 @@ def test_the_history_comes_back_to_half_a_step(run: Path) -> None:
     of_column = [limits[column[1:]] for column in history.columns]
     for layer in history.layers:
         steps = np.frombuffer(unpack(pack_history(layer, of_column)), np.int8).reshape(layer.effect.shape)
-        scale = np.asarray([of_column[column] for column in layer.columns])[:, None] / HISTORY_STEPS
-        np.testing.assert_array_equal(steps == UNDEFINED, np.isnan(layer.effect))
-        error = np.abs(np.where(steps == UNDEFINED, np.nan, steps * scale) - layer.effect)
+        scale = np.asarray([of_column[column] for column in layer.columns])[:, None] / PACKING["steps"]
+        np.testing.assert_array_equal(steps == PACKING["undefined"], np.isnan(layer.effect))
+        error = np.abs(np.where(steps == PACKING["undefined"], np.nan, steps * scale) - layer.effect)
         assert np.nanmax(error / scale) < 0.51
 
 
@@ -43,10 +38,10 @@ def test_the_last_epoch_comes_back_to_four_digits(run: Path) -> None:
         data, size = unpack(packed["data"]), layer.score.size
         for part, (values, limit) in enumerate(zip((layer.effect[-1], layer.score), packed["limits"], strict=True)):
             steps = np.frombuffer(data, "<i2", size, 2 * part * size).reshape(values.shape)
-            found = np.where(steps == EXACT_UNDEFINED, np.nan, steps * limit / EXACT_STEPS)
+            found = np.where(steps == PACKING["exactUndefined"], np.nan, steps * limit / PACKING["exactSteps"])
             np.testing.assert_allclose(found, values, atol=1e-4)
         powers = np.frombuffer(data, np.uint8, size, 4 * size).reshape(layer.score.shape)
-        q_value = np.where(powers == Q_UNDEFINED, np.nan, 10 ** (-powers.astype(float) / Q_STEPS))
+        q_value = np.where(powers == PACKING["qUndefined"], np.nan, 10 ** (-powers.astype(float) / PACKING["qSteps"]))
         # Half a step of a tenth of a power of ten.
         np.testing.assert_allclose(np.log10(q_value), np.log10(layer.q_value), atol=0.0501)
         assert len(data) == 5 * size
