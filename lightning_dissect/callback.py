@@ -14,7 +14,7 @@ from lightning_dissect.features.analysis import Analysis, as_analysis
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.features.feature import Feature
 from lightning_dissect.features.frequency import FrequencyAxis
-from lightning_dissect.features.spectrograms import Scale, SpectrogramBank
+from lightning_dissect.features.spectrograms import AmplitudeScale, SpectrogramBank
 from lightning_dissect.files.earlier import Earlier
 from lightning_dissect.files.layout import Stage
 from lightning_dissect.frameworks import callback_bases
@@ -98,7 +98,7 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         features: Sequence[str | Feature] = DEFAULT_FEATURES,
         metrics: Sequence[str | SimilarityMetric] = DEFAULT_METRICS,
         waveform: Where | None = None,
-        spectrogram: Scale | None = None,
+        spectrogram: AmplitudeScale | None = None,
         lengths: Where | None = None,
         every_n_epochs: int = 1,
         frequency: FrequencyAxis | None = None,
@@ -127,7 +127,10 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
             raise ValueError(f"on_error={on_error!r} is none of 'auto', 'raise' and 'warn'.")
         if analysis is not None and sample_rate not in (None, analysis.sample_rate):
             raise ValueError(f"sample_rate={sample_rate} is not that of analysis={analysis}: give one of them.")
-        self.analysis = analysis = as_analysis(analysis or sample_rate, n_fft, hop_length, frequency)
+        given = sample_rate if analysis is None else analysis
+        if given is None:
+            raise ValueError("sample_rate: give that of the audio, in Hz, or an `analysis`, which has it.")
+        self.analysis = analysis = as_analysis(given, n_fft, hop_length, frequency)
         self.layers, self.every_n_epochs = layers, every_n_epochs
         self.max_clips, self.map_clips = max_clips, map_clips
         self.playlist = playlist if isinstance(playlist, Playlists) else Playlists(clips=playlist)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_dissect.features.spectrograms import Scale, check_values
+from lightning_dissect.features.spectrograms import AmplitudeScale, check_values
 from lightning_dissect.nested import contents, describe, look_up, named_leaves
 
 Where = str | int | Callable[[Any], Tensor]
@@ -38,7 +38,7 @@ class Inputs:
         self,
         sample_rate: int,
         waveform: Where | None = None,
-        spectrogram: Scale | None = None,
+        spectrogram: AmplitudeScale | None = None,
         lengths: Where | None = None,
         n_bins: int = 0,
     ) -> None:

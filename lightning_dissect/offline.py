@@ -13,7 +13,7 @@ from lightning_dissect.callback import DEFAULT_FEATURES, DEFAULT_METRICS, Dissec
 from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.feature import Feature
 from lightning_dissect.features.frequency import FrequencyAxis
-from lightning_dissect.features.spectrograms import Scale
+from lightning_dissect.features.spectrograms import AmplitudeScale
 from lightning_dissect.frameworks import lightning_of
 from lightning_dissect.inputs import Where, find_waveform
 from lightning_dissect.metrics import SimilarityMetric
@@ -32,7 +32,7 @@ def dissect(  # noqa: D417, since the other arguments are described where they b
     features: Sequence[str | Feature] = DEFAULT_FEATURES,
     metrics: Sequence[str | SimilarityMetric] = DEFAULT_METRICS,
     waveform: Where | None = None,
-    spectrogram: Scale | None = None,
+    spectrogram: AmplitudeScale | None = None,
     lengths: Where | None = None,
     frequency: FrequencyAxis | None = None,
     n_fft: int = 2048,

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from lightning_dissect import loggers
 from lightning_dissect.files import Place, is_inside, whole
 from lightning_dissect.files.earlier import Earlier
-from lightning_dissect.files.layout import TABLE, leads_out, list_scores, picture_file, score_file
+from lightning_dissect.files.layout import TABLE, Stage, leads_out, list_scores, picture_file, score_file
 from lightning_dissect.loggers.folder import run_folder
 from lightning_dissect.loggers.scalars import summarise
 from lightning_dissect.loggers.watch import Watch, watched_scores
@@ -78,7 +78,8 @@ def publish(findings: Findings, trainer: Any, index: int, earlier: Earlier, watc
     run, scores, labels, _, played = findings
     logs = run_folder(trainer.loggers[0], trainer.default_root_dir)
     folders = [logs / f"dissect{index + 1 if index else ''}{ending}" for ending in ("", "-test")]
-    folder, stage = folders[trainer.testing], "test" if trainer.testing else "validate"
+    folder = folders[trainer.testing]
+    stage: Stage = "test" if trainer.testing else "validate"
     file = folder / score_file(stage, trainer.current_epoch, trainer.global_step)
     earlier.make_way(file, folders, fitting=trainer.state.fn == "fit")
     if not is_inside(folder, folder.parent):

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from lightning.pytorch.loggers import TensorBoardLogger as OtherTensorBoardLogger
-from lightning_dissect.files.playlists import write_wav
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -12,7 +12,6 @@ import fsspec
 import pytest
 import pytorch_lightning as pl
 import torch
-from lightning_dissect.files.playlists import load_playlists
 from PIL import Image
 from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator

@@ -61,12 +61,13 @@ def hpss(
     part = None if mask else S.reshape(items.shape)[..., first:last]
     steady = median_filter(items, kernels[0], -1, lengths, (first, last))
     broad = median_filter(items[..., first:last], kernels[1], -2)
-    harmonic, percussive = (torch.empty_like(steady if part is None else part) for _ in range(2))
+    harmonic, percussive = (torch.empty_like(broad if part is None else part) for _ in range(2))
     # A few frames at a time, so that what lies between medians and result stays in the cache.
     width = max(chunk_size(S.device) // max(items[..., :1].numel(), 1), 1)
     for start in range(0, last - first, width):
         few = slice(start, start + width)
-        masks = _masks(steady[..., few], broad[..., few], *margins, power)
+        # In one layout: medians along time come out with the frames first.
+        masks = _masks(steady[..., few].contiguous(), broad[..., few].contiguous(), *margins, power)
         for whole, part_mask in zip((harmonic, percussive), masks, strict=True):
             whole[..., few] = part_mask if part is None else part[..., few] * part_mask
     shape = (*S.shape[:-1], last - first)
@@ -92,15 +93,16 @@ def _masks(steady: Tensor, broad: Tensor, margin_h: float, margin_p: float, powe
 
 
 def _complementary_masks(X: Tensor, R: Tensor, power: float) -> tuple[Tensor, Tensor]:
-    """Return ``softmask(X, R)`` and ``softmask(R, X)``, bit by bit, in half the time."""
+    """Return ``softmask(X, R, split_zeros=True)`` and ``softmask(R, X, split_zeros=True)``, bit by bit."""
+    tiny = torch.finfo(X.dtype).tiny
     larger = torch.maximum(X, R)
-    ratio = torch.minimum(X, R) / larger
-    ratio = torch.where(larger < torch.finfo(X.dtype).tiny, 1.0, ratio)
-    ratio = ratio.square() if power == 2 else ratio**power
-    total = 1 + ratio
-    of_larger, of_smaller = 1 / total, ratio / total
-    X_is_larger = X >= R
-    return torch.where(X_is_larger, of_larger, of_smaller), torch.where(X_is_larger, of_smaller, of_larger)
+    # On a CPU a look waits for nothing, and spares most batches two of the slowest passes.
+    undefined = larger < tiny if larger.device.type != "cpu" or larger.amin() < tiny else None
+    larger = larger.clamp_min(tiny)
+    of_X, of_R = ((x / larger).square_() if power == 2 else (x / larger) ** power for x in (X, R))
+    total = of_X + of_R
+    masks = of_X / total, of_R / total
+    return masks if undefined is None else (masks[0].where(~undefined, 0.5), masks[1].where(~undefined, 0.5))
 
 
 def softmask(X: Tensor, X_ref: Tensor, *, power: float = 1.0, split_zeros: bool = False) -> Tensor:

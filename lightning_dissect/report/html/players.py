@@ -13,7 +13,6 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lightning_dissect.features import FeatureBank
 from lightning_dissect.files.layout import TABLE
-from lightning_dissect.files.playlists import load_playlists
 from lightning_dissect.report.html.history import History
 from lightning_dissect.report.run_folder import may_be_read
 from lightning_dissect.run.playlist_files import load_playlists

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from lightning_dissect.files.playlists import load_playlists
 
 from lightning_dissect.files.layout import PICTURES
 from lightning_dissect.report.html import write_report
