@@ -43,8 +43,9 @@ def detection_functions(y: Tensor, n_samples: Tensor, sr: int, n_frames: int) ->
         spectra = torch.fft.rfft(grid.frames(y, first, few.shape[-1]))[..., :n_bins]
         spectra.real.add_(_LEAST)
         magnitude = _absolute(spectra)
-        # The last phase of the frames before comes first, as does what they expect of these.
-        phase = torch.cat([phase[:, -1:], spectra / magnitude], dim=1)
+        # The last phase of the frames before comes first, as does what they expect of these. (torch divides complex
+        # numbers five times as slowly as it multiplies them.)
+        phase = torch.cat([phase[:, -1:], spectra * magnitude.reciprocal()], dim=1)
         # The phase goes on turning as it did from the frame before to this one.
         expected = torch.cat([expected[:, -1:], spectra * phase[:, 1:] * phase[:, :-1].conj()], dim=1)
         few[:, 0] = (magnitude * weights).sum(dim=-1)
