@@ -13,7 +13,7 @@ from lightning_dissect.features.functional.frames import Framing, pad, valid_fra
 from lightning_dissect.features.functional.lengths import check_lengths, trim, trim_frames
 from lightning_dissect.features.functional.windows import window_taps
 
-__all__ = ["fft_frequencies", "magnitude", "spectrogram", "stft"]
+__all__ = ["fast_size", "fft_frequencies", "magnitude", "spectrogram", "stft"]
 
 
 def stft(
@@ -158,6 +158,21 @@ def spectrogram(
     S = S if S.dtype == torch.float64 else S.float()
     n_frames = None if lengths is None else check_lengths(lengths, S.shape[:-2], S.shape[-1], "S")
     return trim_frames(S, n_frames), 2 * (S.shape[-2] - 1)
+
+
+def fast_size(n: int) -> int:
+    """Return the smallest even product of 2, 3 and 5 that is at least ``n``, for which transforms are fast.
+
+    Example:
+        >>> fast_size(1025)
+        1080
+    """
+    best = 1 << max(n - 1, 1).bit_length()
+    for five in (1, 5, 25, 125):
+        for three in (1, 3, 9, 27, 81):
+            odd = five * three
+            best = min(best, odd << max((-(-n // odd) - 1).bit_length(), 1))
+    return best
 
 
 def fft_frequencies(sr: float = 22050, n_fft: int = 2048) -> Tensor:
