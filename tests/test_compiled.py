@@ -101,5 +101,27 @@ def test_other_types_are_refused(kept: Path) -> None:
         make_kernel()(np.ones((2, 3)))
 
 
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("count", [0, 1, 2, 10])
+def test_threads_share_the_work_and_raise_its_errors(
+    n_threads: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lightning_dissect.compiled import in_threads
+
+    monkeypatch.setattr("torch.get_num_threads", lambda: n_threads)
+    done = np.zeros(count, int)
+
+    def work(part: slice) -> None:
+        done[part] += 1
+
+    def fail(part: slice) -> None:
+        raise ArithmeticError(str(part))
+
+    in_threads(work, count)
+    assert (done == 1).all()
+    with pytest.raises(ArithmeticError, match="slice"):
+        in_threads(fail, count)
+
+
 if __name__ == "__main__":
     fill(Path(sys.argv[1]), int(sys.argv[2]))

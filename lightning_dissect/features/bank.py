@@ -194,8 +194,8 @@ def _values(feature: Feature, clips: Clips, finite: Tensor | None) -> Tensor:
             f"features: {feature.name!r} is declared as {feature.level}-level and must return shape {expected}, "
             f"found {tuple(values.shape)}."
         )
-    if clips.frame_mask is not None and feature.level == "frame":
-        values = torch.where(clips.frame_mask[:, None], values, 0.0)
+    if feature.level == "frame":
+        values = clips.trimmed(values)
     if finite is None:
         return values
     return torch.where(finite.view(-1, *[1] * (values.dim() - 1)), values, torch.nan)

@@ -11,7 +11,7 @@ from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.functional.arguments import as_waveform
 from lightning_dissect.features.functional.device import chunk_size
 from lightning_dissect.features.functional.hpss import hpss
-from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim
+from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim, trim_frames
 from lightning_dissect.features.functional.spectrum import magnitude, stft
 
 __all__ = ["Clips", "as_clips"]
@@ -91,17 +91,19 @@ class Clips:
         """True where a frame belongs to its clip, shape ``(clips, frames)``, or None where all do."""
         return None if self.valid_frames is None else frame_mask(self.valid_frames, self.n_frames)
 
+    def trimmed(self, values: Tensor) -> Tensor:
+        """Return values ``(clips, rows, frames)`` or ``(clips, frames)``, zero past each clip's frames."""
+        return trim_frames(values, self.valid_frames)
+
     @property
     def stft(self) -> Tensor:
         """Complex spectra, shape ``(clips, 1 + n_fft // 2, frames)``; zero past each clip's frames. Not kept."""
-        spectra = stft(self.waveform, n_fft=self.n_fft, hop_length=self.hop_length)
-        return spectra if self.frame_mask is None else torch.where(self.frame_mask[:, None], spectra, 0.0)
+        return self.trimmed(stft(self.waveform, n_fft=self.n_fft, hop_length=self.hop_length))
 
     @cached_property
     def magnitude(self) -> Tensor:
         """Magnitudes of the spectra, shape ``(clips, 1 + n_fft // 2, frames)``; zero past each clip's frames."""
-        S = magnitude(self.waveform, n_fft=self.n_fft, hop_length=self.hop_length)
-        return S if self.frame_mask is None else torch.where(self.frame_mask[:, None], S, 0.0)
+        return self.trimmed(magnitude(self.waveform, n_fft=self.n_fft, hop_length=self.hop_length))
 
     @property
     def power(self) -> Tensor:

@@ -8,7 +8,6 @@ import math
 from abc import abstractmethod
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from lightning_dissect.features.analysis import Analysis
@@ -41,8 +40,7 @@ class _NNAudioMap(Feature):
     def _map(self, clips: Clips) -> Tensor:
         """Return what the module makes of the clips, zero past each clip's frames."""
         values: Tensor = self.module(clips.waveform)
-        values = values[..., : clips.n_frames]
-        return values if clips.frame_mask is None else torch.where(clips.frame_mask[:, None], values, 0.0)
+        return clips.trimmed(values[..., : clips.n_frames])
 
 
 @feature("gammatonegram")

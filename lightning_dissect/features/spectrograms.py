@@ -54,7 +54,7 @@ class SpectrogramClips(Clips):
     def __init__(self, magnitude: Tensor, analysis: Analysis, whole: bool, frame_lengths: Tensor | None = None) -> None:
         self.analysis = analysis
         self._whole, self._frame_lengths, self._frames = whole, frame_lengths, magnitude.shape[-1]
-        self._given = magnitude if self.frame_mask is None else magnitude.where(self.frame_mask[:, None], 0.0)
+        self._given = self.trimmed(magnitude)
 
     def __getattr__(self, name: str) -> Tensor:
         # Only what the parent sets when it is made of audio is looked for here.

@@ -134,8 +134,7 @@ class _ConstantQ(Feature):
             index = estimate_tuning_index(
                 clips.waveform, sr=clips.sample_rate, bins_per_octave=self.bins_per_octave, lengths=clips.lengths
             )
-        magnitude = cqt_from_plan(clips.waveform, plan, index, clips.lengths).abs()
-        return magnitude if clips.frame_mask is None else torch.where(clips.frame_mask[:, None], magnitude, 0.0)
+        return clips.trimmed(cqt_from_plan(clips.waveform, plan, index, clips.lengths).abs())
 
 
 @feature("cqt")

@@ -11,7 +11,7 @@ from lightning_dissect.features.functional.cqt import cqt
 from lightning_dissect.features.functional.cqt_plan import C1
 from lightning_dissect.features.functional.filters import chroma_filters
 from lightning_dissect.features.functional.frames import Framing
-from lightning_dissect.features.functional.lengths import frame_mask
+from lightning_dissect.features.functional.lengths import trim_frames
 from lightning_dissect.features.functional.norm import normalize
 from lightning_dissect.features.functional.spectrum import spectrogram
 from lightning_dissect.features.functional.tuning import tuning_index, tuning_values
@@ -182,9 +182,7 @@ def chroma_cens(
     energy = chroma_cqt(y, sr=sr, C=C, hop_length=hop_length, norm=1, lengths=lengths, **chroma)
     levels = torch.stack([energy > step for step in (0.4, 0.2, 0.1, 0.05)]).sum(dim=0).to(energy) * 0.25
     cens = normalize(_smooth(levels, win_len_smooth), norm=norm, dim=-2)
-    if lengths is None:
-        return cens
-    return torch.where(frame_mask(1 + lengths // hop_length, cens.shape[-1])[..., None, :], cens, 0.0)
+    return trim_frames(cens, None if lengths is None else 1 + lengths // hop_length)
 
 
 def _smooth(x: Tensor, size: int) -> Tensor:

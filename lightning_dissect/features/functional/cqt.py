@@ -10,7 +10,7 @@ from torch import Tensor
 from lightning_dissect.features.functional.arguments import as_waveform
 from lightning_dissect.features.functional.cqt_plan import C1, CQTPlan, cqt_plan
 from lightning_dissect.features.functional.decimation import decimate
-from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim
+from lightning_dissect.features.functional.lengths import check_lengths, trim, trim_frames
 from lightning_dissect.features.functional.spectrum import spectrogram, stft
 from lightning_dissect.features.functional.tuning import tuning_index, tuning_values
 
@@ -103,11 +103,10 @@ def vqt(
     index = None
     if tuning is None:
         index = estimate_tuning_index(y, sr=sr, bins_per_octave=bins_per_octave, lengths=lengths)
-    response = cqt_from_plan(y, plan, index, lengths)
-    if lengths is None:
-        return response
-    valid = 1 + check_lengths(lengths, y.shape[:-1], y.shape[-1], "y") // hop_length
-    return torch.where(frame_mask(valid, response.shape[-1])[..., None, :], response, 0.0)
+    n_frames = None
+    if lengths is not None:
+        n_frames = 1 + check_lengths(lengths, y.shape[:-1], y.shape[-1], "y") // hop_length
+    return trim_frames(cqt_from_plan(y, plan, index, lengths), n_frames)
 
 
 def estimate_tuning_index(y: Tensor, *, sr: float, bins_per_octave: int, lengths: Tensor | None = None) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_dissect.features.functional.device import precise
 from lightning_dissect.features.functional.lengths import trim
+from lightning_dissect.features.functional.spectrum import fast_size
 
 __all__ = ["decimate", "decimation_filter"]
 
@@ -30,7 +31,7 @@ def decimate(y: Tensor, factor: int, lengths: Tensor | None = None) -> tuple[Ten
         return y, lengths
     taps, start = decimation_filter(factor)
     n_out = -(-y.shape[-1] // factor)
-    size = _transform_size(max(y.shape[-1], taps.numel()) + taps.numel() // 2)
+    size = fast_size(max(y.shape[-1], taps.numel()) + taps.numel() // 2)
     response = _response(factor, size).to(y.device, torch.promote_types(precise(y), torch.complex64))
     # In float64 where the device has it: the floor of a transform in dB is 80 dB down.
     spectrum = torch.fft.rfft(y.to(precise(y)), n=size) * response
@@ -42,12 +43,6 @@ def decimate(y: Tensor, factor: int, lengths: Tensor | None = None) -> tuple[Ten
         kept = max((2 * y.shape[-1] + factor) // (2 * factor), 1)
         return nnf.pad(filtered[..., :kept], (0, n_out - kept)), None
     return trim(filtered, (2 * lengths + factor) // (2 * factor)), -(-lengths // factor)
-
-
-def _transform_size(samples: int) -> int:
-    """Return the next size of a Fourier transform that is quick: a power of two, or 5/8 or 3/4 of one."""
-    power = 1 << max(samples - 1, 7).bit_length()
-    return next(size for size in (power // 8 * 5, power // 4 * 3, power) if size >= samples)
 
 
 @lru_cache(maxsize=32)

@@ -10,12 +10,16 @@ from torch import Tensor
 
 from lightning_dissect.features.functional.arguments import as_waveform, check_framing, check_rate
 from lightning_dissect.features.functional.lengths import check_lengths, trim
+from lightning_dissect.features.functional.spectrum import fast_size
 
 __all__ = ["EBUR128", "k_weighting", "loudness_ebur128", "momentary_loudness"]
 
 _OFFSET = -0.691
-_ABSOLUTE_GATE = -70.0
-_RELATIVE_GATE = -10.0
+"""What brings a sine of 997 Hz to its level in dB: K-weighting adds as much there."""
+
+_ABSOLUTE_GATE, _RELATIVE_GATE = -70.0, -10.0
+"""Blocks below either are left out: in LUFS, and in LU under the mean of the blocks that pass the first."""
+
 _TAIL = 0.25
 """Seconds until the K-weighting filter has rung down by more than 200 dB."""
 
@@ -121,7 +125,7 @@ def k_weighting(y: Tensor, *, sr: float) -> Tensor:
     """
     check_rate(sr)
     y = as_waveform(y)
-    n = _fast_size(y.shape[-1] + math.ceil(_TAIL * sr))
+    n = fast_size(y.shape[-1] + math.ceil(_TAIL * sr))
     z = torch.exp(-2j * math.pi * torch.arange(n // 2 + 1, dtype=torch.float64) / n)
     response = torch.ones_like(z)
     for numerator, denominator in k_weighting_coefficients(sr):
@@ -140,6 +144,7 @@ def k_weighting_coefficients(sr: float) -> list[tuple[Coefficients, Coefficients
 
     BS.1770 lists them for 48 kHz; these are the analogue filters behind them, mapped by the bilinear transform.
     """
+    # The shelf lifts what the head reflects by 4 dB, the high-pass takes away what the ear hears little of.
     k = math.tan(math.pi * 1681.974450955533 / sr)
     q = 0.7071752369554196
     high = 10 ** (3.999843853973347 / 20)
@@ -154,16 +159,6 @@ def k_weighting_coefficients(sr: float) -> list[tuple[Coefficients, Coefficients
     scale = 1 + k / q + k * k
     high_pass = ((1.0, -2.0, 1.0), (1.0, 2 * (k * k - 1) / scale, (1 - k / q + k * k) / scale))
     return [shelf, high_pass]
-
-
-def _fast_size(n: int) -> int:
-    """Return the smallest even product of 2, 3 and 5 that is at least ``n``, for which transforms are fast."""
-    best = 1 << max(n - 1, 1).bit_length()
-    for five in (1, 5, 25, 125):
-        for three in (1, 3, 9, 27, 81):
-            odd = five * three
-            best = min(best, odd << max((-(-n // odd) - 1).bit_length(), 1))
-    return best
 
 
 def _sums(energy: Tensor, edges: Tensor) -> Tensor:

@@ -76,7 +76,9 @@ def pad(y: Tensor, frame_length: int, center: bool, pad_mode: str, lengths: Tens
     return y.gather(-1, torch.minimum(position, last).clamp(min=0).expand(*y.shape[:-1], -1)), 0
 
 
-def valid_frames(lengths: Tensor, frame_length: int, hop_length: int, *, center: bool = True) -> Tensor:
-    """Return how many frames each clip of ``lengths`` samples has, shape of ``lengths``."""
+def valid_frames(lengths: Tensor | None, frame_length: int, hop_length: int, *, center: bool = True) -> Tensor | None:
+    """Return how many frames each clip of ``lengths`` samples has, shape of ``lengths``; None for None."""
+    if lengths is None:
+        return None
     padding = 2 * (frame_length // 2) if center else 0
     return (1 + (lengths.to(torch.int64).clamp(min=1) + padding - frame_length) // hop_length).clamp(min=0)

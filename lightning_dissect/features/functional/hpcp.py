@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_dissect.features.functional.arguments import as_waveform, check_framing, check_rate
 from lightning_dissect.features.functional.frames import frame
-from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim
+from lightning_dissect.features.functional.lengths import trim, trim_frames
 
 __all__ = ["hpcp", "hpcp_from_spectrum"]
 
@@ -57,10 +57,7 @@ def hpcp(
     window = (2 * window / window.sum()).to(y)
     spectrum: Tensor = torch.fft.rfft(frame(trim(y, lengths), n_fft, hop_length) * window)
     profile = hpcp_from_spectrum(spectrum.abs().transpose(-1, -2), sr=sr, size=size, harmonics=harmonics)
-    if lengths is None:
-        return profile
-    valid = 1 + check_lengths(lengths, y.shape[:-1], y.shape[-1], "y") // hop_length
-    return torch.where(frame_mask(valid, profile.shape[-1])[..., None, :], profile, 0.0)
+    return trim_frames(profile, None if lengths is None else 1 + lengths // hop_length)
 
 
 def hpcp_from_spectrum(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["check_lengths", "frame_mask", "trim", "without_empty"]
+__all__ = ["check_lengths", "frame_mask", "trim", "trim_frames", "without_empty"]
 
 
 def check_lengths(lengths: Tensor, shape: torch.Size, size: int, of: str) -> Tensor:
@@ -39,6 +39,25 @@ def trim(y: Tensor, lengths: Tensor | None) -> Tensor:
     if lengths is None:
         return y
     return torch.where(frame_mask(check_lengths(lengths, y.shape[:-1], y.shape[-1], "y"), y.shape[-1]), y, 0.0)
+
+
+def trim_frames(x: Tensor, n_frames: Tensor | None) -> Tensor:
+    """Zero what lies past each item's frames along the last axis.
+
+    Args:
+        x: Values, shape ``(..., frames)`` or with axes of rows before the frames.
+        n_frames: Valid frames of each item, shape ``(...)``; None leaves all.
+
+    Example:
+        >>> trim_frames(torch.ones(2, 1, 3), torch.tensor([3, 1]))
+        tensor([[[1., 1., 1.]],
+        <BLANKLINE>
+                [[1., 0., 0.]]])
+    """
+    if n_frames is None:
+        return x
+    rows = [1] * (x.dim() - n_frames.dim() - 1)
+    return torch.where(frame_mask(n_frames, x.shape[-1]).view(*n_frames.shape, *rows, -1), x, 0.0)
 
 
 def without_empty(y: Tensor, lengths: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from lightning_dissect.features.functional.arguments import as_waveform, check_framing
 from lightning_dissect.features.functional.frames import frame, valid_frames
-from lightning_dissect.features.functional.lengths import frame_mask, trim
+from lightning_dissect.features.functional.lengths import trim, trim_frames
 from lightning_dissect.features.functional.spectrum import spectrogram
 
 __all__ = ["loudness_stevens", "rms"]
@@ -86,8 +86,4 @@ def _energy(
     check_framing(frame_length, hop_length)
     squares = trim(y, lengths).square()
     frames = frame(squares, frame_length, hop_length, center=center, pad_mode=pad_mode, lengths=lengths)
-    energy = frames.sum(dim=-1)
-    if lengths is None:
-        return energy
-    valid = valid_frames(lengths, frame_length, hop_length, center=center)
-    return torch.where(frame_mask(valid, energy.shape[-1]), energy, 0.0)
+    return trim_frames(frames.sum(dim=-1), valid_frames(lengths, frame_length, hop_length, center=center))

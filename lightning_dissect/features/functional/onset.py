@@ -8,7 +8,7 @@ from torch import Tensor
 
 from lightning_dissect.features.functional.arguments import check_rate
 from lightning_dissect.features.functional.decibels import power_to_db
-from lightning_dissect.features.functional.lengths import frame_mask
+from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim_frames
 from lightning_dissect.features.functional.mel import MelBands, melspectrogram
 
 __all__ = ["onset_detect", "onset_strength"]
@@ -62,7 +62,21 @@ def onset_strength(
     rise = (S[..., lag:] - earlier).clamp(min=0).mean(dim=-2)
     delay = lag + (n_fft // (2 * hop_length) if center else 0)
     strength = nnf.pad(rise, (delay, 0))[..., :n_frames]
-    return strength if lengths is None else torch.where(frame_mask(1 + lengths // hop_length, n_frames), strength, 0.0)
+    return trim_frames(strength, None if lengths is None else 1 + lengths // hop_length)
+
+
+def envelope(
+    y: Tensor | None, onset_envelope: Tensor | None, *, sr: float, hop_length: int, lengths: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return onset strengths, those of ``y`` or as they were given, and the valid frames of each item."""
+    if (y is None) == (onset_envelope is None):
+        raise ValueError("give exactly one of y (a waveform) and onset_envelope (its onset strength).")
+    if onset_envelope is None:
+        onset_envelope = onset_strength(y, sr=sr, hop_length=hop_length, lengths=lengths)
+        lengths = None if lengths is None else 1 + lengths // hop_length
+    if lengths is not None:
+        lengths = check_lengths(lengths, onset_envelope.shape[:-1], onset_envelope.shape[-1], "onset_envelope")
+    return onset_envelope, lengths
 
 
 def onset_detect(
@@ -109,8 +123,6 @@ def onset_detect(
         tensor([ 5120, 13312, 21504])
     """
     check_rate(sr)
-    if (y is None) == (onset_envelope is None):
-        raise ValueError("give exactly one of y (a waveform) and onset_envelope (its onset strength).")
     short, long = int(0.03 * sr // hop_length), int(0.10 * sr // hop_length)
     pre_max, wait = short if pre_max is None else pre_max, short if wait is None else wait
     pre_avg, post_avg = long if pre_avg is None else pre_avg, long + 1 if post_avg is None else post_avg
@@ -119,14 +131,7 @@ def onset_detect(
             "pre_max, pre_avg, wait and delta must not be negative, post_max and post_avg at least 1; found "
             f"{pre_max}, {pre_avg}, {wait}, {delta}, {post_max} and {post_avg}."
         )
-    valid = None
-    if onset_envelope is None:
-        assert y is not None
-        onset_envelope = onset_strength(y, sr=sr, hop_length=hop_length, lengths=lengths)
-        valid = None if lengths is None else 1 + lengths // hop_length
-    elif lengths is not None:
-        valid = lengths
-    strength = onset_envelope
+    strength, valid = envelope(y, onset_envelope, sr=sr, hop_length=hop_length, lengths=lengths)
     inside = torch.ones_like(strength, dtype=torch.bool) if valid is None else frame_mask(valid, strength.shape[-1])
     if normalize:
         lowest = torch.where(inside, strength, torch.inf).amin(dim=-1, keepdim=True)

@@ -10,10 +10,10 @@ from torch import Tensor
 from lightning_dissect.features.functional.arguments import as_waveform, check_framing
 from lightning_dissect.features.functional.device import chunk_size, precise
 from lightning_dissect.features.functional.frames import Framing, pad, valid_frames
-from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim
+from lightning_dissect.features.functional.lengths import check_lengths, trim, trim_frames
 from lightning_dissect.features.functional.windows import window_taps
 
-__all__ = ["fft_frequencies", "magnitude", "spectrogram", "stft"]
+__all__ = ["fast_size", "fft_frequencies", "magnitude", "spectrogram", "stft"]
 
 
 def stft(
@@ -93,7 +93,7 @@ def _transform(
     center, pad_mode = framing.get("center", True), framing.get("pad_mode", "constant")
     taps = window_taps(framing.get("window", "hann"), win_length)
     taps = nnf.pad(taps, ((n_fft - win_length) // 2, -((win_length - n_fft) // 2))).to(y.device, precise(y))
-    ends = None if lengths is None else valid_frames(lengths, n_fft, hop_length, center=center).reshape(-1, 1, 1)
+    ends = valid_frames(lengths, n_fft, hop_length, center=center)
     padded, reach = pad(trim(y, lengths), n_fft, center, pad_mode, lengths)
     padded = padded.reshape(-1, padded.shape[-1])
 
@@ -106,7 +106,7 @@ def _transform(
         if ends is None:
             return found
         position = torch.arange(first, last, device=y.device)[:, None]
-        return torch.where(position < ends, found, 0.0)
+        return torch.where(position < ends.reshape(-1, 1, 1), found, 0.0)
 
     n_frames = 1 + (padded.shape[-1] + 2 * reach - n_fft) // hop_length
     at_once = max(chunk_size(y.device) // 2 // (len(padded) * n_fft), 1)
@@ -156,10 +156,23 @@ def spectrogram(
     if S.dim() < 2 or S.shape[-2] < 2 or S.shape[-1] < 1 or not S.is_floating_point():
         raise ValueError(f"S must be floats of shape (..., frequency, frames), found {S.dtype} {tuple(S.shape)}.")
     S = S if S.dtype == torch.float64 else S.float()
-    if lengths is not None:
-        valid = check_lengths(lengths, S.shape[:-2], S.shape[-1], "S")
-        S = torch.where(frame_mask(valid, S.shape[-1])[..., None, :], S, 0.0)
-    return S, 2 * (S.shape[-2] - 1)
+    n_frames = None if lengths is None else check_lengths(lengths, S.shape[:-2], S.shape[-1], "S")
+    return trim_frames(S, n_frames), 2 * (S.shape[-2] - 1)
+
+
+def fast_size(n: int) -> int:
+    """Return the smallest even product of 2, 3 and 5 that is at least ``n``, for which transforms are fast.
+
+    Example:
+        >>> fast_size(1025)
+        1080
+    """
+    best = 1 << max(n - 1, 1).bit_length()
+    for five in (1, 5, 25, 125):
+        for three in (1, 3, 9, 27, 81):
+            odd = five * three
+            best = min(best, odd << max((-(-n // odd) - 1).bit_length(), 1))
+    return best
 
 
 def fft_frequencies(sr: float = 22050, n_fft: int = 2048) -> Tensor:

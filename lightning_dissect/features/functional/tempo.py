@@ -7,9 +7,9 @@ from torch import Tensor
 
 from lightning_dissect.features.functional.arguments import check_framing, check_rate
 from lightning_dissect.features.functional.device import precise
-from lightning_dissect.features.functional.lengths import check_lengths, frame_mask
+from lightning_dissect.features.functional.lengths import trim_frames
 from lightning_dissect.features.functional.norm import normalize
-from lightning_dissect.features.functional.onset import onset_strength
+from lightning_dissect.features.functional.onset import envelope
 
 __all__ = ["tempo", "tempogram"]
 
@@ -56,7 +56,7 @@ def tempo(
     bpm = 60.0 * sr / (hop_length * torch.arange(max(n_lags, 1), dtype=torch.float64))
     if not (bpm < fastest).any():
         raise ValueError(f"ac_size: {ac_size} s hold no period of a tempo below max_tempo ({max_tempo}).")
-    strength, lengths = _strength(y, onset_envelope, sr=sr, hop_length=hop_length, lengths=lengths)
+    strength, lengths = envelope(y, onset_envelope, sr=sr, hop_length=hop_length, lengths=lengths)
     correlation = tempogram(onset_envelope=strength, win_length=n_lags, lengths=lengths)
     # Frames past a clip's end are zero, and no part of the mean.
     n_frames = correlation.shape[-1] if lengths is None else lengths[..., None]
@@ -98,7 +98,7 @@ def tempogram(
     """
     if win_length < 1:
         raise ValueError(f"win_length must be at least 1, found {win_length}.")
-    strength, n_frames = _strength(y, onset_envelope, sr=sr, hop_length=hop_length, lengths=lengths)
+    strength, n_frames = envelope(y, onset_envelope, sr=sr, hop_length=hop_length, lengths=lengths)
     padded = _faded(strength, win_length // 2, n_frames)[..., : strength.shape[-1] + win_length - 1]
     # In float64 as librosa has it, where the device can: `tempo` takes the logarithm of next to nothing.
     taps = torch.hann_window(win_length, dtype=precise(strength), device=strength.device)
@@ -107,9 +107,7 @@ def tempogram(
     power = spectrum.real.square() + spectrum.imag.square()
     correlation: Tensor = torch.fft.irfft(power, n=2 * win_length)[..., :win_length]
     correlation = normalize(correlation, norm=norm, dim=-1).to(strength).transpose(-1, -2)
-    if n_frames is None:
-        return correlation
-    return torch.where(frame_mask(n_frames, correlation.shape[-1])[..., None, :], correlation, 0.0)
+    return trim_frames(correlation, n_frames)
 
 
 def _faded(strength: Tensor, half: int, n_frames: Tensor | None) -> Tensor:
@@ -122,17 +120,3 @@ def _faded(strength: Tensor, half: int, n_frames: Tensor | None) -> Tensor:
     fade_out = (ends - 1 + half - position) / max(half, 1)
     fade = torch.minimum(fade_in, fade_out).clamp(0, 1).to(strength)
     return strength.gather(-1, inside) * fade
-
-
-def _strength(
-    y: Tensor | None, onset_envelope: Tensor | None, *, sr: float, hop_length: int, lengths: Tensor | None
-) -> tuple[Tensor, Tensor | None]:
-    """Return the onset strength and the valid frames of each item."""
-    if (y is None) == (onset_envelope is None):
-        raise ValueError("give exactly one of y (a waveform) and onset_envelope (its onset strength).")
-    if onset_envelope is None:
-        onset_envelope = onset_strength(y, sr=sr, hop_length=hop_length, lengths=lengths)
-        lengths = None if lengths is None else 1 + lengths // hop_length
-    if lengths is not None:
-        lengths = check_lengths(lengths, onset_envelope.shape[:-1], onset_envelope.shape[-1], "onset_envelope")
-    return onset_envelope, lengths
