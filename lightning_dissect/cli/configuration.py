@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from lightning_dissect.callback import DissectCallback
-from lightning_dissect.cli.models import Subject, load_state
+from lightning_dissect.cli.models import Subject, import_class, load_state
 from lightning_dissect.scores import Scores
 
 _LEFT_OUT = ("ckpt_path", "optimizer", "lr_scheduler")
@@ -77,12 +77,7 @@ def _instantiate(path: Path) -> Any:
 def _lightning_of(path: str) -> Any:
     """The package whose LightningModule a class is."""
     module, _, name = path.rpartition(".")
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        message = (
-            f"class_path {path} cannot be imported: {error}. Is its package installed, or its folder on PYTHONPATH?"
-        )
-        raise ValueError(message) from error
+    advice = "Is its package installed, or its folder on PYTHONPATH?"
+    kind = import_class(module, name, f"class_path {path}", advice)
     ours = any(base.__module__.startswith("lightning.") for base in kind.__mro__)
     return importlib.import_module("lightning.pytorch" if ours else "pytorch_lightning")

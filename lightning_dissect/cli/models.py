@@ -86,10 +86,7 @@ def load_model(path: str, checkpoint: Path, sample_rate: int) -> Subject:
         ValueError: If there is no such class, or the checkpoint does not fit it.
     """
     module, _, name = path.partition(":")
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"--model {path} cannot be imported: {error}. It is written package.module:Class.") from error
+    kind = import_class(module, name, f"--model {path}", "It is written package.module:Class.")
     try:
         model = kind.load_from_checkpoint(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:
@@ -111,6 +108,18 @@ def load_state(model: nn.Module, checkpoint: Path) -> None:
         model.load_state_dict(content.get("state_dict", content))
     except (RuntimeError, AttributeError, TypeError) as error:
         raise ValueError(f"{checkpoint} does not fit {type(model).__name__}: {error}") from error
+
+
+def import_class(module: str, name: str, asked: str, advice: str) -> Any:
+    """Import a class that the user has named.
+
+    Raises:
+        ValueError: If there is none, which says what was asked for, and gives advice.
+    """
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{asked} cannot be imported: {error}. {advice}") from error
 
 
 def _is_network(kind: Any) -> bool:

@@ -13,11 +13,10 @@ from lightning_dissect.scores import Scores
 _SHORTEST = 0.01
 
 
-def add_run(parser: ArgumentParser, name: str, words: str = "a run's folder") -> None:
+def add_run(parser: ArgumentParser, name: str) -> None:
     """Add a run as a positional argument."""
-    parser.add_argument(
-        name, type=Path, metavar=name.upper(), help=f"{words}, such as lightning_logs/version_0, or one score file"
-    )
+    words = "a run's folder, such as lightning_logs/version_0, or one score file"
+    parser.add_argument(name, type=Path, metavar=name.upper(), help=words)
 
 
 def add_q(parser: ArgumentParser) -> None:

@@ -13,13 +13,11 @@ exit status 1: no unit is like that.
 """
 
 from argparse import ArgumentParser, Namespace
-from fnmatch import fnmatchcase
-
-import pandas as pd
 
 from lightning_dissect.cli.options import add_q, add_run, read_last
 from lightning_dissect.cli.terminal import print_table, say
-from lightning_dissect.scores import LABEL_COLUMNS, base_feature, best_first
+from lightning_dissect.scores import LABEL_COLUMNS, best_first
+from lightning_dissect.scores.features import is_feature, matches
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -37,28 +35,17 @@ def call(options: Namespace) -> int:
     """Print the table."""
     scores = read_last(options.run)
     units = scores.table["unit"].notna().any()
-    if not units:
-        rows = best_first(scores.last())[LABEL_COLUMNS].drop(columns="unit")
-        table = rows if options.all else rows[rows["q_value"] < options.q]
+    if units and options.summary:
+        table = scores.detectors(options.q)
     else:
-        table = scores.detectors(options.q) if options.summary else scores.labels(options.q)
-    table = _of_layers(table, options.layer)
-    if not (units and options.summary):
-        table = _choose(table, options.feature, options.all)
+        table = scores.labels(options.q) if units else best_first(scores.last())[LABEL_COLUMNS].drop(columns="unit")
+        if not options.all:
+            table = table.dropna(subset="feature") if units else table[table["q_value"] < options.q]
+        if options.feature is not None:
+            table = table[table["feature"].notna() & is_feature(table["feature"], options.feature)]
+    table = table[matches(table["layer"], options.layer)]
     if table.empty:
         say("No unit is like that." if units else "No unit was compared, and no layer is like that.")
         return 1
     print_table(table, options.csv)
     return 0
-
-
-def _of_layers(table: pd.DataFrame, glob: str) -> pd.DataFrame:
-    return table[table["layer"].isin([layer for layer in set(table["layer"]) if fnmatchcase(str(layer), glob)])]
-
-
-def _choose(labels: pd.DataFrame, feature: str | None, unlabelled: bool) -> pd.DataFrame:
-    if feature is None:
-        return labels if unlabelled else labels.dropna(subset="feature")
-    named = labels.dropna(subset="feature")
-    both = zip(named["feature"].astype(str), base_feature(named["feature"]), strict=True)
-    return named[[feature == row or fnmatchcase(base, feature) for row, base in both]]

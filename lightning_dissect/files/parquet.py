@@ -9,14 +9,6 @@ import pyarrow.parquet as pq
 
 from lightning_dissect.files import Place
 
-_TYPES = {
-    "category": pa.string(),
-    "string": pa.string(),
-    "int32": pa.int32(),
-    "int64": pa.int64(),
-    "Int32": pa.int32(),
-    "float64": pa.float64(),
-}
 _MAY_LACK_VALUES = ("Int32", "float64", "string")
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -76,7 +68,7 @@ def to_frame(table: pa.Table, columns: Mapping[str, str], name: str) -> pd.DataF
 def _cast(values: pa.ChunkedArray, kind: str) -> pd.Series:
     names = pa.types.is_dictionary(values.type) and values.type.value_type in (pa.string(), pa.large_string())
     if kind != "category" or not names:  # names stay as they are: a few of them, on many rows
-        values = values.cast(_TYPES[kind])
+        values = values.cast(pa.string() if kind in ("category", "string") else pa.from_numpy_dtype(kind.lower()))
     if kind == "category" and not names:
         values = values.dictionary_encode()
     series: pd.Series = values.to_pandas()

@@ -69,29 +69,29 @@ def _connect(panels: Sequence[Panel], points: tuple[Tensor, Tensor]) -> None:
 
 
 def best_matches(
-    table: pd.DataFrame, drawn: Mapping[str, DrawnMaps], metrics: Sequence[SimilarityMetric]
+    table: pd.DataFrame, maps: Mapping[str, DrawnMaps], metrics: Sequence[SimilarityMetric]
 ) -> dict[str, Figure]:
     """Draw, for each layer, the SIFT matches of the unit and the feature that SIFT supports best.
 
     Args:
         table: The rows of one run.
-        drawn: The maps of a few clips by layer; the one with the most matches is drawn.
+        maps: The maps of a few clips by layer; the one with the most matches is drawn.
         metrics: The metrics of the run.
 
     Returns:
         A figure by layer; none without SIFT, and none of layers without maps or without a defined score.
     """
     sift = next((metric for metric in metrics if isinstance(metric, SIFTSimilarity) and metric.name == "sift"), None)
-    rows = table[(table["metric"] == "sift") & table["p_value"].notna() & table["layer"].isin(list(drawn))]
+    rows = table[(table["metric"] == "sift") & table["p_value"].notna() & table["layer"].isin(list(maps))]
     if sift is None or rows.empty:
         return {}
     best = best_first(rows).drop_duplicates("layer")
-    return {str(row.layer): _draw_best(row, drawn[str(row.layer)], sift) for row in best.itertuples()}
+    return {str(row.layer): _draw_best(row, maps[str(row.layer)], sift) for row in best.itertuples()}
 
 
-def _draw_best(row: Any, drawn: DrawnMaps, sift: SIFTSimilarity) -> Figure:
+def _draw_best(row: Any, maps: DrawnMaps, sift: SIFTSimilarity) -> Figure:
     settings = (sift.num_features, sift.ratio, sift.tolerance, sift.min_size, sift.max_size)
-    pairs = list(zip(drawn.activations[:, row.unit], drawn.features[row.feature], strict=True))
+    pairs = list(zip(maps.activations[:, row.unit], maps.features[row.feature], strict=True))
     matched = [sift_matches(activation, feature, *settings) for activation, feature in pairs]
     found, (activation, feature) = max(zip(matched, pairs, strict=True), key=lambda item: len(item[0].distance))
     count = len(found.distance)

@@ -26,7 +26,7 @@ HEADING = 0.42
 """Height that the title takes, in inches."""
 FOOTING = 0.3
 """Height that the line below takes, in inches."""
-SMALL, PLAIN, LARGE = 8.5, 10.0, 13.0
+SMALL, LARGE = 8.5, 13.0
 _MEASURED = 200
 """Characters; what is longer fits nowhere, and to measure thousands takes seconds."""
 _CAPITALS = 0.73

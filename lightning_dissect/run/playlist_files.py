@@ -5,8 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from lightning_dissect.files import Place, whole
 from lightning_dissect.files.layout import AUDIO, TABLE, leads_out
@@ -67,7 +65,7 @@ def save_playlists(played: Played, folder: Place, sample_rate: int, **constant: 
     for place, (name, value) in enumerate(constant.items()):
         table.insert(place, name, value)
     with whole(folder / TABLE) as raw:
-        pq.write_table(pa.Table.from_pandas(table, preserve_index=False), raw, compression="zstd")
+        table.to_parquet(raw, index=False, compression="zstd")
     if not leads_out(folder / AUDIO, folder):
         for file in (folder / AUDIO).glob("*.wav"):
             if f"{AUDIO}/{file.name}" not in names.values():

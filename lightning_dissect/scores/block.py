@@ -43,7 +43,7 @@ def join(blocks: Sequence[Block]) -> dict[str, Any]:
     for _, features, similarity in blocks:
         if len(features) != similarity.score.shape[1]:
             raise ValueError(
-                f"rows: {len(features)} names {list(features)} for {similarity.score.shape[1]} columns of scores."
+                f"features: {len(features)} names {list(features)} for {similarity.score.shape[1]} columns of scores."
             )
     shapes = np.array([block.similarity.score.shape for block in blocks])
     widths, sizes = shapes[:, 1], shapes.prod(axis=1)

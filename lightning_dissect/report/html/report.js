@@ -232,28 +232,26 @@
     }));
   }
 
+  function makeSvg(name, attributes, ...children) {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    made.append(...children);
+    return made;
+  }
+
   // The feature over the excerpt as a line, and a cursor that follows the player.
   function drawCurve({ curve, feature }, audio) {
-    const space = "http://www.w3.org/2000/svg";
-    const svg = document.createElementNS(space, "svg");
-    svg.setAttribute("viewBox", "0 0 1000 100");
-    svg.setAttribute("preserveAspectRatio", "none");
-    svg.setAttribute("role", "img");
-    svg.setAttribute("aria-label", `${feature} over the excerpt`);
-    const line = document.createElementNS(space, "polyline");
     const step = 1000 / Math.max(curve.length - 1, 1);
-    line.setAttribute("points", curve.map((value, place) => `${(place * step).toFixed(1)},${95 - 0.9 * value}`).join(" "));
-    line.setAttribute("fill", "none");
-    line.setAttribute("stroke", meta.colours.features[base(feature)] ?? "#1b1f24");
-    line.setAttribute("stroke-width", "2");
-    line.setAttribute("vector-effect", "non-scaling-stroke");
-    const cursor = document.createElementNS(space, "line");
-    for (const [name, value] of Object.entries({ y1: 0, y2: 100, stroke: "#57606a", "vector-effect": "non-scaling-stroke" })) cursor.setAttribute(name, value);
+    const points = curve.map((value, place) => `${(place * step).toFixed(1)},${95 - 0.9 * value}`).join(" ");
+    const look = { fill: "none", "vector-effect": "non-scaling-stroke" };
+    const stroke = meta.colours.features[base(feature)] ?? "#1b1f24";
+    const line = makeSvg("polyline", { ...look, points, stroke, "stroke-width": 2 });
+    const cursor = makeSvg("line", { ...look, y1: 0, y2: 100, stroke: "#57606a" });
     const follow = () => ["x1", "x2"].forEach((name) => cursor.setAttribute(name, 1000 * audio.currentTime / (audio.duration || 1)));
     audio.addEventListener("timeupdate", follow);
     follow();
-    svg.append(line, cursor);
-    return svg;
+    const words = { role: "img", "aria-label": `${feature} over the excerpt` };
+    return makeSvg("svg", { viewBox: "0 0 1000 100", preserveAspectRatio: "none", ...words }, line, cursor);
   }
 
   element("unit").addEventListener("close", () => {
