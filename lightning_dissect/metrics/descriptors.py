@@ -36,8 +36,6 @@ class DescriptorMetric(PairedMetric):
     Args:
         min_size: Smallest side of the grid, pixels.
         max_size: Largest side of the grid, pixels.
-        level: `"map"`.
-        kwargs: Torchmetrics' own arguments.
 
     Raises:
         ValueError: If the sizes are out of range.

@@ -58,6 +58,9 @@ class SimilarityMetric(Metric, ABC):
     smallest_map: ClassVar[int] = 16
     """Maps with fewer bins or frames are not compared: they have next to no key points, and few shapes."""
 
+    _levels_joining_rows: ClassVar[tuple[Level, ...]] = ()
+    _levels_joining_layers: ClassVar[tuple[Level, ...]] = ()
+
     is_differentiable = False
     higher_is_better = True
     # Merging the state of a batch into the state so far is not a sum: forward() updates twice instead.
@@ -97,7 +100,7 @@ class SimilarityMetric(Metric, ABC):
     @property
     def joins_rows(self) -> bool:
         """Whether features of one grid may share an instance, their rows side by side, since no row changes another."""
-        return False
+        return self.level in self._levels_joining_rows
 
     @property
     def joins_layers(self) -> bool:
@@ -105,7 +108,7 @@ class SimilarityMetric(Metric, ABC):
 
         A network of a thousand layers is then compared by a few updates. No layer may change another one's result.
         """
-        return False
+        return self.level in self._levels_joining_layers
 
     def part(self, layers: Sequence[int]) -> Self:
         """Copy what is known so far of some of the instance's layers, which go their own way from here.

@@ -36,7 +36,6 @@ class PearsonSimilarity(PairedMetric):
 
     Args:
         level: ``"clip"`` (default), ``"frame"`` or ``"map"``.
-        kwargs: torchmetrics' own arguments.
 
     Example:
         >>> import torch
@@ -53,6 +52,9 @@ class PearsonSimilarity(PairedMetric):
 
     name: ClassVar[str] = "pearson"
     levels: ClassVar[tuple[Level, ...]] = ("clip", "frame", "map")
+    # At level clip a clip counts if all rows are finite: no feature may change which clips another one has.
+    _levels_joining_rows: ClassVar[tuple[Level, ...]] = ("frame", "map")
+    _levels_joining_layers: ClassVar[tuple[Level, ...]] = ("clip", "frame")
     alternative: ClassVar[Literal["two-sided", "greater", "less"]] = "two-sided"
 
     def __init__(self, level: Level | None = None, **kwargs: Any) -> None:
@@ -61,16 +63,6 @@ class PearsonSimilarity(PairedMetric):
             self._register_clip_moments((1,))
         else:
             self._add_moments(PairedMoments.zeros())
-
-    @property
-    def joins_rows(self) -> bool:
-        """True but at level clip, where a clip counts if all rows are finite."""
-        return self.level != "clip"
-
-    @property
-    def joins_layers(self) -> bool:
-        """True but at level map."""
-        return self.level != "map"
 
     def _add_batch(self, activations: Tensor, features: Tensor, fraction: Tensor | None) -> None:
         if self.level == "clip":

@@ -16,12 +16,12 @@ def intersection_over_union(activations: Tensor, inside: Tensor, quantile: float
     """IoU of each unit's strongest points over all clips with each feature row's (Bau et al. 2017, eq. 1).
 
     Args:
-        activations: shape ``(B, U, ...)``.
-        inside: the points where the feature is, booleans ``(B, R, ...)``.
-        quantile: share of points over all clips that count as a unit's strongest.
+        activations: Shape (clips, units, ...).
+        inside: The points where the feature is, booleans (clips, rows, ...).
+        quantile: Share of points over all clips that count as a unit's strongest.
 
     Returns:
-        Shape ``(U, R)``, in [0, 1].
+        Shape (units, rows), in [0, 1].
 
     Example:
         >>> import torch
@@ -40,9 +40,9 @@ def strongest_points(features: Tensor, mask: Tensor | None, quantile: float) -> 
     """Mark the strongest points of each clip.
 
     Args:
-        features: shape ``(B, R, P)``.
-        mask: valid points ``(B, P)``; None if all are.
-        quantile: share of a clip's valid points, at least one of them; equal values count together.
+        features: Shape (clips, rows, points).
+        mask: Valid points (clips, points); None if all are.
+        quantile: Share of a clip's valid points, at least one of them; equal values count together.
 
     Returns:
         1 and 0, of the same shape; NaN throughout a row that is constant or not finite in a clip.
@@ -58,13 +58,13 @@ def strongest_points(features: Tensor, mask: Tensor | None, quantile: float) -> 
 
 
 class Overlap(NamedTuple):
-    """IoU at the threshold of the quantile, and counts a clip for its test; each of shape ``(U, R)``.
+    """IoU at the threshold of the quantile, and counts a clip for its test; each of shape (units, rows).
 
     Attributes:
-        score: the IoU.
-        null: that of swapped features.
-        outside: points of unit or feature, both counted, over the frames that pairs have in common.
-        moments: how many more points are shared with their own features.
+        score: The IoU.
+        null: That of swapped features.
+        outside: Points of unit or feature, both counted, over the frames that pairs have in common.
+        moments: How many more points are shared with their own features.
     """
 
     score: Tensor
@@ -81,8 +81,8 @@ def overlap(moments: TailMoments, quantile: float) -> Overlap:
     """Read counts off at the threshold with nearly a share of all points above it: the ratio nearest to 1.
 
     Args:
-        moments: in float64.
-        quantile: that share.
+        moments: In float64.
+        quantile: That share.
 
     Returns:
         NaN where more than twice that share are above every threshold (a constant, or a unit whose largest

@@ -8,19 +8,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_dissect.metrics.functional.moments import MIN_CLIPS
+from lightning_dissect.metrics.functional.moments import MIN_CLIPS, by_process
 
 
 class PairedMoments(NamedTuple):
-    """What is kept of per-clip similarities, each of shape ``(U, R)``: units and feature rows.
+    """What is kept of per-clip similarities, each of shape (units, rows): units and feature rows.
 
     Attributes:
-        n: clips with a defined score.
-        mean_score: mean score over them.
-        pairs: pairs of clips with a defined effect.
-        mean_null: mean score over these pairs with the features swapped.
-        mean_effect: mean over these pairs of own minus swapped score.
-        m2_effect: sum of squared deviations of that difference.
+        n: Clips with a defined score.
+        mean_score: Mean score over them.
+        pairs: Pairs of clips with a defined effect.
+        mean_null: Mean score over these pairs with the features swapped.
+        mean_effect: Mean over these pairs of own minus swapped score.
+        m2_effect: Sum of squared deviations of that difference.
     """
 
     n: Tensor
@@ -38,17 +38,18 @@ class PairedMoments(NamedTuple):
     @classmethod
     def merge(cls, stacked: PairedMoments) -> PairedMoments:
         """Join the moments of several processes, given with a leading axis; float64 on the CPU."""
-        return reduce(_merge_two, (cls(*(t.double().cpu() for t in part)) for part in zip(*stacked, strict=True)))
+        return reduce(_merge_two, by_process(stacked))
 
 
 def paired_moments_update(moments: PairedMoments, score: Tensor, own: Tensor, swapped: Tensor) -> PairedMoments:
     """Add the scores of a batch of clips, and the comparison of the pairs completed by it.
 
     Args:
-        moments: the moments so far; ``PairedMoments.zeros()`` takes its sizes from the first batch.
-        score: similarity of each clip's activation and its own feature, shape ``(B, U, R)``, NaN where undefined.
-        own: mean own score of each pair of clips, shape ``(P, U, R)``; P may be 0.
-        swapped: mean score of each pair when its two clips swap features, shape ``(P, U, R)``.
+        moments: The moments so far; ``PairedMoments.zeros()`` takes its sizes from the first batch.
+        score: Similarity of each clip's activation and its own feature, shape (clips, units, rows), NaN where
+            undefined.
+        own: Mean own score of each pair of clips, shape (points, units, rows); P may be 0.
+        swapped: Mean score of each pair when its two clips swap features, shape (points, units, rows).
 
     Returns:
         The moments with these added. Undefined values are left out, each (unit, row) on its own.
@@ -77,7 +78,7 @@ def batch_moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Count, mean and sum of squared deviations over the first axis, of the finite values only.
 
     Args:
-        values: shape ``(B, ...)``; B may be 0.
+        values: Shape (clips, ...); B may be 0.
 
     Returns:
         Each of shape ``(...)``; zeros where there is no finite value.

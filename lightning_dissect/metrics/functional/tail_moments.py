@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lightning_dissect.metrics.functional.moments import by_process
 from lightning_dissect.metrics.functional.swapped_pairs import batch_moments
 
 PLACES, SCALES = 16, 13
@@ -23,7 +24,7 @@ _LOWEST = -(2.0**22)
 
 
 class TailMoments(NamedTuple):
-    """Counts of points above each threshold, as means over clips; ``U`` units, ``R`` rows.
+    """Counts of points above each threshold, as means over clips.
 
     Each scale has a fixed grid of thresholds, of which those from a unit's largest activation so far downwards are
     kept: the distance between thresholds is about a tenth of that to the largest activation. When a larger one comes,
@@ -31,15 +32,15 @@ class TailMoments(NamedTuple):
     nor on processes. The last place holds the counts of all points.
 
     Attributes:
-        top: finest step of the largest activation, shape ``(U,)``.
-        n: clips that count, shape ``(U, R)``.
-        area: points above the threshold, shape ``(U, R, DEPTH + 1)``.
-        both: those of them inside the feature.
-        pairs: pairs of clips that count, shape ``(U, R)``.
-        pair_area: as ``area``, of the frames that a pair has in common.
-        swapped: as ``both``, with the features of each pair swapped.
-        effect: how many more there are with their own features.
-        m2: sum of squared deviations of that.
+        top: Finest step of the largest activation, shape (units,).
+        n: Clips that count, shape (units, rows).
+        area: Points above the threshold, shape (units, rows, DEPTH + 1).
+        both: Those of them inside the feature.
+        pairs: Pairs of clips that count, shape (units, rows).
+        pair_area: As ``area``, of the frames that a pair has in common.
+        swapped: As ``both``, with the features of each pair swapped.
+        effect: How many more there are with their own features.
+        m2: Sum of squared deviations of that.
     """
 
     top: Tensor
@@ -61,7 +62,7 @@ class TailMoments(NamedTuple):
     @classmethod
     def merge(cls, stacked: TailMoments) -> TailMoments:
         """Join the moments of several processes, given with a leading axis; float64 on the CPU."""
-        parts = [cls(*(t.double().cpu() for t in part)) for part in zip(*stacked, strict=True)]
+        parts = by_process(stacked)
         return reduce(_merge_two, [part for part in parts if part.n.any()] or parts[:1])
 
     def raised(self, top: Tensor) -> TailMoments:
@@ -77,7 +78,7 @@ def steps(activations: Tensor) -> Tensor:
     """Number of the finest threshold that each activation reaches.
 
     Args:
-        activations: float32.
+        activations: Float32.
 
     Returns:
         Whole numbers in the order of the activations, float32: the upper bits of their absolute value, with its sign;
@@ -88,11 +89,11 @@ def steps(activations: Tensor) -> Tensor:
 
 
 def highest(step: Tensor, mask: Tensor | None) -> Tensor:
-    """Largest step of each unit over all clips and valid points; shape ``(U,)``.
+    """Largest step of each unit over all clips and valid points; shape (units,).
 
     Args:
-        step: shape ``(B, U, P)``.
-        mask: valid points ``(B, P)``; None if all are.
+        step: Shape (clips, units, points).
+        mask: Valid points (clips, points); None if all are.
     """
     step = step.nan_to_num(_LOWEST)
     if mask is not None:
@@ -104,15 +105,17 @@ def tail_counts(step: Tensor, inside: Tensor, mask: Tensor | None, top: Tensor) 
     """Count each clip's points above each threshold, and those of them inside each feature row.
 
     Args:
-        step: shape ``(B, U, P)``.
-        inside: 1 and 0, shape ``(B, R, P)``; NaN for rows that are not defined in a clip.
-        mask: valid points ``(B, P)``; None if all are.
-        top: highest step of each unit, shape ``(U,)``.
+        step: Shape (clips, units, points).
+        inside: 1 and 0, shape (clips, rows, points); NaN for rows that are not defined in a clip.
+        mask: Valid points (clips, points); None if all are.
+        top: Highest step of each unit, shape (units,).
 
     Returns:
-        Shape ``(B, U, R, 2, DEPTH + 1)``: inside, and all; NaN where unit or row is not defined.
+        Shape (clips, units, rows, 2, DEPTH + 1): inside, and all; NaN where unit or row is not defined.
     """
     valid = torch.ones_like(step[:, :1]) if mask is None else mask.unsqueeze(1).to(step.dtype)
+    # Thresholds of all scales are sorted, so that one search tells how many of them a point reaches: adding up from the
+    # highest on then counts the points above each, whatever the number of thresholds.
     thresholds, order = _thresholds(top)
     lowest_first = thresholds.gather(-1, order)
     points = step.nan_to_num(_LOWEST).transpose(0, 1).flatten(1)
@@ -127,7 +130,7 @@ def tail_counts(step: Tensor, inside: Tensor, mask: Tensor | None, top: Tensor) 
 
 
 def _thresholds(top: Tensor) -> tuple[Tensor, Tensor]:
-    """Thresholds of each unit in finest steps, and the order that sorts them, each ``(U, DEPTH)``."""
+    """Thresholds of each unit in finest steps, and the order that sorts them, each (units, DEPTH)."""
     scale = 2 ** torch.arange(SCALES, device=top.device, dtype=top.dtype).view(-1, 1)
     place = torch.arange(PLACES, device=top.device, dtype=top.dtype)
     thresholds = (((top.view(-1, 1, 1) / scale).floor() - place) * scale).flatten(1)
@@ -135,15 +138,15 @@ def _thresholds(top: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _tail(reached: Tensor, weight: Tensor, place: Tensor) -> Tensor:
-    """Sum weights ``(B, 1, P)`` of the points above each threshold, and of all.
+    """Sum weights (clips, 1, points) of the points above each threshold, and of all.
 
     Args:
-        reached: how many thresholds each point reaches, shape ``(B, U, P)``.
-        weight: shape ``(B, 1, P)``.
-        place: how many thresholds are lower than each, shape ``(U, DEPTH)``.
+        reached: How many thresholds each point reaches, shape (clips, units, points).
+        weight: Shape (clips, 1, points).
+        place: How many thresholds are lower than each, shape (units, DEPTH).
 
     Returns:
-        Shape ``(B, U, DEPTH + 1)``.
+        Shape (clips, units, DEPTH + 1).
     """
     count = torch.zeros(*reached.shape[:2], DEPTH + 1, dtype=weight.dtype, device=reached.device)
     count.scatter_add_(-1, reached, weight.expand(reached.shape))
@@ -156,9 +159,9 @@ def moved(counts: Tensor, top: Tensor, new_top: Tensor) -> Tensor:
     """Counts below a higher top, with none above the one before.
 
     Args:
-        counts: shape ``(..., DEPTH + 1)``; the last place stays.
-        top: of these counts, broadcastable to ``(...)``.
-        new_top: the higher one, of the same shape.
+        counts: Shape ``(..., DEPTH + 1)``; the last place stays.
+        top: Of these counts, broadcastable to ``(...)``.
+        new_top: The higher one, of the same shape.
     """
     scale = 2 ** torch.arange(SCALES, device=counts.device, dtype=top.dtype)
     by = (new_top.unsqueeze(-1) / scale).floor() - (top.unsqueeze(-1) / scale).floor()
@@ -172,10 +175,10 @@ def tail_moments_update(moments: TailMoments, score: Tensor, own: Tensor, swappe
     """Add the counts of a batch of clips, below the same top, and the comparison of the pairs completed by it.
 
     Args:
-        moments: the moments so far.
-        score: :func:`tail_counts` of each clip, shape ``(B, U, R, 2, DEPTH + 1)``.
-        own: mean counts of each pair of clips over the frames that they have in common; the number may be 0.
-        swapped: the same with their features swapped.
+        moments: The moments so far.
+        score: :func:`tail_counts` of each clip, shape (clips, units, rows, 2, DEPTH + 1).
+        own: Mean counts of each pair of clips over the frames that they have in common; the number may be 0.
+        swapped: The same with their features swapped.
     """
     n, counts, _ = batch_moments(score)
     effect = own - swapped
