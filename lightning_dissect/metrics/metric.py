@@ -14,7 +14,13 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lightning_dissect.features.feature import Level
-from lightning_dissect.metrics.checks import check_same_clips, check_same_grid, check_same_units, full_precision
+from lightning_dissect.metrics.checks import (
+    check_fraction,
+    check_same_clips,
+    check_same_grid,
+    check_same_units,
+    full_precision,
+)
 from lightning_dissect.metrics.functional.clip_sample import ClipSample
 from lightning_dissect.metrics.functional.lengths import LengthMoments, length_moments_update, shortness
 from lightning_dissect.metrics.functional.moments import CrossMoments, cross_moments_update
@@ -137,6 +143,7 @@ class SimilarityMetric(Metric, ABC):
         """
         check_same_clips(activations, features, self.level)
         check_same_grid(activations, features)
+        check_fraction(fraction, len(activations))
         with full_precision(activations):
             self._add_batch(activations.float(), features.float(), fraction)
 

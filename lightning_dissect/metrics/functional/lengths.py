@@ -71,7 +71,7 @@ def shortness(fraction: Tensor) -> Tensor:
     Returns:
         Shape (clips,); 0 for clips without padding. A clip without audio, which no metric counts, has a finite one.
     """
-    return 1 / fraction.clamp(min=1e-6) - 1
+    return 1 / fraction.float().clamp(min=1e-6) - 1
 
 
 def length_moments_update(
