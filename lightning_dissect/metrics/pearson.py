@@ -23,9 +23,9 @@ class PearsonSimilarity(PairedMetric):
 
     At level ``"clip"`` the correlation is over clips, one value each; its null is 0, its p-value that of the
     t-test with n - 2 degrees of freedom, two-sided, and its interval Fisher's. Both allow for clips of unequal length,
-    if masks are given: means over short clips scatter more. Slizovskaia et al. 2019 compare single activations with
-    loudness and onset rate so. A clip counts when the feature is finite in all rows and at least one unit is; a unit
-    that is not finite on such a clip ends as NaN.
+    if the fractions of padded clips are given: means over short clips scatter more. Slizovskaia et al. 2019 compare
+    single activations with loudness and onset rate so. A clip counts when the feature is finite in all rows and at
+    least one unit is; a unit that is not finite on such a clip ends as NaN.
 
     At level ``"frame"`` it is over the frames of each clip, and at level ``"map"`` over all points of each clip's map,
     then averaged over clips and tested against swapped features (see

@@ -121,6 +121,7 @@ def cca_r2(s: Scatter) -> Test:
     deflated = trace / s.inflation
     f = deflated / dof[0] / ((smaller - deflated) / dof[1])
     p_value = torch.as_tensor(stats.f.sf(f.item(), *dof), dtype=s.n.dtype)
+    # As for the trace test, with p and q directions of variance 1 each.
     return Test(trace / smaller, s.inflation * p * q / (s.n - 1) / smaller, p_value)
 
 
@@ -161,6 +162,8 @@ def _trace_test(s: Scatter, a: Tensor, b: Tensor, xy: Tensor, scale: Tensor) -> 
         nan = torch.full_like(s.n, torch.nan)
         return Test(nan, nan, nan)
     statistic = xy.square().sum()
+    # When clips are permuted, each pair of directions has a correlation of mean square 1 / (n - 1): the squares of all
+    # products add up to the product of the two total variances over n - 1.
     null = torch.trace(a) * torch.trace(b) / (s.n - 1) * s.inflation
     return Test(statistic / scale, null / scale, trace_p_value(statistic / s.inflation, a, b, s.n))
 

@@ -26,6 +26,9 @@ _LOWEST = -(2.0**22)
 class TailMoments(NamedTuple):
     """Counts of points above each threshold, as means over clips.
 
+    A unit's quantile is known when all clips have been seen, and its values are not kept: so points are counted above
+    many thresholds meanwhile, and the right one is chosen in the end.
+
     Each scale has a fixed grid of thresholds, of which those from a unit's largest activation so far downwards are
     kept: the distance between thresholds is about a tenth of that to the largest activation. When a larger one comes,
     counts move along, and those of each scale's lowest thresholds are dropped. So what is kept depends neither on order
