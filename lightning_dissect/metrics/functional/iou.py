@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_dissect.metrics.functional.moments import MIN_CLIPS
 from lightning_dissect.metrics.functional.swapped_pairs import PairedMoments
-from lightning_dissect.metrics.functional.tail_moments import DEPTH, TAILS, TailMoments
+from lightning_dissect.metrics.functional.tail_moments import DEPTH, TailMoments
 
 
 def intersection_over_union(activations: Tensor, inside: Tensor, quantile: float = 0.005) -> Tensor:
@@ -88,16 +88,19 @@ def overlap(moments: TailMoments, quantile: float) -> Overlap:
         NaN where more than twice that share are above every threshold (a constant, or a unit whose largest
         activations differ by less than 0.01 %), and with fewer than four clips.
     """
-    share = moments.area[..., :DEPTH] / moments.area[..., DEPTH:]
+    inside, area = moments.mean_score.unbind(-2)
+    swapped, pair_area = moments.mean_null.unbind(-2)
+    share = area[..., :DEPTH] / area[..., DEPTH:]
     at = (share / quantile).log().abs().nan_to_num(torch.inf).argmin(-1, keepdim=True)
-    area, both, pair_area, swapped, effect, m2 = (getattr(moments, name).gather(-1, at)[..., 0] for name in TAILS)
+    counts = (area, inside, pair_area, swapped, moments.mean_effect, moments.m2_effect)
+    strong, both, pair_strong, shared, effect, m2 = (count.gather(-1, at)[..., 0] for count in counts)
     known = (share.gather(-1, at)[..., 0] <= 2 * quantile) & (moments.n >= MIN_CLIPS)
-    tested = PairedMoments(moments.n, both, moments.pairs, swapped, effect, m2)
-    outside = pair_area + moments.swapped[..., DEPTH]
-    score = both / (area + moments.both[..., DEPTH] - both)
+    tested = PairedMoments(moments.n, both, moments.pairs, shared, effect, m2)
+    outside = pair_strong + swapped[..., DEPTH]
+    score = both / (strong + inside[..., DEPTH] - both)
     return Overlap(
         score.where(known, torch.nan),
-        (swapped / (outside - swapped)).where(known & (moments.pairs > 0), torch.nan),
+        (shared / (outside - shared)).where(known & (moments.pairs > 0), torch.nan),
         outside,
         tested,
     )

@@ -38,7 +38,7 @@ class PairedMoments(NamedTuple):
     @classmethod
     def merge(cls, stacked: PairedMoments) -> PairedMoments:
         """Join the moments of several processes, given with a leading axis; float64 on the CPU."""
-        return reduce(_merge_two, by_process(stacked))
+        return reduce(merge_pairs, by_process(stacked))
 
 
 def paired_moments_update(moments: PairedMoments, score: Tensor, own: Tensor, swapped: Tensor) -> PairedMoments:
@@ -59,7 +59,7 @@ def paired_moments_update(moments: PairedMoments, score: Tensor, own: Tensor, sw
     pairs, mean_effect, m2_effect = batch_moments(effect)
     _, mean_null, _ = batch_moments(torch.where(torch.isfinite(effect), swapped, torch.nan))
     batch = PairedMoments(n, mean_score, pairs, mean_null, mean_effect, m2_effect)
-    return batch if moments.n.numel() == 0 else _merge_two(moments, batch)
+    return batch if moments.n.numel() == 0 else merge_pairs(moments, batch)
 
 
 def paired_scores(moments: PairedMoments) -> tuple[Tensor, Tensor, Tensor]:
@@ -89,15 +89,21 @@ def batch_moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return count, mean, torch.where(finite, values - mean, 0).square().sum(0)
 
 
-def _merge_two(a: PairedMoments, b: PairedMoments) -> PairedMoments:
+def merge_pairs(a: PairedMoments, b: PairedMoments) -> PairedMoments:
+    """Join two sets of clips; means may have more axes after those of the counts of clips and pairs."""
     n, pairs = a.n + b.n, a.pairs + b.pairs
     share_n, share = b.n / n.clamp(min=1), b.pairs / pairs.clamp(min=1)
-    delta = b.mean_effect - a.mean_effect
+    score, null, delta = b.mean_score - a.mean_score, b.mean_null - a.mean_null, b.mean_effect - a.mean_effect
     return PairedMoments(
         n=n,
-        mean_score=a.mean_score + share_n * (b.mean_score - a.mean_score),
+        mean_score=a.mean_score + with_axes(share_n, score) * score,
         pairs=pairs,
-        mean_null=a.mean_null + share * (b.mean_null - a.mean_null),
-        mean_effect=a.mean_effect + share * delta,
-        m2_effect=a.m2_effect + b.m2_effect + a.pairs * share * delta.square(),
+        mean_null=a.mean_null + with_axes(share, null) * null,
+        mean_effect=a.mean_effect + with_axes(share, delta) * delta,
+        m2_effect=a.m2_effect + b.m2_effect + with_axes(a.pairs * share, delta) * delta.square(),
     )
+
+
+def with_axes(count: Tensor, means: Tensor) -> Tensor:
+    """Give a tensor as many axes as another one, those that it lacks at its end."""
+    return count.view(*count.shape, *[1] * (means.ndim - count.ndim))

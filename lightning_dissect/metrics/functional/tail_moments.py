@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lightning_dissect.metrics.functional.moments import by_process
-from lightning_dissect.metrics.functional.swapped_pairs import batch_moments
+from lightning_dissect.metrics.functional.swapped_pairs import PairedMoments, batch_moments, merge_pairs, with_axes
 
 PLACES, SCALES = 16, 13
 """Thresholds on each scale, and scales: steps double from one scale to the next."""
@@ -36,31 +36,27 @@ class TailMoments(NamedTuple):
 
     Attributes:
         top: Finest step of the largest activation, shape (units,).
-        n: Clips that count, shape (units, rows).
-        area: Points above the threshold, shape (units, rows, DEPTH + 1).
-        both: Those of them inside the feature.
-        pairs: Pairs of clips that count, shape (units, rows).
-        pair_area: As ``area``, of the frames that a pair has in common.
-        swapped: As ``both``, with the features of each pair swapped.
-        effect: How many more there are with their own features.
-        m2: Sum of squared deviations of that.
+        n: Clips that count, shape (units, rows), as all that is named as in `PairedMoments`.
+        mean_score: Points above each threshold inside the feature, and all of them, shape (units, rows, 2, DEPTH + 1).
+        pairs: Pairs of clips that count.
+        mean_null: The same with the features of each pair swapped, over the frames that a pair has in common.
+        mean_effect: How many more are inside their own features, shape (units, rows, DEPTH + 1).
+        m2_effect: Sum of squared deviations of that.
     """
 
     top: Tensor
     n: Tensor
-    area: Tensor
-    both: Tensor
+    mean_score: Tensor
     pairs: Tensor
-    pair_area: Tensor
-    swapped: Tensor
-    effect: Tensor
-    m2: Tensor
+    mean_null: Tensor
+    mean_effect: Tensor
+    m2_effect: Tensor
 
     @classmethod
     def zeros(cls, units: int = 0, rows: int = 0) -> TailMoments:
         """Moments of no clips at all."""
-        count, counts = (units, rows), (units, rows, DEPTH + 1)
-        return cls(*map(torch.zeros, ((units,), count, counts, counts, count, counts, counts, counts, counts)))
+        count, both, inside = (units, rows), (units, rows, 2, DEPTH + 1), (units, rows, DEPTH + 1)
+        return cls(*map(torch.zeros, ((units,), count, both, count, both, inside, inside)))
 
     @classmethod
     def merge(cls, stacked: TailMoments) -> TailMoments:
@@ -68,13 +64,24 @@ class TailMoments(NamedTuple):
         parts = by_process(stacked)
         return reduce(_merge_two, [part for part in parts if part.n.any()] or parts[:1])
 
+    @property
+    def paired(self) -> PairedMoments:
+        """The moments of all counts."""
+        return PairedMoments(*self[1:])
+
     def raised(self, top: Tensor) -> TailMoments:
         """The same counts below a higher top."""
-        places = (moved(getattr(self, name), self.top.unsqueeze(1), top.unsqueeze(1)) for name in TAILS)
-        return self._replace(top=top, **dict(zip(TAILS, places, strict=True)))
 
+        def move(counts: Tensor) -> Tensor:
+            return moved(counts, *(with_axes(step, counts[..., 0]) for step in (self.top, top)))
 
-TAILS = ("area", "both", "pair_area", "swapped", "effect", "m2")
+        return self._replace(
+            top=top,
+            mean_score=move(self.mean_score),
+            mean_null=move(self.mean_null),
+            mean_effect=move(self.mean_effect),
+            m2_effect=move(self.m2_effect),
+        )
 
 
 def steps(activations: Tensor) -> Tensor:
@@ -187,30 +194,10 @@ def tail_moments_update(moments: TailMoments, score: Tensor, own: Tensor, swappe
     effect = own - swapped
     pairs, mean_effect, m2 = batch_moments(effect[..., 0, :])
     _, counts_swapped, _ = batch_moments(swapped.where(torch.isfinite(effect), torch.nan))
-    both, area = counts.unbind(-2)
-    nulls, pair_area = counts_swapped.unbind(-2)
-    batch = TailMoments(moments.top, n[..., 0, 0], area, both, pairs[..., 0], pair_area, nulls, mean_effect, m2)
-    return _add(moments, batch) if moments.n.numel() else batch
+    batch = PairedMoments(n[..., 0, 0], counts, pairs[..., 0], counts_swapped, mean_effect, m2)
+    return TailMoments(moments.top, *(merge_pairs(moments.paired, batch) if moments.n.numel() else batch))
 
 
 def _merge_two(a: TailMoments, b: TailMoments) -> TailMoments:
     top = torch.maximum(a.top, b.top)
-    return _add(a.raised(top), b.raised(top))
-
-
-def _add(a: TailMoments, b: TailMoments) -> TailMoments:
-    """Join moments below the same top."""
-    n, pairs = a.n + b.n, a.pairs + b.pairs
-    share, share_pairs = (b.n / n.clamp(min=1)).unsqueeze(-1), (b.pairs / pairs.clamp(min=1)).unsqueeze(-1)
-    delta = b.effect - a.effect
-    return TailMoments(
-        top=a.top,
-        n=n,
-        area=a.area + share * (b.area - a.area),
-        both=a.both + share * (b.both - a.both),
-        pairs=pairs,
-        pair_area=a.pair_area + share_pairs * (b.pair_area - a.pair_area),
-        swapped=a.swapped + share_pairs * (b.swapped - a.swapped),
-        effect=a.effect + share_pairs * delta,
-        m2=a.m2 + b.m2 + a.pairs.unsqueeze(-1) * share_pairs * delta.square(),
-    )
+    return TailMoments(top, *merge_pairs(a.raised(top).paired, b.raised(top).paired))
