@@ -20,6 +20,7 @@ from scipy import stats
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv2d, max_pool2d
 
+from lightning_dissect.levels import valid_frames
 from lightning_dissect.metrics import METRICS, DescriptorMetric, SimilarityMetric
 
 Build = Callable[[], SimilarityMetric]
@@ -32,11 +33,11 @@ NOISE = (10, 0, -10)
 
 
 class Data(NamedTuple):
-    """Activation maps (B, U, H, T), feature maps (B, H, T) and the mask of valid frames (B, T)."""
+    """Maps of units and of one feature row, (clips, rows, frequency, time), and the part of each clip that is audio."""
 
     activations: Tensor
     features: Tensor
-    mask: Tensor
+    fraction: Tensor
 
 
 def scenes(n: int, generator: torch.Generator, slow: bool) -> Tensor:
@@ -57,54 +58,51 @@ def chance(seed: int, units: int, condition: str, n: int) -> Data:
     """A random network's maps of some scenes, and a feature of others."""
     g = torch.Generator().manual_seed(seed)
     slow = condition == "slow envelopes"
-    heard, feature = scenes(n, g, slow), avg_pool2d(scenes(n, g, slow).unsqueeze(1), (1, 9), 1, (0, 4))[:, 0]
+    heard, feature = scenes(n, g, slow), avg_pool2d(scenes(n, g, slow).unsqueeze(1), (1, 9), 1, (0, 4))
     filters = torch.randn(units, 1, 5, 5, generator=g)
     maps = max_pool2d(conv2d(heard.unsqueeze(1), filters, padding=2).relu(), 2)
     # Each unit hears the scenes in an order of its own, so that units are as many trials.
     maps = torch.stack([unit[torch.randperm(n, generator=g)] for unit in maps.unbind(1)], 1)
-    mask = torch.ones(n, FRAMES // 2, dtype=torch.bool)
+    fraction = torch.ones(n)
     if condition == "padded":
-        mask = torch.arange(FRAMES // 2) < torch.randint(12, FRAMES // 2 + 1, (n, 1), generator=g)
-        maps, feature = maps * mask[:, None, None], feature * mask.repeat_interleave(2, 1).unsqueeze(1)
-    return Data(maps, feature, mask)
+        fraction = torch.randint(12, FRAMES // 2 + 1, (n, 1), generator=g)[:, 0] / (FRAMES // 2)
+        maps, feature = (values * valid_frames(fraction, values.shape[-1])[:, None, None] for values in (maps, feature))
+    return Data(maps, feature, fraction)
 
 
 def planted(seed: int, units: int, noise: int, n: int, level: str) -> Data:
     """Units that are the feature plus noise so many dB below its variance at the level of the comparison."""
     g = torch.Generator().manual_seed(seed)
-    feature = scenes(n, g, slow=False)
+    feature = scenes(n, g, slow=False).unsqueeze(1)
     ratio = 10 ** (-noise / 20)
     if level == "map":
-        wide = torch.randn(n, units, ROWS, FRAMES, generator=g) * ratio * feature.std((1, 2)).view(-1, 1, 1, 1)
-        maps = feature.unsqueeze(1) + wide
+        wide = torch.randn(n, units, ROWS, FRAMES, generator=g) * ratio * feature.std((2, 3), keepdim=True)
+        maps = feature + wide
     else:
-        rows = feature.mean(1, keepdim=True)
+        rows = feature.mean(2)
         added = torch.randn(n, units, FRAMES, generator=g) * rows.std(-1, keepdim=True)
         if level == "clip":
             added = torch.randn(n, units, 1, generator=g).expand(-1, -1, FRAMES) * rows.mean(-1, keepdim=True).std(0)
         maps = (rows + ratio * added).unsqueeze(2).expand(-1, -1, ROWS, -1)
-    return Data(maps, feature, torch.ones(n, maps.shape[-1], dtype=torch.bool))
+    return Data(maps, feature, torch.ones(n))
 
 
 def p_values(metric: SimilarityMetric, data: Data, prepared: dict[Any, Any] | None = None) -> np.ndarray:
     """p-values of one run, in batches of 32 clips; metrics of the same data may share what they prepare."""
     prepared = {} if prepared is None else prepared
-    x, f, mask = data
+    x, f, fraction = data
     frames = x.shape[-1]
-    described = isinstance(metric, DescriptorMetric)
     if metric.level != "map":
-        x, f = x.mean(2), f.mean(1, keepdim=True).unflatten(-1, (frames, -1)).mean(-1)
-    else:
-        f = (avg_pool2d(f, 2) if f.shape[-1] != frames and not described else f).unsqueeze(1)
+        x, f = x.mean(2), f.mean(2).unflatten(-1, (frames, -1)).mean(-1)
+    elif not isinstance(metric, DescriptorMetric) and f.shape[-1] != frames:
+        f = avg_pool2d(f, 2)
     if metric.level == "clip":
-        inside = mask.unsqueeze(1)
+        inside = valid_frames(fraction, frames).unsqueeze(1)
         x, f = ((v * inside).sum(-1) / inside.sum(-1) for v in (x, f))
-    fraction = mask.float().mean(1)
     for part in torch.arange(len(x)).split(32):
         a, b = x[part], f[part]
         if isinstance(metric, DescriptorMetric):
-            grid = metric.grid(x.shape)
-            key = metric.preparation, int(part[0])
+            key, grid = (metric.preparation, int(part[0])), metric.grid(x.shape)
             if key not in prepared:
                 prepared[key] = metric.prepare(a, grid), metric.prepare(b, grid)
             a, b = prepared[key]

@@ -36,6 +36,19 @@ def check_same_clips(activations: Tensor, features: Tensor, level: Level) -> Non
         )
 
 
+def check_fraction(fraction: Tensor | None, clips: int) -> None:
+    """Raise unless there is one number a clip, or nothing is padded.
+
+    Raises:
+        ValueError: Naming the shape found.
+    """
+    if fraction is not None and fraction.shape != (clips,):
+        raise ValueError(
+            f"fraction of shape {tuple(fraction.shape)} should be of shape ({clips},): the part of each clip's padded "
+            "length that is audio"
+        )
+
+
 def check_same_grid(activations: Tensor, features: Tensor) -> None:
     """Raise unless all axes after the rows (frames, or frequency and time) are the same.
 

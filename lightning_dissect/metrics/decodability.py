@@ -29,12 +29,10 @@ class DecodabilitySimilarity(LayerMetric):
     :class:`~lightning_dissect.metrics.layer.LayerMetric`.
 
     Args:
-        penalty: ridge, added to the diagonal of the units' correlation matrix.
-        level: ``"clip"``.
-        kwargs: torchmetrics' own arguments.
+        penalty: Ridge, added to the diagonal of the units' correlation matrix.
 
     Raises:
-        ValueError: if the penalty is not positive or the level unknown.
+        ValueError: If the penalty is not positive or the level unknown.
 
     Example:
         >>> import torch
@@ -66,7 +64,7 @@ class DecodabilitySimilarity(LayerMetric):
         self._seen += len(both)
 
     def compute(self) -> Similarity:
-        """Score, null, effect, p-value and number of clips, each ``(1, F)``."""
+        """Score, null, effect, p-value and number of clips, each (1, rows)."""
         even, odd = (self._merged(CrossMoments, fold) for fold in _FOLDS)
         units, rows = (int(size) for size in self.sizes)
         n = (even.n + odd.n).expand(1, rows)

@@ -28,13 +28,11 @@ class DenseSIFTSimilarity(DescriptorMetric):
     :class:`~lightning_dissect.metrics.PairedMetric`.
 
     Args:
-        min_size: smallest side, pixels, at which maps are described; smaller ones are enlarged.
-        max_size: largest side of the grid, pixels.
-        level: ``"map"``.
-        kwargs: torchmetrics' own arguments.
+        min_size: Smallest side, pixels, at which maps are described; smaller ones are enlarged.
+        max_size: Largest side of the grid, pixels.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> import torch

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_dissect.levels import Level
-from lightning_dissect.metrics.checks import check_same_clips, full_precision
+from lightning_dissect.metrics.checks import check_fraction, check_same_clips, full_precision
 from lightning_dissect.metrics.functional.sift import map_grid
 from lightning_dissect.metrics.functional.swapped_pairs import PairedMoments
 from lightning_dissect.metrics.similarity import Similarity
@@ -36,8 +36,6 @@ class DescriptorMetric(PairedMetric):
     Args:
         min_size: Smallest side of the grid, pixels.
         max_size: Largest side of the grid, pixels.
-        level: `"map"`.
-        kwargs: Torchmetrics' own arguments.
 
     Raises:
         ValueError: If the sizes are out of range.
@@ -101,6 +99,7 @@ class DescriptorMetric(PairedMetric):
         if isinstance(activations, Tensor) or isinstance(features, Tensor):
             raise ValueError("activations and features should both be maps or both be prepared")
         check_same_clips(activations.filled, features.filled, "frame")
+        check_fraction(fraction, len(activations.filled))
         with full_precision(activations.reach):
             self._add_batch(activations, features, fraction)
 

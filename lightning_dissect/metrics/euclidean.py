@@ -42,11 +42,9 @@ class EuclideanSimilarity(SimilarityMetric):
 
     Args:
         normalization: ``"l2"`` (unit length), ``"zscore"`` or ``"minmax"``; the paper leaves it open.
-        level: ``"clip"``.
-        kwargs: torchmetrics' own arguments.
 
     Raises:
-        ValueError: if the normalization or the level is unknown.
+        ValueError: If the normalization or the level is unknown.
 
     Example:
         >>> import torch
@@ -61,6 +59,7 @@ class EuclideanSimilarity(SimilarityMetric):
 
     name: ClassVar[str] = "euclidean"
     levels: ClassVar[tuple[Level, ...]] = ("clip",)
+    _levels_joining_layers: ClassVar[tuple[Level, ...]] = ("clip",)
     alternative: ClassVar[Literal["two-sided", "greater", "less"]] = "two-sided"
 
     n: Tensor
@@ -73,11 +72,6 @@ class EuclideanSimilarity(SimilarityMetric):
         self._register_clip_moments((1,))
         self.add_state("extremes", default=torch.zeros(1, 2, 0), dist_reduce_fx=None)
 
-    @property
-    def joins_layers(self) -> bool:
-        """True."""
-        return True
-
     def _add_batch(self, activations: Tensor, features: Tensor, fraction: Tensor | None) -> None:
         x, f = self._by_layer(activations, features)
         self._add_to_clip_moments(x, f, fraction)
@@ -85,7 +79,7 @@ class EuclideanSimilarity(SimilarityMetric):
             self.extremes = extremes_update(self.extremes if self.extremes.numel() else None, x, f)
 
     def compute(self) -> Similarity:
-        """Score, null, effect, p-value and number of clips, each ``(U, F)``."""
+        """Score, null, effect, p-value and number of clips, each (units, rows)."""
         moments = self._merged(CrossMoments)
         extremes = self._merged_extremes(moments)
         distance, by_chance = normalised_distance(moments, extremes, self.normalization)

@@ -43,14 +43,13 @@ class IoUSimilarity(PairedMetric):
     each unit and row.
 
     Args:
-        quantile: share of points over all clips where a unit counts as strong.
-        feature_quantile: share of each clip's points where the feature counts as there; None takes features as given:
+        quantile: Share of points over all clips where a unit counts as strong.
+        feature_quantile: Share of each clip's points where the feature counts as there; None takes features as given:
             there where they are above 0.
         level: ``"map"`` (default) or ``"frame"``.
-        kwargs: torchmetrics' own arguments.
 
     Raises:
-        ValueError: if a quantile is not in (0, 1), or the level unknown.
+        ValueError: If a quantile is not in (0, 1), or the level unknown.
 
     Example:
         >>> import torch
@@ -65,6 +64,7 @@ class IoUSimilarity(PairedMetric):
 
     name: ClassVar[str] = "iou"
     levels: ClassVar[tuple[Level, ...]] = ("map", "frame")
+    _levels_joining_rows: ClassVar[tuple[Level, ...]] = ("map", "frame")
     alternative: ClassVar[Literal["two-sided", "greater", "less"]] = "greater"
 
     top: Tensor
@@ -82,11 +82,6 @@ class IoUSimilarity(PairedMetric):
                 raise ValueError(f"{argument}={value} should be in (0, 1)")
         self.quantile, self.feature_quantile = quantile, feature_quantile
         self._add_moments(TailMoments.zeros())
-
-    @property
-    def joins_rows(self) -> bool:
-        """True: each row counts its own clips."""
-        return True
 
     def _add_batch(self, activations: Tensor, features: Tensor, fraction: Tensor | None) -> None:
         if not len(activations):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -59,17 +59,14 @@ class LayerMetric(SimilarityMetric):
 class PermutationMetric(LayerMetric):
     """A metric of a layer whose null and p-value are those of permutations of clips, in closed form.
 
-    The result has one unit and one row, and no interval.
+    The result has one unit and one row, and no interval. Subclasses give `_test`.
     """
+
+    _test: Callable[[Scatter], Test]
 
     def __init__(self, level: Level | None = None, **kwargs: Any) -> None:
         super().__init__(level=level, **kwargs)
         self._register_clip_moments()
-
-    @staticmethod
-    @abstractmethod
-    def _test(s: Scatter) -> Test:
-        """Score, null and p-value."""
 
     def _add_batch(self, activations: Tensor, features: Tensor, fraction: Tensor | None) -> None:
         both = self._side_by_side(activations, features)
@@ -100,10 +97,7 @@ class CKASimilarity(PermutationMetric):
     """
 
     name: ClassVar[str] = "cka"
-
-    @staticmethod
-    def _test(s: Scatter) -> Test:
-        return linear_cka(s)
+    _test = staticmethod(linear_cka)
 
 
 class CCASimilarity(PermutationMetric):
@@ -123,10 +117,7 @@ class CCASimilarity(PermutationMetric):
     """
 
     name: ClassVar[str] = "cca"
-
-    @staticmethod
-    def _test(s: Scatter) -> Test:
-        return cca_r2(s)
+    _test = staticmethod(cca_r2)
 
 
 class RegressionSimilarity(PermutationMetric):
@@ -145,7 +136,4 @@ class RegressionSimilarity(PermutationMetric):
     """
 
     name: ClassVar[str] = "regression"
-
-    @staticmethod
-    def _test(s: Scatter) -> Test:
-        return linear_regression_similarity(s)
+    _test = staticmethod(linear_regression_similarity)

@@ -14,7 +14,13 @@ from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from lightning_dissect.levels import Level
-from lightning_dissect.metrics.checks import check_same_clips, check_same_grid, check_same_units, full_precision
+from lightning_dissect.metrics.checks import (
+    check_fraction,
+    check_same_clips,
+    check_same_grid,
+    check_same_units,
+    full_precision,
+)
 from lightning_dissect.metrics.functional.clip_sample import ClipSample
 from lightning_dissect.metrics.functional.lengths import LengthMoments, length_moments_update, shortness
 from lightning_dissect.metrics.functional.moments import CrossMoments, cross_moments_update
@@ -58,6 +64,9 @@ class SimilarityMetric(Metric, ABC):
     smallest_map: ClassVar[int] = 16
     """Maps with fewer bins or frames are not compared: they have next to no key points, and few shapes."""
 
+    _levels_joining_rows: ClassVar[tuple[Level, ...]] = ()
+    _levels_joining_layers: ClassVar[tuple[Level, ...]] = ()
+
     is_differentiable = False
     higher_is_better = True
     # Merging the state of a batch into the state so far is not a sum: forward() updates twice instead.
@@ -97,7 +106,7 @@ class SimilarityMetric(Metric, ABC):
     @property
     def joins_rows(self) -> bool:
         """Whether features of one grid may share an instance, their rows side by side, since no row changes another."""
-        return False
+        return self.level in self._levels_joining_rows
 
     @property
     def joins_layers(self) -> bool:
@@ -105,7 +114,7 @@ class SimilarityMetric(Metric, ABC):
 
         A network of a thousand layers is then compared by a few updates. No layer may change another one's result.
         """
-        return False
+        return self.level in self._levels_joining_layers
 
     def part(self, layers: Sequence[int]) -> Self:
         """Copy what is known so far of some of the instance's layers, which go their own way from here.
@@ -134,6 +143,7 @@ class SimilarityMetric(Metric, ABC):
         """
         check_same_clips(activations, features, self.level)
         check_same_grid(activations, features)
+        check_fraction(fraction, len(activations))
         with full_precision(activations):
             self._add_batch(activations.float(), features.float(), fraction)
 

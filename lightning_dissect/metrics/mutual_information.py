@@ -35,13 +35,12 @@ class MutualInformationSimilarity(RankedMetric):
     that short clips are extreme in unit and feature alike is a relation as well, and not told apart.
 
     Args:
-        bins: number of bins of each series.
-        max_clips: most clips that are kept at level clip; the state is ``4 * max_clips * (units + rows)`` bytes.
+        bins: Number of bins of each series.
+        max_clips: Most clips that are kept at level clip; the state is ``4 * max_clips * (units + rows)`` bytes.
         level: ``"clip"`` (default), ``"frame"`` or ``"map"``.
-        kwargs: torchmetrics' own arguments.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> import torch

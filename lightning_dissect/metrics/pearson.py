@@ -23,9 +23,9 @@ class PearsonSimilarity(PairedMetric):
 
     At level ``"clip"`` the correlation is over clips, one value each; its null is 0, its p-value that of the
     t-test with n - 2 degrees of freedom, two-sided, and its interval Fisher's. Both allow for clips of unequal length,
-    if masks are given: means over short clips scatter more. Slizovskaia et al. 2019 compare single activations with
-    loudness and onset rate so. A clip counts when the feature is finite in all rows and at least one unit is; a unit
-    that is not finite on such a clip ends as NaN.
+    if the fractions of padded clips are given: means over short clips scatter more. Slizovskaia et al. 2019 compare
+    single activations with loudness and onset rate so. A clip counts when the feature is finite in all rows and at
+    least one unit is; a unit that is not finite on such a clip ends as NaN.
 
     At level ``"frame"`` it is over the frames of each clip, and at level ``"map"`` over all points of each clip's map,
     then averaged over clips and tested against swapped features (see
@@ -36,7 +36,6 @@ class PearsonSimilarity(PairedMetric):
 
     Args:
         level: ``"clip"`` (default), ``"frame"`` or ``"map"``.
-        kwargs: torchmetrics' own arguments.
 
     Example:
         >>> import torch
@@ -53,6 +52,9 @@ class PearsonSimilarity(PairedMetric):
 
     name: ClassVar[str] = "pearson"
     levels: ClassVar[tuple[Level, ...]] = ("clip", "frame", "map")
+    # At level clip a clip counts if all rows are finite: no feature may change which clips another one has.
+    _levels_joining_rows: ClassVar[tuple[Level, ...]] = ("frame", "map")
+    _levels_joining_layers: ClassVar[tuple[Level, ...]] = ("clip", "frame")
     alternative: ClassVar[Literal["two-sided", "greater", "less"]] = "two-sided"
 
     def __init__(self, level: Level | None = None, **kwargs: Any) -> None:
@@ -61,16 +63,6 @@ class PearsonSimilarity(PairedMetric):
             self._register_clip_moments((1,))
         else:
             self._add_moments(PairedMoments.zeros())
-
-    @property
-    def joins_rows(self) -> bool:
-        """True but at level clip, where a clip counts if all rows are finite."""
-        return self.level != "clip"
-
-    @property
-    def joins_layers(self) -> bool:
-        """True but at level map."""
-        return self.level != "map"
 
     def _add_batch(self, activations: Tensor, features: Tensor, fraction: Tensor | None) -> None:
         if self.level == "clip":

@@ -30,15 +30,16 @@ class RankedMetric(PairedMetric):
     Subclasses implement ``_within`` and ``_over``.
 
     Args:
-        max_clips: most clips that are kept at level clip; the state is ``4 * max_clips * (units + rows)`` bytes.
+        max_clips: Most clips that are kept at level clip; the state is ``4 * max_clips * (units + rows)`` bytes.
         level: ``"clip"`` (default), ``"frame"`` or ``"map"``.
-        kwargs: torchmetrics' own arguments.
 
     Raises:
-        ValueError: if ``max_clips`` is less than four or the level unknown.
+        ValueError: If ``max_clips`` is less than four or the level unknown.
     """
 
     levels: ClassVar[tuple[Level, ...]] = ("clip", "frame", "map")
+    # At level clip a clip counts if all rows are finite: no feature may change which clips another one has.
+    _levels_joining_rows: ClassVar[tuple[Level, ...]] = ("frame", "map")
 
     x: Tensor
     f: Tensor
@@ -52,16 +53,11 @@ class RankedMetric(PairedMetric):
 
     @abstractmethod
     def _within(self, x: Tensor, f: Tensor, mask: Tensor | None) -> Tensor:
-        """Similarity within each clip ``(B, U, F)`` of ranks ``(B, U, P)`` and ``(B, F, P)`` over its valid points."""
+        """Similarity within each clip, (clips, units, rows), of ranks (clips, units or rows, points)."""
 
     @abstractmethod
     def _over(self, x: Tensor, f: Tensor, z: Tensor) -> Similarity:
-        """Result over clips, from ranks ``(1, U, n)`` and ``(1, F, n)`` and the clips' shortness ``(n,)``."""
-
-    @property
-    def joins_rows(self) -> bool:
-        """True but at level clip, where a clip counts if all rows are finite."""
-        return self.level != "clip"
+        """Result over clips, from ranks (1, units, clips) and (1, rows, clips) and the clips' shortness (clips,)."""
 
     def _add_batch(self, activations: Tensor, features: Tensor, fraction: Tensor | None) -> None:
         if self.level == "clip":
@@ -82,7 +78,7 @@ class RankedMetric(PairedMetric):
         return self._within(x, f, valid)
 
     def compute(self) -> Similarity:
-        """Score, null, effect, p-value, number of clips and interval, each ``(U, F)``."""
+        """Score, null, effect, p-value, number of clips and interval, each (units, rows)."""
         if self.level != "clip":
             return self._compute_pairs()
         sample = self._merged(ClipSample)

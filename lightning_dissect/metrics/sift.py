@@ -26,18 +26,16 @@ class SIFTSimilarity(DescriptorMetric):
     within ``min_size`` and ``max_size``; so a layer has the same key points for all features.
 
     Args:
-        num_features: key points a map, the strongest.
-        ratio: largest ratio of the distances to nearest and second nearest; 0.8 is stricter and loses weak similarity.
-        tolerance: keep only matches that agree on one shift and scale between the maps, within so many pixels of the
+        num_features: Key points a map, the strongest.
+        ratio: Largest ratio of the distances to nearest and second nearest; 0.8 is stricter and loses weak similarity.
+        tolerance: Keep only matches that agree on one shift and scale between the maps, within so many pixels of the
             grid along each axis; None keeps all. The paper names false matches as its problem: agreement removes most
             of them.
-        min_size: smallest side of the grid, pixels; small maps are enlarged, or they have few key points or none.
-        max_size: largest side of the grid, pixels.
-        level: ``"map"``.
-        kwargs: torchmetrics' own arguments.
+        min_size: Smallest side of the grid, pixels; small maps are enlarged, or they have few key points or none.
+        max_size: Largest side of the grid, pixels.
 
     Raises:
-        ValueError: if an argument is out of range.
+        ValueError: If an argument is out of range.
 
     Example:
         >>> import torch

@@ -25,12 +25,11 @@ class SpearmanSimilarity(RankedMetric):
     for clips of unequal length.
 
     Args:
-        max_clips: most clips that are kept at level clip; the state is ``4 * max_clips * (units + rows)`` bytes.
+        max_clips: Most clips that are kept at level clip; the state is ``4 * max_clips * (units + rows)`` bytes.
         level: ``"clip"`` (default), ``"frame"`` or ``"map"``.
-        kwargs: torchmetrics' own arguments.
 
     Raises:
-        ValueError: if ``max_clips`` is less than four or the level unknown.
+        ValueError: If ``max_clips`` is less than four or the level unknown.
 
     Example:
         >>> import torch
@@ -60,7 +59,7 @@ class SpearmanSimilarity(RankedMetric):
 
 
 def _slopes(ranked: Tensor, z: Tensor) -> Tensor:
-    """How steeply the variance of ranks ``(N, n)`` grows with the rank of a clip by shortness; zeros if all tie."""
+    """How steeply the variance of ranks (series, clips) grows with a clip's rank by shortness; zeros if all tie."""
     ranked, z = ranked.double(), z - z.mean()
     square = (ranked - ranked.mean(1, keepdim=True)).square()
     slopes: Tensor = len(z) ** 0.5 * square @ z / (square.sum(1) * z.norm())

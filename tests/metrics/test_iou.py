@@ -39,7 +39,8 @@ def run(metric, x, f, sizes, fraction=None):
 def threshold_of(metric):
     """The share of points above the threshold that was taken."""
     moments = metric._merged(TailMoments)
-    share = moments.area[..., :DEPTH] / moments.area[..., DEPTH:]
+    area = moments.mean_score[..., 1, :]
+    share = area[..., :DEPTH] / area[..., DEPTH:]
     at = (share / metric.quantile).log().abs().nan_to_num(torch.inf).argmin(-1, keepdim=True)
     return share.gather(-1, at)[..., 0]
 

@@ -227,6 +227,21 @@ def test_batches_padded_to_different_lengths():
     np.testing.assert_allclose(result.null, null.mean(0), atol=1e-6)
 
 
+@pytest.mark.parametrize(("first", "second"), [(30, 20), (20, 30)])
+def test_padded_batches_of_different_lengths(first, second):
+    """The clip that waits is padded to more frames than the next batch, or to fewer."""
+    x, f = frames()
+    lengths = [15, 11, 20, 8, 17, 20, 17, 20, 6, 20, 19, 9]
+    own, null, effect = plain_frames(x, f, lengths)
+    metric = PearsonSimilarity(level="frame")
+    for part, padded in ((slice(0, 5), first), (slice(5, 12), second)):
+        metric.update(x[part, :, :padded], f[part, :, :padded], torch.tensor(lengths[part]) / padded)
+    result = metric.compute()
+    np.testing.assert_allclose(result.score, own.mean(0), atol=1e-6)
+    np.testing.assert_allclose(result.null, null.mean(0), atol=1e-6)
+    np.testing.assert_allclose(result.effect, effect.mean(0), atol=1e-6)
+
+
 def test_silent_and_broken_clips_are_left_out_one_unit_at_a_time():
     x, f = frames()
     x[4, 1] = 3.0

@@ -44,6 +44,16 @@ def test_maps_have_rows(name):
 
 
 @pytest.mark.parametrize("name", METRICS)
+def test_a_fraction_is_one_number_a_clip(name):
+    metric = METRICS[name]()
+    shape = {"clip": (), "frame": (16,), "map": (16, 16)}[metric.level]
+    values = torch.rand(5, 2, *shape)
+    metric.update(values, values[:, :1], torch.rand(5, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"fraction of shape \(5, 16\) should be of shape \(5,\)"):
+        metric.update(values, values[:, :1], torch.ones(5, 16, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("name", METRICS)
 def test_a_metric_without_level_is_of_all(name):
     metric = METRICS[name](sync_on_compute=False)
     assert metric.level == metric.levels[0]

@@ -21,10 +21,10 @@ class ClipSample(NamedTuple):
     the clip was seen.
 
     Attributes:
-        key: from 1 on, 0 in empty places, int64, shape ``(K,)``.
-        x: activations, shape ``(K, U)``.
-        f: feature values, shape ``(K, F)``.
-        z: shortness of the clips (see :mod:`~lightning_dissect.metrics.functional.lengths`), shape ``(K,)``.
+        key: From 1 on, 0 in empty places, int64, shape (places,).
+        x: Activations, shape (places, units).
+        f: Feature values, shape (places, rows).
+        z: Shortness of the clips (see :mod:`~lightning_dissect.metrics.functional.lengths`), shape (places,).
     """
 
     key: Tensor
@@ -56,11 +56,11 @@ def sample_update(sample: ClipSample, x: Tensor, f: Tensor, z: Tensor, size: int
     """Offer a batch of clips to the sample.
 
     Args:
-        sample: the sample so far; ``ClipSample.zeros()`` takes its sizes from the first batch. It is written over.
-        x: activations, shape ``(B, U)``, float32.
-        f: feature values, shape ``(B, F)``, float32.
-        z: shortness of the clips, shape ``(B,)``.
-        size: number of clips that a new sample holds.
+        sample: The sample so far; ``ClipSample.zeros()`` takes its sizes from the first batch. It is written over.
+        x: Activations, shape (clips, units), float32.
+        f: Feature values, shape (clips, rows), float32.
+        z: Shortness of the clips, shape (clips,).
+        size: Number of clips that a new sample holds.
 
     Returns:
         The sample with this batch offered. A clip that does not count (see
@@ -87,10 +87,10 @@ def clip_keys(values: Tensor) -> Tensor:
     """Hash each row's bits to a number from 1 to 2**62.
 
     Args:
-        values: float32, shape ``(B, N)``.
+        values: Float32, shape (clips, values).
 
     Returns:
-        int64, shape ``(B,)``.
+        int64, shape (clips,).
     """
     bits = values.contiguous().view(torch.int32).to(torch.int64)
     key = (bits * _odd_numbers(values.shape[1]).to(values.device)).sum(1)

@@ -19,12 +19,13 @@ _PIXELS_AT_ONCE_ON_GPU = 1 << 24
 
 
 class DenseDescriptors(NamedTuple):
-    """Descriptors of a batch of maps at ``P`` places of one grid. ``U`` maps a clip (1 for a feature).
+    """Descriptors of a batch of maps at the places of one grid.
 
     Attributes:
-        descriptors: RootSIFT descriptors of length 1, shape ``(B, U, P, 128)``.
-        reach: right end of what each covers, as a part of the grid's width, shape ``(B, U, P)``.
-        filled: where the map has a shape, shape ``(B, U, P)``; nowhere in maps that are constant or not finite.
+        descriptors: RootSIFT descriptors of length 1, shape (clips, units, places, 128).
+        reach: Right end of what each covers, as a part of the grid's width, shape (clips, units, places).
+        filled: Where the map has a shape, shape (clips, units, places); nowhere in maps that are constant or not
+            finite.
     """
 
     descriptors: Tensor
@@ -42,9 +43,9 @@ def dense_descriptors(maps: Tensor, grid: tuple[int, int], min_size: int = 32) -
     0.001.
 
     Args:
-        maps: shape ``(B, U, H, W)``, rows are frequency and columns time.
-        grid: height and width.
-        min_size: smallest height and width that gradients are taken at, at least 16.
+        maps: Shape (clips, units, frequency, time), rows are frequency and columns time.
+        grid: Height and width.
+        min_size: Smallest height and width that gradients are taken at, at least 16.
 
     Returns:
         The descriptors.
@@ -74,11 +75,11 @@ def dense_cosine(a: DenseDescriptors, b: DenseDescriptors) -> Tensor:
     """Mean cosine of the descriptors at the same places, 0 where only one map has a shape.
 
     Args:
-        a: descriptors of ``U`` maps a clip.
-        b: descriptors of 1 map a clip, of the same clips and on the same grid.
+        a: Descriptors of any number of maps a clip.
+        b: Descriptors of 1 map a clip, of the same clips and on the same grid.
 
     Returns:
-        Means in [0, 1], shape ``(B, U)``; NaN where either map has no shape anywhere.
+        Means in [0, 1], shape (clips, units); NaN where either map has no shape anywhere.
     """
     first, second = ((part.descriptors * part.filled.unsqueeze(-1)).flatten(2) for part in (a, b))
     total = (first @ second.mT).squeeze(-1)
@@ -88,7 +89,7 @@ def dense_cosine(a: DenseDescriptors, b: DenseDescriptors) -> Tensor:
 
 
 def _histograms(maps: Tensor, rows: tuple[Tensor, Tensor], columns: tuple[Tensor, Tensor]) -> Tensor:
-    """Votes at each place of maps ``(N, H, W)``, shape ``(N, rows, columns, 128)``."""
+    """Votes at each place of maps, shape (maps, rows, columns, 128)."""
     image = rows[0] @ maps @ columns[0].mT
     dy, dx = (torch.gradient(image, dim=axis)[0] for axis in (1, 2))
     votes = orientation_votes(2 * dy, 2 * dx).movedim(-1, 1)

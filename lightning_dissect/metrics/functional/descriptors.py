@@ -18,7 +18,7 @@ CLIP = 0.2
 
 
 class _Points(NamedTuple):
-    """Where extrema lie in the flat scale space; each of shape ``(N, K)``."""
+    """Where extrema lie in the flat scale space; each of shape (maps, slots)."""
 
     place: Tensor
     width: Tensor
@@ -31,11 +31,11 @@ def locate(space: ScaleSpace, extrema: Extrema) -> tuple[Tensor, Tensor, Tensor]
     """Refine extrema by a parabola along each axis.
 
     Args:
-        space: the scale space.
-        extrema: its extrema.
+        space: The scale space.
+        extrema: Its extrema.
 
     Returns:
-        Column, row and blur sigma, each ``(N, K)``, in pixels of the octave.
+        Column, row and blur sigma, each (maps, slots), in pixels of the octave.
     """
     points = _points(space, extrema)
     steps = torch.stack([torch.ones_like(points.width), points.between_rows, points.between_levels])
@@ -55,14 +55,14 @@ def describe(space: ScaleSpace, extrema: Extrema, column: Tensor, row: Tensor, s
     regular grid, and weighted by where these pixels are.
 
     Args:
-        space: the scale space.
-        extrema: its extrema.
-        column: refined column, shape ``(N, K)``, pixels of the octave.
-        row: refined row.
-        sigma: refined blur.
+        space: The scale space.
+        extrema: Its extrema.
+        column: Refined column, shape (maps, slots), pixels of the octave.
+        row: Refined row.
+        sigma: Refined blur.
 
     Returns:
-        Descriptors of length 1, shape ``(N, K, 128)``.
+        Descriptors of length 1, shape (maps, slots, 128).
     """
     points = _points(space, extrema)
     cell = CELL_WIDTH * sigma
@@ -117,7 +117,7 @@ def _sample(centre: Tensor, cell: Tensor, size: Tensor) -> tuple[Tensor, Tensor,
 
 
 def _cell_weights(distance: Tensor, inside: Tensor) -> Tensor:
-    """Weight of each sample in each cell of one axis, shape ``(N, K, 4, 16)``."""
+    """Weight of each sample in each cell of one axis, shape (maps, slots, 4, 16)."""
     centres = torch.arange(CELLS, device=distance.device) - (CELLS - 1) / 2
     linear = (1 - (distance.unsqueeze(-2) - centres.unsqueeze(-1)).abs()).clamp(min=0)
     return linear * (torch.exp(-0.5 * (distance / (CELLS / 2)).square()) * inside).unsqueeze(-2)

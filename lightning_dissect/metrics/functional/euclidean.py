@@ -22,17 +22,17 @@ def euclidean_over_clips(activations: Tensor, features: Tensor, normalization: N
     """Euclidean distance of every unit's vector of clips to every feature row's, each normalised over clips.
 
     Args:
-        activations: one value a clip, shape ``(B, U)``.
-        features: one value a clip, shape ``(B, F)``.
+        activations: One value a clip, shape (clips, units).
+        features: One value a clip, shape (clips, rows).
         normalization: ``"l2"`` divides each vector by its length, ``"zscore"`` takes its mean away and divides by its
             population standard deviation, ``"minmax"`` maps its range to [0, 1].
 
     Returns:
-        Distances, shape ``(U, F)``, float64 on the CPU; NaN for constants, for units that are not finite and with fewer
-        than four clips.
+        Distances, shape (units, rows), float64 on the CPU; NaN for constants, for units that are not finite and with
+        fewer than four clips.
 
     Raises:
-        ValueError: if the normalization is unknown.
+        ValueError: If the normalization is unknown.
 
     Example:
         >>> import torch
@@ -72,13 +72,13 @@ def normalised_distance(
     pairing of clips the expectation of ``sum(a * b)`` is ``n * mean(a) * mean(b)``, all else stays.
 
     Args:
-        moments: moments over clips, float64.
-        extremes: lowest and highest value of the units, then of the rows, shape ``(2, U + F)``; used by minmax.
-        normalization: as in :func:`euclidean_over_clips`.
-        r: correlations to take instead of those found, shape ``(U, F)``: what the distance would be with them.
+        moments: Moments over clips, float64.
+        extremes: Lowest and highest value of the units, then of the rows, shape (2, units + rows); used by minmax.
+        normalization: As in :func:`euclidean_over_clips`.
+        r: Correlations to take instead of those found, shape (units, rows): what the distance would be with them.
 
     Returns:
-        The distance and its expectation under random pairing (square root of the mean square), each ``(U, F)``.
+        The distance and its expectation under random pairing (square root of the mean square), each (units, rows).
     """
     check_normalization(normalization)
     n = moments.n.clamp(min=1)[..., None, None]
@@ -111,9 +111,9 @@ def extremes_update(extremes: Tensor | None, x: Tensor, f: Tensor) -> Tensor:
     """Lowest and highest value of each unit and each feature row over the clips that count.
 
     Args:
-        extremes: those so far, shape ``(2, U + F)``; None before the first batch.
-        x: activations, shape ``(B, U)``.
-        f: feature values, shape ``(B, F)``.
+        extremes: Those so far, shape (2, units + rows); None before the first batch.
+        x: Activations, shape (clips, units).
+        f: Feature values, shape (clips, rows).
 
     Returns:
         Extremes with this batch added, infinite where no clip counts yet.

@@ -9,19 +9,19 @@ from torch import Tensor
 
 from lightning_dissect.metrics.functional.moments import MIN_CLIPS
 from lightning_dissect.metrics.functional.swapped_pairs import PairedMoments
-from lightning_dissect.metrics.functional.tail_moments import DEPTH, TAILS, TailMoments
+from lightning_dissect.metrics.functional.tail_moments import DEPTH, TailMoments
 
 
 def intersection_over_union(activations: Tensor, inside: Tensor, quantile: float = 0.005) -> Tensor:
     """IoU of each unit's strongest points over all clips with each feature row's (Bau et al. 2017, eq. 1).
 
     Args:
-        activations: shape ``(B, U, ...)``.
-        inside: the points where the feature is, booleans ``(B, R, ...)``.
-        quantile: share of points over all clips that count as a unit's strongest.
+        activations: Shape (clips, units, ...).
+        inside: The points where the feature is, booleans (clips, rows, ...).
+        quantile: Share of points over all clips that count as a unit's strongest.
 
     Returns:
-        Shape ``(U, R)``, in [0, 1].
+        Shape (units, rows), in [0, 1].
 
     Example:
         >>> import torch
@@ -40,9 +40,9 @@ def strongest_points(features: Tensor, mask: Tensor | None, quantile: float) -> 
     """Mark the strongest points of each clip.
 
     Args:
-        features: shape ``(B, R, P)``.
-        mask: valid points ``(B, P)``; None if all are.
-        quantile: share of a clip's valid points, at least one of them; equal values count together.
+        features: Shape (clips, rows, points).
+        mask: Valid points (clips, points); None if all are.
+        quantile: Share of a clip's valid points, at least one of them; equal values count together.
 
     Returns:
         1 and 0, of the same shape; NaN throughout a row that is constant or not finite in a clip.
@@ -58,13 +58,13 @@ def strongest_points(features: Tensor, mask: Tensor | None, quantile: float) -> 
 
 
 class Overlap(NamedTuple):
-    """IoU at the threshold of the quantile, and counts a clip for its test; each of shape ``(U, R)``.
+    """IoU at the threshold of the quantile, and counts a clip for its test; each of shape (units, rows).
 
     Attributes:
-        score: the IoU.
-        null: that of swapped features.
-        outside: points of unit or feature, both counted, over the frames that pairs have in common.
-        moments: how many more points are shared with their own features.
+        score: The IoU.
+        null: That of swapped features.
+        outside: Points of unit or feature, both counted, over the frames that pairs have in common.
+        moments: How many more points are shared with their own features.
     """
 
     score: Tensor
@@ -81,23 +81,26 @@ def overlap(moments: TailMoments, quantile: float) -> Overlap:
     """Read counts off at the threshold with nearly a share of all points above it: the ratio nearest to 1.
 
     Args:
-        moments: in float64.
-        quantile: that share.
+        moments: In float64.
+        quantile: That share.
 
     Returns:
         NaN where more than twice that share are above every threshold (a constant, or a unit whose largest
         activations differ by less than 0.01 %), and with fewer than four clips.
     """
-    share = moments.area[..., :DEPTH] / moments.area[..., DEPTH:]
+    inside, area = moments.mean_score.unbind(-2)
+    swapped, pair_area = moments.mean_null.unbind(-2)
+    share = area[..., :DEPTH] / area[..., DEPTH:]
     at = (share / quantile).log().abs().nan_to_num(torch.inf).argmin(-1, keepdim=True)
-    area, both, pair_area, swapped, effect, m2 = (getattr(moments, name).gather(-1, at)[..., 0] for name in TAILS)
+    counts = (area, inside, pair_area, swapped, moments.mean_effect, moments.m2_effect)
+    strong, both, pair_strong, shared, effect, m2 = (count.gather(-1, at)[..., 0] for count in counts)
     known = (share.gather(-1, at)[..., 0] <= 2 * quantile) & (moments.n >= MIN_CLIPS)
-    tested = PairedMoments(moments.n, both, moments.pairs, swapped, effect, m2)
-    outside = pair_area + moments.swapped[..., DEPTH]
-    score = both / (area + moments.both[..., DEPTH] - both)
+    tested = PairedMoments(moments.n, both, moments.pairs, shared, effect, m2)
+    outside = pair_strong + swapped[..., DEPTH]
+    score = both / (strong + inside[..., DEPTH] - both)
     return Overlap(
         score.where(known, torch.nan),
-        (swapped / (outside - swapped)).where(known & (moments.pairs > 0), torch.nan),
+        (shared / (outside - shared)).where(known & (moments.pairs > 0), torch.nan),
         outside,
         tested,
     )

@@ -20,11 +20,11 @@ class Scatter(NamedTuple):
     """Sums of products of deviations over clips, float64 on the CPU, without units and rows that are constant.
 
     Attributes:
-        n: number of clips, shape ``()``.
-        xx: of the units among themselves, shape ``(U, U)``.
-        yy: of the feature rows among themselves, shape ``(F, F)``.
-        xy: of units and rows, shape ``(U, F)``.
-        inflation: how many times larger ``|xy|**2`` is by chance than if all clips were equally long, shape ``()``.
+        n: Number of clips, shape ``()``.
+        xx: Of the units among themselves, shape (units, units).
+        yy: Of the feature rows among themselves, shape (rows, rows).
+        xy: Of units and rows, shape (units, rows).
+        inflation: How many times larger ``|xy|**2`` is by chance than if all clips were equally long, shape ``()``.
     """
 
     n: Tensor
@@ -43,13 +43,13 @@ class Test(NamedTuple):
 
 
 class Decoding(NamedTuple):
-    """How well linear predictions fit the clips that they were not made from; each of shape ``(F,)``.
+    """How well linear predictions fit the clips that they were not made from; each of shape (rows,).
 
     Attributes:
-        error: sum of squared errors.
-        shuffled: what the error would be, on average, against other clips' values.
-        total: sum of squared deviations of the feature from its mean.
-        r: correlation of prediction and feature.
+        error: Sum of squared errors.
+        shuffled: What the error would be, on average, against other clips' values.
+        total: Sum of squared deviations of the feature from its mean.
+        r: Correlation of prediction and feature.
     """
 
     error: Tensor
@@ -62,9 +62,9 @@ def scatter(moments: CrossMoments, units: int, lengths: LengthMoments | None = N
     """Split joint moments, in float64, into those of units and of rows, leaving out what is constant.
 
     Args:
-        moments: from the moments of units and rows together, with themselves.
-        units: number of units.
-        lengths: the clips' lengths, if they differ. Under independence the mean of ``|xy|**2`` is the sum over clips
+        moments: Of units and rows together, with themselves.
+        units: Number of units.
+        lengths: The clips' lengths, if they differ. Under independence the mean of ``|xy|**2`` is the sum over clips
             of the products of the two sides' total variances.
     """
     size = moments.cov.shape[1]
@@ -121,6 +121,7 @@ def cca_r2(s: Scatter) -> Test:
     deflated = trace / s.inflation
     f = deflated / dof[0] / ((smaller - deflated) / dof[1])
     p_value = torch.as_tensor(stats.f.sf(f.item(), *dof), dtype=s.n.dtype)
+    # As for the trace test, with p and q directions of variance 1 each.
     return Test(trace / smaller, s.inflation * p * q / (s.n - 1) / smaller, p_value)
 
 
@@ -132,10 +133,10 @@ def trace_p_value(statistic: Tensor, a: Tensor, b: Tensor, n: Tensor) -> Tensor:
     the same three is used, as Josse, Pages and Husson (2008) do for the RV coefficient.
 
     Args:
-        statistic: shape ``()``.
-        a: shape ``(U, U)``.
-        b: shape ``(F, F)``.
-        n: number of clips, shape ``()``.
+        statistic: Shape ``()``.
+        a: Shape (units, units).
+        b: Shape (rows, rows).
+        n: Number of clips, shape ``()``.
 
     Returns:
         Probability, shape ``()``.
@@ -161,12 +162,14 @@ def _trace_test(s: Scatter, a: Tensor, b: Tensor, xy: Tensor, scale: Tensor) -> 
         nan = torch.full_like(s.n, torch.nan)
         return Test(nan, nan, nan)
     statistic = xy.square().sum()
+    # When clips are permuted, each pair of directions has a correlation of mean square 1 / (n - 1): the squares of all
+    # products add up to the product of the two total variances over n - 1.
     null = torch.trace(a) * torch.trace(b) / (s.n - 1) * s.inflation
     return Test(statistic / scale, null / scale, trace_p_value(statistic / s.inflation, a, b, s.n))
 
 
 def _whitening(scatter_matrix: Tensor) -> Tensor:
-    """W with ``W' S W = I`` on the space where S is not zero up to float32 rounding, shape ``(U, rank)``."""
+    """W with ``W' S W = I`` on the space where S is not zero up to float32 rounding, shape (units, rank)."""
     values, vectors = torch.linalg.eigh(scatter_matrix)
     largest = values[-1] if len(values) else torch.zeros(())
     kept = values > len(values) * torch.finfo(torch.float32).eps * largest
@@ -181,10 +184,10 @@ def ridge_decoding(train: CrossMoments, test: CrossMoments, units: int, penalty:
     training clips, and the squared error expanded over the test clips.
 
     Args:
-        train: joint moments of the training clips, float64.
-        test: joint moments of the test clips, float64.
-        units: number of units.
-        penalty: added to the diagonal of the units' correlation matrix.
+        train: Joint moments of the training clips, float64.
+        test: Joint moments of the test clips, float64.
+        units: Number of units.
+        penalty: Added to the diagonal of the units' correlation matrix.
 
     Returns:
         Errors, totals and correlations; NaN for rows that are constant on either side.

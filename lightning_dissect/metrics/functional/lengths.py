@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_dissect.metrics.functional.moments import CrossMoments, counted_clips
+from lightning_dissect.metrics.functional.moments import CrossMoments, by_process, counted_clips
 
 
 class LengthMoments(NamedTuple):
@@ -19,10 +19,10 @@ class LengthMoments(NamedTuple):
     without padding, tells how the variance of a unit or row changes from clip to clip.
 
     Attributes:
-        mean: mean of z, shape ``()``.
-        m2: sum of squared deviations of z, shape ``()``.
-        c11: sum of products of the deviations of z and of each unit and row, shape ``(U + F,)``.
-        c12: the same with the squared deviation of each unit and row.
+        mean: Mean of z, shape ``()``.
+        m2: Sum of squared deviations of z, shape ``()``.
+        c11: Sum of products of the deviations of z and of each unit and row, shape (units + rows,).
+        c12: The same with the squared deviation of each unit and row.
     """
 
     mean: Tensor
@@ -42,9 +42,8 @@ class LengthMoments(NamedTuple):
         Returns:
             The moments of all clips, in float64 on the CPU.
         """
-        lengths = [cls(*(t.double().cpu() for t in part)) for part in zip(*stacked, strict=True)]
-        crosses = [CrossMoments(*(t.double().cpu() for t in part)) for part in zip(*moments, strict=True)]
-        some = [_join(a, b) for a, b in zip(lengths, crosses, strict=True) if b.n.any()]
+        lengths = by_process(stacked)
+        some = [_join(a, b) for a, b in zip(lengths, by_process(moments), strict=True) if b.n.any()]
         return reduce(_merge_two, some).lengths if some else lengths[0]
 
 
@@ -72,7 +71,7 @@ def shortness(fraction: Tensor) -> Tensor:
     Returns:
         Shape (clips,); 0 for clips without padding. A clip without audio, which no metric counts, has a finite one.
     """
-    return 1 / fraction.clamp(min=1e-6) - 1
+    return 1 / fraction.float().clamp(min=1e-6) - 1
 
 
 def length_moments_update(
@@ -81,11 +80,11 @@ def length_moments_update(
     """Add a batch of clips.
 
     Args:
-        lengths: the moments so far.
-        before: the moments of units and rows before this batch.
-        x: activations, shape ``(B, U)``, float32.
-        f: feature values, shape ``(B, F)``, float32.
-        z: the clips' :func:`shortness`, shape ``(B,)``.
+        lengths: The moments so far.
+        before: The moments of units and rows before this batch.
+        x: Activations, shape (clips, units), float32.
+        f: Feature values, shape (clips, rows), float32.
+        z: The clips' :func:`shortness`, shape (clips,).
 
     Returns:
         The moments with this batch added; the same clips count as in
@@ -102,7 +101,7 @@ def variance_slopes(lengths: LengthMoments, moments: CrossMoments) -> Tensor:
     """How steeply the variance of each unit and row grows with the clips' shortness.
 
     Returns:
-        b of ``variance = v (1 + b (z - mean z) / sd z)``, shape ``(U + F,)``; zeros where no clip is padded.
+        b of ``variance = v (1 + b (z - mean z) / sd z)``, shape (units + rows,); zeros where no clip is padded.
     """
     if not lengths.c12.numel():
         return torch.zeros_like(moments.m2)
@@ -118,7 +117,7 @@ def variance_inflation(lengths: LengthMoments, moments: CrossMoments) -> Tensor:
     made use of.
 
     Returns:
-        At least 1, shape ``(U, F)``.
+        At least 1, shape (units, rows).
     """
     slopes, units = variance_slopes(lengths, moments), moments.cov.shape[-1]
     return (1 + slopes[..., :units, None] * slopes[..., None, units:]).clamp(min=1)
@@ -144,6 +143,9 @@ def _merge_two(a: _Joint, b: _Joint) -> _Joint:
         t.unsqueeze(-1) for t in (a.n / n.clamp(min=1), share_z, a.n * share_z, lb.mean - la.mean)
     )
     dx = b.mean - a.mean
+    # A clip's deviations from the joint means are those from its own set's means, moved by share_b or -share_a of the
+    # means' distance. Multiplied out, (z - mean)(x - mean)**2 leaves the products below; what is linear in a deviation
+    # from the set's own mean adds up to zero.
     c12 = (
         la.c12
         + lb.c12

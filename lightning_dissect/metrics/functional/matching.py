@@ -12,14 +12,15 @@ _SCALE_BIN = 0.5
 
 
 class KeyPoints(NamedTuple):
-    """Key points of a batch of maps, brought to one grid. ``U`` maps a clip (1 for a feature), ``K`` slots a map.
+    """Key points of a batch of maps, brought to one grid, in so many slots a map.
 
     Attributes:
-        descriptors: RootSIFT descriptors of length 1, shape ``(B, U, K, 128)``.
-        centres: column (time) and row (frequency) on the grid, first pixel at 0, shape ``(B, U, K, 2)``.
-        sigma: blur of the level on which the key point lies, which tells its size, pixels of the grid, ``(B, U, K)``.
-        reach: right end of what the descriptor covers, as a part of the grid's width, shape ``(B, U, K)``.
-        filled: which slots hold a key point, shape ``(B, U, K)``; none in maps that are constant or not finite.
+        descriptors: RootSIFT descriptors of length 1, shape (clips, maps, slots, 128).
+        centres: Column (time) and row (frequency) on the grid, first pixel at 0, shape (clips, maps, slots, 2).
+        sigma: Blur of the level on which the key point lies, which tells its size, pixels of the grid, (clips, maps,
+            slots).
+        reach: Right end of what the descriptor covers, as a part of the grid's width, shape (clips, maps, slots).
+        filled: Which slots hold a key point, shape (clips, maps, slots); none in maps that are constant or not finite.
     """
 
     descriptors: Tensor
@@ -30,12 +31,12 @@ class KeyPoints(NamedTuple):
 
 
 class MatchScores(NamedTuple):
-    """What the matches of an activation map and a feature map come to, each of shape ``(B, U)``.
+    """What the matches of an activation map and a feature map come to, each of shape (clips, maps).
 
     Attributes:
-        rate: matches as a part of the smaller number of key points, in [0, 1].
-        number: of matches. Both are NaN where either map has fewer than two key points.
-        distance: mean Euclidean distance of the matched descriptors, in [0, 2]; NaN where nothing matches.
+        rate: Matches as a part of the smaller number of key points, in [0, 1].
+        number: Of matches. Both are NaN where either map has fewer than two key points.
+        distance: Mean Euclidean distance of the matched descriptors, in [0, 2]; NaN where nothing matches.
     """
 
     rate: Tensor
@@ -47,13 +48,13 @@ def mutual_matches(a: KeyPoints, b: KeyPoints, ratio: float = 0.9) -> tuple[Tens
     """Match key points that are each other's nearest and clearly nearer than the second nearest, both ways.
 
     Args:
-        a: key points of ``U`` maps a clip.
-        b: key points of 1 map a clip, of the same clips.
-        ratio: largest ratio of the distances to the nearest and to the second nearest (Lowe 2004, section 7.1).
+        a: Key points of any number of maps a clip.
+        b: Key points of 1 map a clip, of the same clips.
+        ratio: Largest ratio of the distances to the nearest and to the second nearest (Lowe 2004, section 7.1).
 
     Returns:
-        For each slot of ``a``, shape ``(B, U, K)``: whether it is matched, the partner's slot in ``b``, and the squared
-        distance of the descriptors (infinite for empty slots).
+        For each slot of ``a``, shape (clips, maps, slots): whether it is matched, the partner's slot in ``b``, and the
+        squared distance of the descriptors (infinite for empty slots).
     """
     product = (a.descriptors.flatten(1, 2) @ b.descriptors[:, 0].mT).unflatten(1, a.descriptors.shape[1:3])
     both = a.filled.unsqueeze(-1) & b.filled.unsqueeze(-2)
@@ -81,14 +82,15 @@ def consistent_matches(a: KeyPoints, b: KeyPoints, matched: Tensor, partner: Ten
     padding does is a shift, and what its absence does is a small change of scale.
 
     Args:
-        a: key points of ``U`` maps a clip.
-        b: key points of 1 map a clip.
-        matched: from :func:`mutual_matches`, shape ``(B, U, K)``.
-        partner: from :func:`mutual_matches`.
-        tolerance: pixels of the grid.
+        a: Key points of any number of maps a clip.
+        b: Key points of 1 map a clip.
+        matched: From :func:`mutual_matches`, shape (clips, maps, slots).
+        partner: From :func:`mutual_matches`.
+        tolerance: Pixels of the grid.
 
     Returns:
-        Which matches are kept, shape ``(B, U, K)``: at least two that agree on a shift, or three on a shift and scale.
+        Which matches are kept, shape (clips, maps, slots): at least two that agree on a shift, or three on a shift and
+        scale.
     """
     units, slots = partner.shape[1:]
     there = b.centres.expand(-1, units, -1, -1).gather(2, partner.unsqueeze(-1).expand(-1, -1, -1, 2))
@@ -112,13 +114,13 @@ def match_scores(a: KeyPoints, b: KeyPoints, ratio: float = 0.9, tolerance: floa
     """Rate, number and mean distance of the matches.
 
     Args:
-        a: key points of ``U`` maps a clip.
-        b: key points of 1 map a clip, of the same clips.
-        ratio: as in :func:`mutual_matches`.
-        tolerance: keep only matches that agree on one shift and scale, see :func:`consistent_matches`; None keeps all.
+        a: Key points of any number of maps a clip.
+        b: Key points of 1 map a clip, of the same clips.
+        ratio: As in :func:`mutual_matches`.
+        tolerance: Keep only matches that agree on one shift and scale, see :func:`consistent_matches`; None keeps all.
 
     Returns:
-        The scores, each of shape ``(B, U)``.
+        The scores, each of shape (clips, maps).
     """
     if a.filled.device.type == "cpu":
         a, b = _without_empty_slots(a), _without_empty_slots(b)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
+
+M = TypeVar("M", bound=Any)
 
 MIN_CLIPS = 4
 """Fewer clips than this give NaN: a correlation of three points says nothing."""
@@ -20,17 +22,17 @@ _CACHED = 2**18
 class CrossMoments(NamedTuple):
     """Moments of units and feature rows over the clips seen so far.
 
-    All tensors are float32 on the device of the data. ``U`` units, ``F`` feature rows; vectors hold the units first and
-    the rows after them. A mean is kept as the sum of two numbers, since the rounding of one alone is felt where a mean
-    is thousands of standard deviations away from zero. Several layers of as many units, which are compared with the
+    All tensors are float32 on the device of the data. Vectors hold the units first and the rows after them. A mean is
+    kept as the sum of two numbers, since the rounding of one alone is felt where a mean is thousands of standard
+    deviations away from zero. Several layers of as many units, which are compared with the
     same rows, have moments with a leading axis of layers.
 
     Attributes:
-        n: number of clips counted, shape ``()``.
-        mean: mean of each unit and each feature row, shape ``(U + F,)``.
-        low: what rounding took from the mean, shape ``(U + F,)``.
-        m2: sum of squared deviations from the mean, shape ``(U + F,)``.
-        cov: sum of products of the deviations, shape ``(F, U)``, which is the faster way round.
+        n: Number of clips counted, shape ``()``.
+        mean: Mean of each unit and each feature row, shape (units + rows,).
+        low: What rounding took from the mean, shape (units + rows,).
+        m2: Sum of squared deviations from the mean, shape (units + rows,).
+        cov: Sum of products of the deviations, shape (rows, units), which is the faster way round.
     """
 
     n: Tensor
@@ -52,25 +54,30 @@ class CrossMoments(NamedTuple):
         """Join the moments of several processes.
 
         Args:
-            stacked: moments with a leading axis of processes; a process that saw no clip holds zeros.
+            stacked: Moments with a leading axis of processes; a process that saw no clip holds zeros.
 
         Returns:
             The moments of all clips, in float64 on the CPU.
         """
-        parts = [cls(*(t.double().cpu() for t in part)) for part in zip(*stacked, strict=True)]
+        parts = by_process(stacked)
         some = [part for part in parts if part.n.any()]
         return reduce(_merge_two, some or parts[:1])
+
+
+def by_process(stacked: M) -> list[M]:
+    """Take tensors with a leading axis of processes apart, in float64 on the CPU."""
+    return [stacked._make(t.double().cpu() for t in part) for part in zip(*stacked, strict=True)]
 
 
 def counted_clips(x: Tensor, f: Tensor) -> Tensor:
     """Which clips count: every feature row is finite and at least one unit is.
 
     Args:
-        x: activations, shape ``(B, U)``, or with a leading axis of layers.
-        f: feature values, shape ``(B, F)``, or with the same axis.
+        x: Activations, shape (clips, units), or with a leading axis of layers.
+        f: Feature values, shape (clips, rows), or with the same axis.
 
     Returns:
-        Booleans of shape ``(B,)``, or with that axis.
+        Booleans of shape (clips,), or with that axis.
     """
     return torch.isfinite(f).all(-1) & (x.abs() < torch.inf).any(-1)
 
@@ -84,9 +91,9 @@ def cross_moments_update(moments: CrossMoments, x: Tensor, f: Tensor) -> CrossMo
     (1979), with no sum of raw products that would lose a small variance beside a large mean.
 
     Args:
-        moments: the moments so far; ``CrossMoments.zeros()`` takes its sizes from the first batch.
-        x: activations, shape ``(B, U)``, float32; of several layers with a leading axis, like all that follows.
-        f: feature values, shape ``(B, F)``, float32.
+        moments: The moments so far; ``CrossMoments.zeros()`` takes its sizes from the first batch.
+        x: Activations, shape (clips, units), float32; of several layers with a leading axis, like all that follows.
+        f: Feature values, shape (clips, rows), float32.
 
     Returns:
         The moments with this batch added. A clip that does not count (see :func:`counted_clips`) adds nothing; a unit
@@ -160,7 +167,7 @@ def standard_deviation_or_nan(moments: CrossMoments) -> Tensor:
     ``(4 eps)**2`` times the mean square.
 
     Returns:
-        Standard deviations, shape ``(U + F,)``.
+        Standard deviations, shape (units + rows,).
     """
     variance = moments.m2 / moments.n.clamp(min=1).unsqueeze(-1)
     rounding = (4 * torch.finfo(torch.float32).eps) ** 2 * (variance + moments.mean.square())
@@ -171,10 +178,10 @@ def correlation(moments: CrossMoments) -> Tensor:
     """Pearson's correlation of every unit with every feature row.
 
     Args:
-        moments: moments over clips, in float64 for the result of :meth:`CrossMoments.merge`.
+        moments: Moments over clips, in float64 for the result of :meth:`CrossMoments.merge`.
 
     Returns:
-        Correlations in [-1, 1], shape ``(U, F)``; NaN with fewer than four clips and for constant units or rows.
+        Correlations in [-1, 1], shape (units, rows); NaN with fewer than four clips and for constant units or rows.
     """
     units, n = moments.cov.shape[-1], moments.n[..., None, None]
     sd = standard_deviation_or_nan(moments)

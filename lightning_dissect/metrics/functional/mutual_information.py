@@ -15,18 +15,19 @@ def mutual_information(activations: Tensor, features: Tensor, mask: Tensor | Non
     """Mutual information of every unit with every feature row over the frames of each clip, in nats.
 
     Each series is cut into bins of equally many points (equal values stay together), and the information is that of the
-    table of counts. Nothing is taken off for the bias of about ``(bins - 1)**2 / (2 T)`` that independent series show,
+    table of counts. Nothing is taken off for the bias of about `(bins - 1)**2 / (2 frames)` that independent series
+    show,
     too: a comparison with other clips' features does that.
 
     Args:
-        activations: shape ``(B, U, T)``.
-        features: shape ``(B, F, T)``.
-        mask: valid frames, booleans ``(B, T)``; None if all are.
-        bins: number of bins.
+        activations: Shape (clips, units, frames).
+        features: Shape (clips, rows, frames).
+        mask: Valid frames, booleans (clips, frames); None if all are.
+        bins: Number of bins.
 
     Returns:
-        Information in [0, log(bins)], shape ``(B, U, F)``, as ``sklearn.metrics.mutual_info_score`` of the bins; NaN
-        where either is constant or not finite within the clip, and with fewer than ``4 * bins`` valid frames.
+        Information in [0, log(bins)], shape (clips, units, rows), as ``sklearn.metrics.mutual_info_score`` of the bins;
+        NaN where either is constant or not finite within the clip, and with fewer than ``4 * bins`` valid frames.
 
     Example:
         >>> import torch
@@ -42,9 +43,9 @@ def bin_ranks(ranked: Tensor, mask: Tensor | None, bins: int) -> Tensor:
     """Put ranks from 1 to the number of valid points into bins of equally many.
 
     Args:
-        ranked: shape ``(B, N, T)``.
-        mask: valid points ``(B, T)``; None if all are.
-        bins: number of bins.
+        ranked: Shape (clips, series, frames).
+        mask: Valid frames (clips, frames); None if all are.
+        bins: Number of bins.
 
     Returns:
         Bins from 0 on, of the same shape and type; NaN at invalid points, and throughout undefined series.
@@ -62,12 +63,12 @@ def joint_counts(x: Tensor, f: Tensor, bins: int) -> Tensor:
     """Count the points in each pair of bins.
 
     Args:
-        x: bins of units ``(B, U, T)``, NaN where there are none.
-        f: bins of rows ``(B, F, T)``.
-        bins: number of bins.
+        x: Bins of units (clips, units, frames), NaN where there are none.
+        f: Bins of rows (clips, rows, frames).
+        bins: Number of bins.
 
     Returns:
-        Counts, shape ``(B, U, F, bins, bins)``, float32.
+        Counts, shape (clips, units, rows, bins, bins), float32.
     """
     inside = torch.stack([(f == k).to(f.dtype) for k in range(bins)], 2).flatten(1, 2)
     # One bin of the units at a time, which bounds the memory.
@@ -79,7 +80,7 @@ def information(counts: Tensor) -> Tensor:
     """Mutual information of tables of counts, in nats.
 
     Args:
-        counts: shape ``(..., R, C)``.
+        counts: Shape (..., rows, columns).
 
     Returns:
         Shape ``(...)``; NaN where fewer than two rows or two columns hold anything.
@@ -99,11 +100,11 @@ def expected_information(rows: Tensor, columns: Tensor) -> Tensor:
     over the values it can have (Vinh, Epps and Bailey 2010, eq. 12).
 
     Args:
-        rows: points in each bin of the units, float64, shape ``(U, R)``.
-        columns: points in each bin of the rows, float64, shape ``(F, C)``.
+        rows: Points in each bin of the units, float64, shape (units, bins).
+        columns: Points in each bin of the rows, float64, shape (rows, bins).
 
     Returns:
-        Shape ``(U, F)``, as ``sklearn.metrics.cluster.expected_mutual_information``.
+        Shape (units, rows), as ``sklearn.metrics.cluster.expected_mutual_information``.
     """
     n = int(rows[0].sum()) if len(rows) else 0
     a, of_a = rows.nan_to_num().unique(return_inverse=True)

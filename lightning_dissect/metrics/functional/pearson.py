@@ -17,12 +17,12 @@ def pearson_over_clips(activations: Tensor, features: Tensor) -> Tensor:
     """Pearson's correlation of every unit with every feature row over clips.
 
     Args:
-        activations: one value a clip, shape ``(B, U)``.
-        features: one value a clip, shape ``(B, F)``.
+        activations: One value a clip, shape (clips, units).
+        features: One value a clip, shape (clips, rows).
 
     Returns:
-        Correlations in [-1, 1], shape ``(U, F)``, float64 on the CPU, as ``scipy.stats.pearsonr``; NaN for constants,
-        for units that are not finite and with fewer than four clips.
+        Correlations in [-1, 1], shape (units, rows), float64 on the CPU, as ``scipy.stats.pearsonr``; NaN for
+        constants, for units that are not finite and with fewer than four clips.
 
     Example:
         >>> import torch
@@ -40,13 +40,13 @@ def pearson_within_clips(activations: Tensor, features: Tensor, mask: Tensor | N
     """Pearson's correlation of every unit with every feature row over the frames of each clip.
 
     Args:
-        activations: shape ``(B, U, T)``.
-        features: shape ``(B, F, T)``.
-        mask: valid frames, booleans ``(B, T)``; None if all are.
+        activations: Shape (clips, units, frames).
+        features: Shape (clips, rows, frames).
+        mask: Valid frames, booleans (clips, frames); None if all are.
 
     Returns:
-        Correlations in [-1, 1], shape ``(B, U, F)``; NaN where either is constant or not finite within the clip, and
-        with fewer than four valid frames.
+        Correlations in [-1, 1], shape (clips, units, rows); NaN where either is constant or not finite within the clip,
+        and with fewer than four valid frames.
 
     Example:
         >>> import torch
@@ -63,8 +63,8 @@ def standardised(values: Tensor, mask: Tensor | None = None) -> Tensor:
     """Bring each series to mean zero and length one over its valid frames.
 
     Args:
-        values: shape ``(B, N, T)``.
-        mask: valid frames ``(B, T)``; None if all are.
+        values: Shape (clips, series, frames).
+        mask: Valid frames (clips, frames); None if all are.
 
     Returns:
         The same shape, zero at invalid frames; NaN for series that are constant (up to rounding), not finite, or of

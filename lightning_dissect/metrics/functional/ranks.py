@@ -10,8 +10,8 @@ def ranks(values: Tensor, mask: Tensor | None = None) -> Tensor:
     """Rank each series over its valid points, from 1; equal values share the mean of their ranks.
 
     Args:
-        values: shape ``(B, N, T)``.
-        mask: valid points, booleans ``(B, T)``; None if all are.
+        values: Shape (clips, series, frames).
+        mask: Valid points, booleans (clips, frames); None if all are.
 
     Returns:
         Ranks of the same shape, float32, as ``scipy.stats.rankdata``; NaN throughout a series that is not finite at

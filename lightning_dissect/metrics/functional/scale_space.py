@@ -21,8 +21,8 @@ class Octave(NamedTuple):
     """Matrices that bring maps to one octave of the scale space.
 
     Attributes:
-        rows: resizing, doubling, blurring and sampling along frequency, shape ``(6, h, H)``.
-        columns: the same along time, transposed, shape ``(6, W, w)``.
+        rows: Resizing, doubling, blurring and sampling along frequency, shape (6, h, height).
+        columns: The same along time, transposed, shape (6, width, w).
     """
 
     rows: Tensor
@@ -30,12 +30,12 @@ class Octave(NamedTuple):
 
 
 class ScaleSpace(NamedTuple):
-    """Scale space of ``N`` maps.
+    """Scale space of maps of one size.
 
     Attributes:
-        gaussian: all Gaussian images, flat: octave by octave ``(6, h, N, w)``, which is what matrix products put out.
-        maps: N.
-        sizes: height and width of each octave.
+        gaussian: All Gaussian images, flat: octave by octave (6, h, maps, w), which is what matrix products put out.
+        maps: Number of maps.
+        sizes: Height and width of each octave.
     """
 
     gaussian: Tensor
@@ -44,14 +44,14 @@ class ScaleSpace(NamedTuple):
 
 
 class Extrema(NamedTuple):
-    """The strongest extrema of the differences of Gaussians of ``N`` maps, ``K`` slots a map, strongest first.
+    """The strongest extrema of the differences of Gaussians of maps, in so many slots a map, strongest first.
 
     Attributes:
-        strength: magnitude of the difference, 0 in empty slots, shape ``(N, K)``.
-        octave: shape ``(N, K)``, integer.
-        level: 1 to 3, shape ``(N, K)``, integer.
-        row: on the octave's grid, shape ``(N, K)``, integer.
-        column: the same.
+        strength: Magnitude of the difference, 0 in empty slots, shape (maps, slots).
+        octave: Shape (maps, slots), integer.
+        level: 1 to 3, shape (maps, slots), integer.
+        row: On the octave's grid, shape (maps, slots), integer.
+        column: The same.
     """
 
     strength: Tensor
@@ -81,9 +81,9 @@ def octaves(size: tuple[int, int], grid: tuple[int, int], device: torch.device) 
     matrix products away from the map itself; nothing is enlarged on the way.
 
     Args:
-        size: height and width of the maps.
-        grid: height and width of the grid.
-        device: where the matrices shall be.
+        size: Height and width of the maps.
+        grid: Height and width of the grid.
+        device: Where the matrices shall be.
     """
     built = []
     octave = 0
@@ -100,8 +100,8 @@ def scale_space(maps: Tensor, steps: tuple[Octave, ...]) -> ScaleSpace:
     """Blur and sample maps.
 
     Args:
-        maps: shape ``(N, H, W)``.
-        steps: from :func:`octaves`, for maps of this size.
+        maps: Shape (maps, height, width).
+        steps: From :func:`octaves`, for maps of this size.
     """
     count, height, width = maps.shape
     sizes = tuple((step.rows.shape[1], step.columns.shape[2]) for step in steps)
@@ -114,7 +114,7 @@ def scale_space(maps: Tensor, steps: tuple[Octave, ...]) -> ScaleSpace:
 
 
 def split_octaves(space: ScaleSpace) -> list[Tensor]:
-    """Views ``(6, h, N, w)`` of the octaves."""
+    """Views (6, h, maps, w) of the octaves."""
     parts = space.gaussian.split([LEVELS * space.maps * h * w for h, w in space.sizes])
     return [part.view(LEVELS, h, space.maps, w) for part, (h, w) in zip(parts, space.sizes, strict=True)]
 
@@ -123,9 +123,9 @@ def strongest_extrema(space: ScaleSpace, slots: int, contrast: float) -> Extrema
     """Find points where the difference of Gaussians is larger in magnitude than at its 26 neighbours.
 
     Args:
-        space: the scale space.
-        slots: extrema a map.
-        contrast: weakest magnitude that counts, for maps of range 1.
+        space: The scale space.
+        slots: Extrema a map.
+        contrast: Weakest magnitude that counts, for maps of range 1.
 
     Returns:
         The extrema. No edge or contrast is rejected otherwise: lines are what spectrograms are made of.
@@ -141,6 +141,7 @@ def strongest_extrema(space: ScaleSpace, slots: int, contrast: float) -> Extrema
         corners.append(corner.transpose(0, 1).flatten(1))
     strength = torch.cat(blocks, 1)
     found = strength.topk(min(slots, strength.shape[1]), 1)
+    # What follows reads octave, row, column and level back from the place among the blocks of all octaves.
     corner = torch.cat(corners, 1).gather(1, found.indices)
     half = sizes_on(space.sizes, corner.device) // 2
     ends = half.prod(1).cumsum(0)
@@ -154,7 +155,7 @@ def strongest_extrema(space: ScaleSpace, slots: int, contrast: float) -> Extrema
 
 
 def _peaks(gaussian: Tensor) -> Tensor:
-    """Magnitude at extrema and 0 elsewhere, levels 1 to 3 of an octave: ``(6, h, N, w)`` to ``(3, h, N, w)``."""
+    """Magnitude at extrema and 0 elsewhere, levels 1 to 3 of an octave: (6, h, maps, w) to (3, h, maps, w)."""
     magnitude = (gaussian[1:] - gaussian[:-1]).abs_()
     around = torch.maximum(torch.maximum(magnitude[:-2], magnitude[1:-1]), magnitude[2:])
     around = torch.maximum(torch.maximum(around[:, :-2], around[:, 1:-1]), around[:, 2:])
@@ -177,6 +178,7 @@ def resizing(length: int, side: int) -> Tensor:
 def _axis(length: int, side: int, octave: int) -> Tensor:
     """Matrices of one axis, shape ``(6, samples, length)``, float64."""
     resize = resizing(length, side)
+    # A pixel of the doubled image lies on a pixel of the grid or halfway between two.
     position = torch.arange(2 * side, dtype=torch.float64) / 2
     low = position.floor().long().clamp(max=side - 1)
     share = (position - low).unsqueeze(1)
@@ -187,6 +189,8 @@ def _axis(length: int, side: int, octave: int) -> Tensor:
     reach = 2 * side
     source = torch.arange(-reach, 2 * side + reach)
     weight = torch.exp(-0.5 * ((source - centre[:, None]) / sigma[:, None, None]).square())
+    # Beyond its borders the image is continued by its mirror image about the outermost pixel: what the kernel weighs
+    # there is added to the pixels that are mirrored.
     mirrored = source.remainder(4 * side - 2)
     mirrored = torch.minimum(mirrored, 4 * side - 2 - mirrored)
     blur = weight.new_zeros(LEVELS, len(centre), 2 * side).index_add_(2, mirrored, weight)

@@ -28,10 +28,10 @@ class Bands(NamedTuple):
     """The octaves' matrices without their zeros; octaves and levels lie one after another along the first axis.
 
     Attributes:
-        sizes: height and width of each octave, ``(octaves, 2)``.
-        row_spans: the map rows that two rows of a level are made of, first and number, ``(6 · octaves, h / 2, 2)``.
-        row_weights: what each of the two takes of them, ``(6 · octaves, h / 2, length, 2)``.
-        column_spans: the same along time, ``(6 · octaves, w / 2, 2)``.
+        sizes: Height and width of each octave, ``(octaves, 2)``.
+        row_spans: The map rows that two rows of a level are made of, first and number, ``(6 · octaves, h / 2, 2)``.
+        row_weights: What each of the two takes of them, ``(6 · octaves, h / 2, length, 2)``.
+        column_spans: The same along time, ``(6 · octaves, w / 2, 2)``.
         column_weights: ``(6 · octaves, w / 2, length, 2)``.
     """
 
@@ -137,7 +137,7 @@ def _blur(
 
 @_compile
 def _blur_columns(source: Array, spans: Array, weights: Array, half: Array) -> None:
-    """Blur along time: from columns ``(W, H)`` to rows ``(H, w)``, both with more lines at the end."""
+    """Blur along time: from columns (width, height) to rows (height, w), both with more lines at the end."""
     width = half.shape[1]
     a, b = np.empty(source.shape[1], np.float32), np.empty(source.shape[1], np.float32)
     for pair in range((width + 1) // 2):
@@ -151,7 +151,7 @@ def _blur_columns(source: Array, spans: Array, weights: Array, half: Array) -> N
 
 @_compile
 def _blur_rows(half: Array, spans: Array, weights: Array, image: Array) -> None:
-    """Blur along frequency: from rows ``(H, w)`` to rows ``(h, w)``, both with more lines at the end."""
+    """Blur along frequency: from rows (height, w) to rows ``(h, w)``, both with more lines at the end."""
     for pair in range(len(image) // 2):
         _weigh(half, spans[pair, 0], spans[pair, 1], weights[pair], image[2 * pair], image[2 * pair + 1])
 

@@ -37,9 +37,9 @@ class Matches(NamedTuple):
     """Matched key points of two maps, in each map's own pixels (column, row), first pixel at 0.
 
     Attributes:
-        points_a: shape ``(M, 2)``.
-        points_b: the partners, shape ``(M, 2)``.
-        distance: Euclidean distance of the descriptors, in [0, 2], shape ``(M,)``.
+        points_a: Shape (matches, 2).
+        points_b: The partners, shape (matches, 2).
+        distance: Euclidean distance of the descriptors, in [0, 2], shape (matches,).
     """
 
     points_a: Tensor
@@ -51,9 +51,9 @@ def map_grid(size: Sequence[int], min_size: int = 64, max_size: int = 256) -> tu
     """Height and width that an activation map and the feature it meets are brought to: the map's own, within limits.
 
     Args:
-        size: shape of the activation map; the last two numbers count.
-        min_size: smallest side; small maps have few key points or none.
-        max_size: largest side, to bound the work.
+        size: Shape of the activation map; the last two numbers count.
+        min_size: Smallest side; small maps have few key points or none.
+        max_size: Largest side, to bound the work.
 
     Example:
         >>> map_grid((32, 108))
@@ -73,9 +73,9 @@ def key_points(maps: Tensor, grid: tuple[int, int], num_features: int = 64) -> K
     done by compiled code.
 
     Args:
-        maps: shape ``(B, U, H, W)``, rows are frequency and columns time.
-        grid: height and width, from :func:`map_grid`.
-        num_features: slots a map; stronger key points come first.
+        maps: Shape (clips, units, height, width), rows are frequency and columns time.
+        grid: Height and width, from :func:`map_grid`.
+        num_features: Slots a map; stronger key points come first.
 
     Returns:
         The key points.
@@ -99,10 +99,10 @@ def _key_points(maps: Tensor, grid: tuple[int, int], slots: int) -> KeyPoints:
 
 
 def unit_range(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale maps ``(B, U, H, W)`` to [0, 1], each by its own range.
+    """Scale maps (clips, units, height, width) to [0, 1], each by its own range.
 
     Returns:
-        The maps, shape ``(B · U, H, W)``, 0 where they are constant or not finite; and which are neither, ``(B · U)``.
+        The maps, shape (maps, height, width), 0 where they are constant or not finite; which are neither.
     """
     flat = maps.detach().flatten(0, 1).float()
     low, high = flat.amin((-2, -1), keepdim=True), flat.amax((-2, -1), keepdim=True)
@@ -112,7 +112,7 @@ def unit_range(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _find(maps: Tensor, grid: tuple[int, int], slots: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Descriptors, centres, blur and strength of the key points of maps ``(N, H, W)`` in [0, 1]."""
+    """Descriptors, centres, blur and strength of the key points of maps in [0, 1]."""
     compiled = _compiled_code() if maps.device.type == "cpu" else None
     if compiled is not None:
         found: tuple[Tensor, Tensor, Tensor, Tensor] = compiled.find_key_points(maps, grid, slots, CONTRAST)
@@ -155,13 +155,13 @@ def sift_matches(
     """The matches of one pair of maps, for drawing.
 
     Args:
-        map_a: shape ``(H, W)``.
-        map_b: shape ``(H', W')``.
-        num_features: largest number of key points a map.
-        ratio: as in :func:`mutual_matches`.
-        tolerance: as in :func:`match_scores`.
-        min_size: as in :func:`map_grid`.
-        max_size: as in :func:`map_grid`.
+        map_a: Shape (height, width).
+        map_b: The other, of any size.
+        num_features: Largest number of key points a map.
+        ratio: As in :func:`mutual_matches`.
+        tolerance: As in :func:`match_scores`.
+        min_size: As in :func:`map_grid`.
+        max_size: As in :func:`map_grid`.
 
     Returns:
         Matched points, best first; none where a map is constant.

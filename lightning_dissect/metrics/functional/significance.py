@@ -19,8 +19,8 @@ def t_p_value(t: Tensor, dof: Tensor, alternative: Alternative = "two-sided") ->
     """Probability of a t statistic at least this large under Student's distribution.
 
     Args:
-        t: statistics, any shape; NaN gives NaN.
-        dof: degrees of freedom, broadcastable to ``t``.
+        t: Statistics, any shape; NaN gives NaN.
+        dof: Degrees of freedom, broadcastable to ``t``.
         alternative: ``"two-sided"`` counts both tails, ``"greater"`` the upper and ``"less"`` the lower one.
 
     Returns:
@@ -38,10 +38,10 @@ def correlation_p_value(
     """p-value of Pearson's correlation over ``n`` clips, from ``t = r * sqrt((n - 2) / (1 - r**2))``.
 
     Args:
-        r: correlations in [-1, 1]; NaN gives NaN.
-        n: number of clips, broadcastable to ``r``.
-        alternative: as in :func:`t_p_value`.
-        inflation: how many times larger the variance of ``r`` is than that of clips which all scatter alike (see
+        r: Correlations in [-1, 1]; NaN gives NaN.
+        n: Number of clips, broadcastable to ``r``.
+        alternative: As in :func:`t_p_value`.
+        inflation: How many times larger the variance of ``r`` is than that of clips which all scatter alike (see
             :mod:`~lightning_dissect.metrics.functional.lengths`); t is divided by its root.
 
     Returns:
@@ -55,9 +55,9 @@ def correlation_interval(r: Tensor, n: Tensor, inflation: Tensor | float = 1.0) 
     """95 % interval of Pearson's correlation over ``n`` clips: ``tanh(atanh(r) ± 1.96 / sqrt(n - 3))`` (Fisher 1921).
 
     Args:
-        r: correlations in [-1, 1]; NaN gives NaN.
-        n: number of clips, broadcastable to ``r``.
-        inflation: as in :func:`correlation_p_value`; the half width grows by its root.
+        r: Correlations in [-1, 1]; NaN gives NaN.
+        n: Number of clips, broadcastable to ``r``.
+        inflation: As in :func:`correlation_p_value`; the half width grows by its root.
 
     Returns:
         Lower and upper ends, of the shape of ``r``. The interval is exact in the limit of many clips of normally
@@ -83,11 +83,11 @@ def paired_p_value(moments: PairedMoments, alternative: Alternative = "two-sided
     effects of zero, and 2 to the power of minus the number of pairs (twice that if two-sided) for others.
 
     Args:
-        moments: moments over pairs of clips.
-        alternative: as in :func:`t_p_value`.
+        moments: Moments over pairs of clips.
+        alternative: As in :func:`t_p_value`.
 
     Returns:
-        Probabilities, shape ``(U, R)``; NaN with fewer than four clips or two pairs.
+        Probabilities, shape (units, rows); NaN with fewer than four clips or two pairs.
     """
     error, dof = _standard_error(moments)
     effect = moments.mean_effect
@@ -105,10 +105,10 @@ def paired_interval(moments: PairedMoments) -> tuple[Tensor, Tensor]:
     """95 % interval of the mean effect over pairs of clips, by Student's distribution.
 
     Args:
-        moments: moments over pairs of clips.
+        moments: Moments over pairs of clips.
 
     Returns:
-        Lower and upper ends, shape ``(U, R)``; NaN with fewer than four clips or two pairs.
+        Lower and upper ends, shape (units, rows); NaN with fewer than four clips or two pairs.
     """
     error, dof = _standard_error(moments)
     half = torch.from_numpy(special.stdtrit(dof.numpy(), 0.975)) * error

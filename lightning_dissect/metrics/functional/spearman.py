@@ -12,11 +12,11 @@ def spearman_over_clips(activations: Tensor, features: Tensor) -> Tensor:
     """Spearman's rank correlation of every unit with every feature row over clips.
 
     Args:
-        activations: one value a clip, shape ``(B, U)``.
-        features: one value a clip, shape ``(B, F)``.
+        activations: One value a clip, shape (clips, units).
+        features: One value a clip, shape (clips, rows).
 
     Returns:
-        Correlations in [-1, 1], shape ``(U, F)``, as ``scipy.stats.spearmanr``; NaN for constants, for what is not
+        Correlations in [-1, 1], shape (units, rows), as ``scipy.stats.spearmanr``; NaN for constants, for what is not
         finite and with fewer than four clips.
 
     Example:
@@ -32,13 +32,13 @@ def spearman_within_clips(activations: Tensor, features: Tensor, mask: Tensor | 
     """Spearman's rank correlation of every unit with every feature row over the frames of each clip.
 
     Args:
-        activations: shape ``(B, U, T)``.
-        features: shape ``(B, F, T)``.
-        mask: valid frames, booleans ``(B, T)``; None if all are.
+        activations: Shape (clips, units, frames).
+        features: Shape (clips, rows, frames).
+        mask: Valid frames, booleans (clips, frames); None if all are.
 
     Returns:
-        Correlations in [-1, 1], shape ``(B, U, F)``; NaN where either is constant or not finite within the clip, and
-        with fewer than four valid frames.
+        Correlations in [-1, 1], shape (clips, units, rows); NaN where either is constant or not finite within the clip,
+        and with fewer than four valid frames.
 
     Example:
         >>> import torch

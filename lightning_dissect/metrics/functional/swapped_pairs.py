@@ -8,19 +8,19 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_dissect.metrics.functional.moments import MIN_CLIPS
+from lightning_dissect.metrics.functional.moments import MIN_CLIPS, by_process
 
 
 class PairedMoments(NamedTuple):
-    """What is kept of per-clip similarities, each of shape ``(U, R)``: units and feature rows.
+    """What is kept of per-clip similarities, each of shape (units, rows): units and feature rows.
 
     Attributes:
-        n: clips with a defined score.
-        mean_score: mean score over them.
-        pairs: pairs of clips with a defined effect.
-        mean_null: mean score over these pairs with the features swapped.
-        mean_effect: mean over these pairs of own minus swapped score.
-        m2_effect: sum of squared deviations of that difference.
+        n: Clips with a defined score.
+        mean_score: Mean score over them.
+        pairs: Pairs of clips with a defined effect.
+        mean_null: Mean score over these pairs with the features swapped.
+        mean_effect: Mean over these pairs of own minus swapped score.
+        m2_effect: Sum of squared deviations of that difference.
     """
 
     n: Tensor
@@ -38,17 +38,18 @@ class PairedMoments(NamedTuple):
     @classmethod
     def merge(cls, stacked: PairedMoments) -> PairedMoments:
         """Join the moments of several processes, given with a leading axis; float64 on the CPU."""
-        return reduce(_merge_two, (cls(*(t.double().cpu() for t in part)) for part in zip(*stacked, strict=True)))
+        return reduce(merge_pairs, by_process(stacked))
 
 
 def paired_moments_update(moments: PairedMoments, score: Tensor, own: Tensor, swapped: Tensor) -> PairedMoments:
     """Add the scores of a batch of clips, and the comparison of the pairs completed by it.
 
     Args:
-        moments: the moments so far; ``PairedMoments.zeros()`` takes its sizes from the first batch.
-        score: similarity of each clip's activation and its own feature, shape ``(B, U, R)``, NaN where undefined.
-        own: mean own score of each pair of clips, shape ``(P, U, R)``; P may be 0.
-        swapped: mean score of each pair when its two clips swap features, shape ``(P, U, R)``.
+        moments: The moments so far; ``PairedMoments.zeros()`` takes its sizes from the first batch.
+        score: Similarity of each clip's activation and its own feature, shape (clips, units, rows), NaN where
+            undefined.
+        own: Mean own score of each pair of clips, shape (points, units, rows); P may be 0.
+        swapped: Mean score of each pair when its two clips swap features, shape (points, units, rows).
 
     Returns:
         The moments with these added. Undefined values are left out, each (unit, row) on its own.
@@ -58,7 +59,7 @@ def paired_moments_update(moments: PairedMoments, score: Tensor, own: Tensor, sw
     pairs, mean_effect, m2_effect = batch_moments(effect)
     _, mean_null, _ = batch_moments(torch.where(torch.isfinite(effect), swapped, torch.nan))
     batch = PairedMoments(n, mean_score, pairs, mean_null, mean_effect, m2_effect)
-    return batch if moments.n.numel() == 0 else _merge_two(moments, batch)
+    return batch if moments.n.numel() == 0 else merge_pairs(moments, batch)
 
 
 def paired_scores(moments: PairedMoments) -> tuple[Tensor, Tensor, Tensor]:
@@ -77,7 +78,7 @@ def batch_moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Count, mean and sum of squared deviations over the first axis, of the finite values only.
 
     Args:
-        values: shape ``(B, ...)``; B may be 0.
+        values: Shape (clips, ...); B may be 0.
 
     Returns:
         Each of shape ``(...)``; zeros where there is no finite value.
@@ -88,15 +89,21 @@ def batch_moments(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return count, mean, torch.where(finite, values - mean, 0).square().sum(0)
 
 
-def _merge_two(a: PairedMoments, b: PairedMoments) -> PairedMoments:
+def merge_pairs(a: PairedMoments, b: PairedMoments) -> PairedMoments:
+    """Join two sets of clips; means may have more axes after those of the counts of clips and pairs."""
     n, pairs = a.n + b.n, a.pairs + b.pairs
     share_n, share = b.n / n.clamp(min=1), b.pairs / pairs.clamp(min=1)
-    delta = b.mean_effect - a.mean_effect
+    score, null, delta = b.mean_score - a.mean_score, b.mean_null - a.mean_null, b.mean_effect - a.mean_effect
     return PairedMoments(
         n=n,
-        mean_score=a.mean_score + share_n * (b.mean_score - a.mean_score),
+        mean_score=a.mean_score + with_axes(share_n, score) * score,
         pairs=pairs,
-        mean_null=a.mean_null + share * (b.mean_null - a.mean_null),
-        mean_effect=a.mean_effect + share * delta,
-        m2_effect=a.m2_effect + b.m2_effect + a.pairs * share * delta.square(),
+        mean_null=a.mean_null + with_axes(share, null) * null,
+        mean_effect=a.mean_effect + with_axes(share, delta) * delta,
+        m2_effect=a.m2_effect + b.m2_effect + with_axes(a.pairs * share, delta) * delta.square(),
     )
+
+
+def with_axes(count: Tensor, means: Tensor) -> Tensor:
+    """Give a tensor as many axes as another one, those that it lacks at its end."""
+    return count.view(*count.shape, *[1] * (means.ndim - count.ndim))

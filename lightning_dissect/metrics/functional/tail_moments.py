@@ -8,7 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from lightning_dissect.metrics.functional.swapped_pairs import batch_moments
+from lightning_dissect.metrics.functional.moments import by_process
+from lightning_dissect.metrics.functional.swapped_pairs import PairedMoments, batch_moments, merge_pairs, with_axes
 
 PLACES, SCALES = 16, 13
 """Thresholds on each scale, and scales: steps double from one scale to the next."""
@@ -23,7 +24,10 @@ _LOWEST = -(2.0**22)
 
 
 class TailMoments(NamedTuple):
-    """Counts of points above each threshold, as means over clips; ``U`` units, ``R`` rows.
+    """Counts of points above each threshold, as means over clips.
+
+    A unit's quantile is known when all clips have been seen, and its values are not kept: so points are counted above
+    many thresholds meanwhile, and the right one is chosen in the end.
 
     Each scale has a fixed grid of thresholds, of which those from a unit's largest activation so far downwards are
     kept: the distance between thresholds is about a tenth of that to the largest activation. When a larger one comes,
@@ -31,53 +35,60 @@ class TailMoments(NamedTuple):
     nor on processes. The last place holds the counts of all points.
 
     Attributes:
-        top: finest step of the largest activation, shape ``(U,)``.
-        n: clips that count, shape ``(U, R)``.
-        area: points above the threshold, shape ``(U, R, DEPTH + 1)``.
-        both: those of them inside the feature.
-        pairs: pairs of clips that count, shape ``(U, R)``.
-        pair_area: as ``area``, of the frames that a pair has in common.
-        swapped: as ``both``, with the features of each pair swapped.
-        effect: how many more there are with their own features.
-        m2: sum of squared deviations of that.
+        top: Finest step of the largest activation, shape (units,).
+        n: Clips that count, shape (units, rows), as all that is named as in `PairedMoments`.
+        mean_score: Points above each threshold inside the feature, and all of them, shape (units, rows, 2, DEPTH + 1).
+        pairs: Pairs of clips that count.
+        mean_null: The same with the features of each pair swapped, over the frames that a pair has in common.
+        mean_effect: How many more are inside their own features, shape (units, rows, DEPTH + 1).
+        m2_effect: Sum of squared deviations of that.
     """
 
     top: Tensor
     n: Tensor
-    area: Tensor
-    both: Tensor
+    mean_score: Tensor
     pairs: Tensor
-    pair_area: Tensor
-    swapped: Tensor
-    effect: Tensor
-    m2: Tensor
+    mean_null: Tensor
+    mean_effect: Tensor
+    m2_effect: Tensor
 
     @classmethod
     def zeros(cls, units: int = 0, rows: int = 0) -> TailMoments:
         """Moments of no clips at all."""
-        count, counts = (units, rows), (units, rows, DEPTH + 1)
-        return cls(*map(torch.zeros, ((units,), count, counts, counts, count, counts, counts, counts, counts)))
+        count, both, inside = (units, rows), (units, rows, 2, DEPTH + 1), (units, rows, DEPTH + 1)
+        return cls(*map(torch.zeros, ((units,), count, both, count, both, inside, inside)))
 
     @classmethod
     def merge(cls, stacked: TailMoments) -> TailMoments:
         """Join the moments of several processes, given with a leading axis; float64 on the CPU."""
-        parts = [cls(*(t.double().cpu() for t in part)) for part in zip(*stacked, strict=True)]
+        parts = by_process(stacked)
         return reduce(_merge_two, [part for part in parts if part.n.any()] or parts[:1])
+
+    @property
+    def paired(self) -> PairedMoments:
+        """The moments of all counts."""
+        return PairedMoments(*self[1:])
 
     def raised(self, top: Tensor) -> TailMoments:
         """The same counts below a higher top."""
-        places = (moved(getattr(self, name), self.top.unsqueeze(1), top.unsqueeze(1)) for name in TAILS)
-        return self._replace(top=top, **dict(zip(TAILS, places, strict=True)))
 
+        def move(counts: Tensor) -> Tensor:
+            return moved(counts, *(with_axes(step, counts[..., 0]) for step in (self.top, top)))
 
-TAILS = ("area", "both", "pair_area", "swapped", "effect", "m2")
+        return self._replace(
+            top=top,
+            mean_score=move(self.mean_score),
+            mean_null=move(self.mean_null),
+            mean_effect=move(self.mean_effect),
+            m2_effect=move(self.m2_effect),
+        )
 
 
 def steps(activations: Tensor) -> Tensor:
     """Number of the finest threshold that each activation reaches.
 
     Args:
-        activations: float32.
+        activations: Float32.
 
     Returns:
         Whole numbers in the order of the activations, float32: the upper bits of their absolute value, with its sign;
@@ -88,11 +99,11 @@ def steps(activations: Tensor) -> Tensor:
 
 
 def highest(step: Tensor, mask: Tensor | None) -> Tensor:
-    """Largest step of each unit over all clips and valid points; shape ``(U,)``.
+    """Largest step of each unit over all clips and valid points; shape (units,).
 
     Args:
-        step: shape ``(B, U, P)``.
-        mask: valid points ``(B, P)``; None if all are.
+        step: Shape (clips, units, points).
+        mask: Valid points (clips, points); None if all are.
     """
     step = step.nan_to_num(_LOWEST)
     if mask is not None:
@@ -104,15 +115,17 @@ def tail_counts(step: Tensor, inside: Tensor, mask: Tensor | None, top: Tensor) 
     """Count each clip's points above each threshold, and those of them inside each feature row.
 
     Args:
-        step: shape ``(B, U, P)``.
-        inside: 1 and 0, shape ``(B, R, P)``; NaN for rows that are not defined in a clip.
-        mask: valid points ``(B, P)``; None if all are.
-        top: highest step of each unit, shape ``(U,)``.
+        step: Shape (clips, units, points).
+        inside: 1 and 0, shape (clips, rows, points); NaN for rows that are not defined in a clip.
+        mask: Valid points (clips, points); None if all are.
+        top: Highest step of each unit, shape (units,).
 
     Returns:
-        Shape ``(B, U, R, 2, DEPTH + 1)``: inside, and all; NaN where unit or row is not defined.
+        Shape (clips, units, rows, 2, DEPTH + 1): inside, and all; NaN where unit or row is not defined.
     """
     valid = torch.ones_like(step[:, :1]) if mask is None else mask.unsqueeze(1).to(step.dtype)
+    # Thresholds of all scales are sorted, so that one search tells how many of them a point reaches: adding up from the
+    # highest on then counts the points above each, whatever the number of thresholds.
     thresholds, order = _thresholds(top)
     lowest_first = thresholds.gather(-1, order)
     points = step.nan_to_num(_LOWEST).transpose(0, 1).flatten(1)
@@ -127,7 +140,7 @@ def tail_counts(step: Tensor, inside: Tensor, mask: Tensor | None, top: Tensor) 
 
 
 def _thresholds(top: Tensor) -> tuple[Tensor, Tensor]:
-    """Thresholds of each unit in finest steps, and the order that sorts them, each ``(U, DEPTH)``."""
+    """Thresholds of each unit in finest steps, and the order that sorts them, each (units, DEPTH)."""
     scale = 2 ** torch.arange(SCALES, device=top.device, dtype=top.dtype).view(-1, 1)
     place = torch.arange(PLACES, device=top.device, dtype=top.dtype)
     thresholds = (((top.view(-1, 1, 1) / scale).floor() - place) * scale).flatten(1)
@@ -135,15 +148,15 @@ def _thresholds(top: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _tail(reached: Tensor, weight: Tensor, place: Tensor) -> Tensor:
-    """Sum weights ``(B, 1, P)`` of the points above each threshold, and of all.
+    """Sum weights (clips, 1, points) of the points above each threshold, and of all.
 
     Args:
-        reached: how many thresholds each point reaches, shape ``(B, U, P)``.
-        weight: shape ``(B, 1, P)``.
-        place: how many thresholds are lower than each, shape ``(U, DEPTH)``.
+        reached: How many thresholds each point reaches, shape (clips, units, points).
+        weight: Shape (clips, 1, points).
+        place: How many thresholds are lower than each, shape (units, DEPTH).
 
     Returns:
-        Shape ``(B, U, DEPTH + 1)``.
+        Shape (clips, units, DEPTH + 1).
     """
     count = torch.zeros(*reached.shape[:2], DEPTH + 1, dtype=weight.dtype, device=reached.device)
     count.scatter_add_(-1, reached, weight.expand(reached.shape))
@@ -156,9 +169,9 @@ def moved(counts: Tensor, top: Tensor, new_top: Tensor) -> Tensor:
     """Counts below a higher top, with none above the one before.
 
     Args:
-        counts: shape ``(..., DEPTH + 1)``; the last place stays.
-        top: of these counts, broadcastable to ``(...)``.
-        new_top: the higher one, of the same shape.
+        counts: Shape ``(..., DEPTH + 1)``; the last place stays.
+        top: Of these counts, broadcastable to ``(...)``.
+        new_top: The higher one, of the same shape.
     """
     scale = 2 ** torch.arange(SCALES, device=counts.device, dtype=top.dtype)
     by = (new_top.unsqueeze(-1) / scale).floor() - (top.unsqueeze(-1) / scale).floor()
@@ -172,39 +185,19 @@ def tail_moments_update(moments: TailMoments, score: Tensor, own: Tensor, swappe
     """Add the counts of a batch of clips, below the same top, and the comparison of the pairs completed by it.
 
     Args:
-        moments: the moments so far.
-        score: :func:`tail_counts` of each clip, shape ``(B, U, R, 2, DEPTH + 1)``.
-        own: mean counts of each pair of clips over the frames that they have in common; the number may be 0.
-        swapped: the same with their features swapped.
+        moments: The moments so far.
+        score: :func:`tail_counts` of each clip, shape (clips, units, rows, 2, DEPTH + 1).
+        own: Mean counts of each pair of clips over the frames that they have in common; the number may be 0.
+        swapped: The same with their features swapped.
     """
     n, counts, _ = batch_moments(score)
     effect = own - swapped
     pairs, mean_effect, m2 = batch_moments(effect[..., 0, :])
     _, counts_swapped, _ = batch_moments(swapped.where(torch.isfinite(effect), torch.nan))
-    both, area = counts.unbind(-2)
-    nulls, pair_area = counts_swapped.unbind(-2)
-    batch = TailMoments(moments.top, n[..., 0, 0], area, both, pairs[..., 0], pair_area, nulls, mean_effect, m2)
-    return _add(moments, batch) if moments.n.numel() else batch
+    batch = PairedMoments(n[..., 0, 0], counts, pairs[..., 0], counts_swapped, mean_effect, m2)
+    return TailMoments(moments.top, *(merge_pairs(moments.paired, batch) if moments.n.numel() else batch))
 
 
 def _merge_two(a: TailMoments, b: TailMoments) -> TailMoments:
     top = torch.maximum(a.top, b.top)
-    return _add(a.raised(top), b.raised(top))
-
-
-def _add(a: TailMoments, b: TailMoments) -> TailMoments:
-    """Join moments below the same top."""
-    n, pairs = a.n + b.n, a.pairs + b.pairs
-    share, share_pairs = (b.n / n.clamp(min=1)).unsqueeze(-1), (b.pairs / pairs.clamp(min=1)).unsqueeze(-1)
-    delta = b.effect - a.effect
-    return TailMoments(
-        top=a.top,
-        n=n,
-        area=a.area + share * (b.area - a.area),
-        both=a.both + share * (b.both - a.both),
-        pairs=pairs,
-        pair_area=a.pair_area + share_pairs * (b.pair_area - a.pair_area),
-        swapped=a.swapped + share_pairs * (b.swapped - a.swapped),
-        effect=a.effect + share_pairs * delta,
-        m2=a.m2 + b.m2 + a.pairs.unsqueeze(-1) * share_pairs * delta.square(),
-    )
+    return TailMoments(top, *merge_pairs(a.raised(top).paired, b.raised(top).paired))
