@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_dissect.compiled import in_threads
 from lightning_dissect.metrics.functional.descriptors_numba import describe_octave
 from lightning_dissect.metrics.functional.scale_space_numba import ScaleSpaces, make_bands
 
@@ -43,20 +41,6 @@ def find_key_points(
             for octave, space in enumerate(spaces.octaves):
                 describe_octave(space, octave, place, descriptors[n], centres[n], sigmas[n])
 
-    _in_threads(work, count)
+    in_threads(work, count)
     found = (torch.from_numpy(array) for array in (descriptors, centres, sigmas, strengths))
     return tuple(found)  # type: ignore[return-value]
-
-
-def _in_threads(work: Callable[[slice], None], count: int) -> None:
-    """Do a work of some items in as many threads as torch has.
-
-    They are Python's, since compiled code lets go of its lock: those of numba do not survive a fork.
-    """
-    workers = max(1, min(torch.get_num_threads(), count))
-    parts = [slice(count * worker // workers, count * (worker + 1) // workers) for worker in range(workers)]
-    if workers == 1:
-        work(parts[0])
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(work, parts))
