@@ -117,12 +117,10 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         if sift_clips is not None:
             rank_zero_warn("sift_clips is called map_clips now, since it bounds every metric of maps.")
             map_clips = sift_clips
-        if every_n_epochs < 1:
-            raise ValueError(f"every_n_epochs={every_n_epochs}: it counts epochs, from 1 on.")
-        if max_clips is not None and max_clips < 1:
-            raise ValueError(f"max_clips={max_clips}: it counts clips, from 1 on; None takes all.")
-        if map_clips < 0:
-            raise ValueError(f"map_clips={map_clips}: it counts clips, from 0 on.")
+        counts = (("every_n_epochs", every_n_epochs, 1), ("max_clips", max_clips, 1), ("map_clips", map_clips, 0))
+        for argument, count, least in counts:
+            if count is not None and count < least:
+                raise ValueError(f"{argument}={count}: it is a number from {least} on.")
         if on_error not in ("auto", "raise", "warn"):
             raise ValueError(f"on_error={on_error!r} is none of 'auto', 'raise' and 'warn'.")
         if analysis is not None and sample_rate not in (None, analysis.sample_rate):

@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 python=$1
 shift
 pytest_arguments=("$@")
-comparing=(tests/features tests/metrics tests/test_callback.py tests/test_compiled.py tests/run/test_dissection.py tests/test_levels.py tests/run/test_pending.py)
+comparing=(tests/features tests/metrics tests/run tests/test_callback.py tests/test_compiled.py tests/test_levels.py)
 failed=()
 export OMP_NUM_THREADS=1
 

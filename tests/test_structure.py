@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,3 +126,17 @@ def test_a_word_is_defined_where_one_would_look(word: str) -> None:
         if isinstance(target, ast.Name)
     }
     assert name in targets | {node.name for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))}
+
+
+def test_every_module_has_its_tests_at_its_path_or_where_contributing_says() -> None:
+    root = Path(__file__).parents[1]
+    row = re.compile(r"^\| `([^`]+)` \| ([\w, ]+) \| (.*) \|$", re.MULTILINE)
+    said = set()
+    for folder, modules, places in row.findall((root / "CONTRIBUTING.md").read_text()):
+        said |= {str(Path(folder) / module) for module in modules.split(", ")}
+        assert not [place for place in re.findall(r"`([^`]+)`", places) if not (root / place).exists()]
+    modules = {module.relative_to(ROOT).with_suffix("") for module in MODULES if module.stem != "__init__"}
+    elsewhere = {
+        str(module) for module in modules if not (root / "tests" / module.parent / f"test_{module.name}.py").exists()
+    }
+    assert elsewhere == said

@@ -147,9 +147,9 @@ class SimilarityMetric(Metric, ABC):
         with full_precision(activations):
             self._add_batch(activations.float(), features.float(), fraction)
 
-    @abstractmethod
     def _add_batch(self, activations: Any, features: Any, fraction: Tensor | None) -> None:
-        """Add a batch of clips, in float32, whose shapes fit together."""
+        """Add a batch of clips, in float32, whose shapes fit together; what overrides `update` needs none."""
+        raise NotImplementedError(f"{type(self).__name__} has neither an update nor an _add_batch of its own.")
 
     @abstractmethod
     def compute(self) -> Similarity:
