@@ -46,13 +46,7 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"error: {error}")
     network = CNNAT(len(data.classes), pools=POOLS_3_S, n_embedding=128)
-    callback = DissectCallback(
-        sample_rate=network.sample_rate,
-        layers=[f"network.{name}" for name in network.layers],
-        frequency=network.frequency,
-        n_fft=network.n_fft,
-        hop_length=network.hop_length,
-    )
+    callback = DissectCallback(analysis=network.analysis, layers=[f"network.{name}" for name in network.layers])
     logger = TensorBoardLogger("lightning_logs", name="instruments")
     trainer = pl.Trainer(max_epochs=options.epochs, callbacks=[callback], logger=logger, log_every_n_steps=10)
     trainer.fit(InstrumentClassifier(network), data)

@@ -145,9 +145,8 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         self._values: ClipValues | None = None
         self._playlist: Playlist | None = None
         self._labelled: pd.DataFrame | None = None
-        self._due = self._switched_off = False
+        self._due = self._switched_off = self._announced = self._warned = False
         self._failure: str | None = None
-        self._announced = self._warned = False
         self._earlier = Earlier()
 
     def setup(self, trainer: Any, pl_module: nn.Module, stage: str) -> None:
