@@ -16,7 +16,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect import DissectCallback
-from lightning_dissect.activations import first_tensor
+from lightning_dissect.activations.activation import first_tensor
 from lightning_dissect.activations.capture import Capture
 
 RATE = 8_000

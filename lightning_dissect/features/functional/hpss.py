@@ -96,13 +96,11 @@ def _complementary_masks(X: Tensor, R: Tensor, power: float) -> tuple[Tensor, Te
     """Return ``softmask(X, R, split_zeros=True)`` and ``softmask(R, X, split_zeros=True)``, bit by bit."""
     tiny = torch.finfo(X.dtype).tiny
     larger = torch.maximum(X, R)
-    # On a CPU a look waits for nothing, and spares most batches two of the slowest passes.
-    undefined = larger < tiny if larger.device.type != "cpu" or larger.amin() < tiny else None
+    undefined = larger < tiny
     larger = larger.clamp_min(tiny)
     of_X, of_R = ((x / larger).square_() if power == 2 else (x / larger) ** power for x in (X, R))
     total = of_X + of_R
-    masks = of_X / total, of_R / total
-    return masks if undefined is None else (masks[0].where(~undefined, 0.5), masks[1].where(~undefined, 0.5))
+    return (of_X / total).masked_fill_(undefined, 0.5), (of_R / total).masked_fill_(undefined, 0.5)
 
 
 def softmask(X: Tensor, X_ref: Tensor, *, power: float = 1.0, split_zeros: bool = False) -> Tensor:
