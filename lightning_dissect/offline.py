@@ -127,7 +127,7 @@ def left_as_found(model: nn.Module) -> Iterator[None]:
     torch's random numbers their state, and Ctrl-C its meaning (Lightning ignores it from a first one on).
 
     Args:
-        model: the network.
+        model: The network.
 
     Example:
         >>> net = nn.Linear(2, 2)

@@ -52,7 +52,7 @@ WORDS = {
     "similarity": ("metrics.similarity", "Similarity"),
     "run": ("run.dissection", "Dissection"),
     "comparison": ("run.comparison", "Comparison"),
-    "batch": ("run.batch", "Batch"),
+    "features of a batch": ("run.batch_features", "BatchFeatures"),
     "budget": ("run.budget", "Budget"),
     "playlist": ("run.playlist", "Playlist"),
     "excerpt": ("run.excerpts", "Excerpt"),

@@ -60,7 +60,7 @@ class Axes:
         """Read axes from words.
 
         Raises:
-            ValueError: if a word is unknown or repeated, ``batch`` or ``unit`` is missing, or an axis read as two is
+            ValueError: If a word is unknown or repeated, ``batch`` or ``unit`` is missing, or an axis read as two is
                 made neither of ``time`` and a ``frequency`` of a given size, nor of ``batch`` and ``example``.
         """
         each_call = text.removeprefix("call ")
@@ -89,14 +89,14 @@ class Axes:
         """Leave out what is no time, take apart what holds two axes, and put a clip's examples one after the other.
 
         Args:
-            output: what the layer put out.
-            clips: how many clips the batch has; needed for ``example`` alone.
+            output: What the layer put out.
+            clips: How many clips the batch has; needed for ``example`` alone.
 
         Returns:
             One axis for each of ``names``; a view but for examples.
 
         Raises:
-            ValueError: if the output has another number of axes, or one of another size than the words say.
+            ValueError: If the output has another number of axes, or one of another size than the words say.
         """
         sizes = list(output.shape)
         fits = len(sizes) == len(self.items) and all(
@@ -169,13 +169,13 @@ def name_axes(layer: nn.Module, shape: Sequence[int], clips: int | None = None) 
     kind inside, a layer is taken for a convolution.
 
     Args:
-        layer: the layer, or another one whose kind stands for it.
-        shape: the shape of its output, of two to four axes.
-        clips: how many clips the batch has: if the second of three axes is as long, and the first is not, they are
+        layer: The layer, or another one whose kind stands for it.
+        shape: The shape of its output, of two to four axes.
+        clips: How many clips the batch has: if the second of three axes is as long, and the first is not, they are
             (time, batch, unit), as recurrent layers have them.
 
     Raises:
-        ValueError: if the output has another number of axes.
+        ValueError: If the output has another number of axes.
 
     Example:
         >>> print(name_axes(nn.Conv2d(1, 8, 3), (2, 8, 96, 100)))

@@ -76,8 +76,8 @@ class Capture:
     """Forward hooks on layers, for as long as the ``with`` block lasts.
 
     Args:
-        layers: the layers by name.
-        receive: called with a layer's name, the layer and its output each time a layer has run. It has to reduce or
+        layers: The layers by name.
+        receive: Called with a layer's name, the layer and its output each time a layer has run. It has to reduce or
             copy what it keeps: a later in-place operation of the network overwrites a tensor.
 
     Copies of a layer that are made meanwhile, by ``copy.deepcopy`` or ``torch.save``, have no hook of ours, and are not

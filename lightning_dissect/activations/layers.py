@@ -26,8 +26,8 @@ def find_layers(module: nn.Module, patterns: Sequence[str] | None = None) -> dic
     r"""Find the submodules to watch.
 
     Args:
-        module: the network.
-        patterns: names of submodules, or globs: ``*`` stands for anything within one part of a dotted name, ``**`` for
+        module: The network.
+        patterns: Names of submodules, or globs: ``*`` stands for anything within one part of a dotted name, ``**`` for
             any number of parts. ``None`` takes every layer that has parameters of its own, normalisation layers aside:
             their units repeat those of the layer before them. What wraps a layer (``torch.compile``, FSDP) is not part
             of its name.
@@ -38,7 +38,7 @@ def find_layers(module: nn.Module, patterns: Sequence[str] | None = None) -> dic
         layers among others do, see :func:`is_scripted`.
 
     Raises:
-        ValueError: if a pattern matches nothing, or scripted layers alone, or the network has no layer with parameters.
+        ValueError: If a pattern matches nothing, or scripted layers alone, or the network has no layer with parameters.
 
     Example:
         >>> net = nn.Sequential(nn.Conv1d(1, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.Conv1d(4, 8, 3))
@@ -71,8 +71,8 @@ def find_kinds(module: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, 
     """Find the layers whose kind says where the units of other layers are.
 
     Args:
-        module: the network.
-        layers: the watched layers.
+        module: The network.
+        layers: The watched layers.
 
     Returns:
         For each watched layer without a known kind (an activation function, pooling), the known one before it.

@@ -13,7 +13,7 @@ from lightning_dissect.errors import naming
 from lightning_dissect.levels import Level, Levels, to_frames, to_one_map
 from lightning_dissect.metrics import METRICS, DescriptorMetric, SimilarityMetric
 from lightning_dissect.metrics.similarity import Similarity
-from lightning_dissect.run.batch import Batch, Values
+from lightning_dissect.run.batch_features import BatchFeatures, Values
 from lightning_dissect.run.stacks import LARGE, MAX_BYTES, Stack, common_pieces, join_units, n_bytes, put_side_by_side
 from lightning_dissect.scores import Block
 
@@ -46,7 +46,7 @@ class Comparison:
         >>> extent = Extent(clips=8, frames=8, fraction=None, map_clips=0)
         >>> rms = pool_feature(*FeatureBank(["rms"], 8_000)(clips)["rms"], extent)
         >>> units = pool_activation(clips.square().mean(1, keepdim=True), ("batch", "unit"), extent)
-        >>> comparison.update("embedding", units, Batch(extent, {"rms": rms}))
+        >>> comparison.update("embedding", units, BatchFeatures(extent, {"rms": rms}))
         >>> [(block.constant["layer"], block.features, block.similarity.score > 0.9) for block in comparison.blocks()]
         [('embedding', ('rms',), tensor([[True]]))]
     """
@@ -60,7 +60,7 @@ class Comparison:
         self._metrics: dict[Key, SimilarityMetric] = {}
         self._stacks: dict[int, dict[str, Stack]] = {}
         self._places = {name: place for place, name in enumerate(self.layers)}
-        self._batch: Batch | None = None
+        self._batch: BatchFeatures | None = None
         self._waiting: dict[str, Levels] = {}
         self._waiting_bytes = 0
         indices = range(len(self.prototypes))
@@ -96,7 +96,7 @@ class Comparison:
             for piece in pieces[key[:2]] if key.metric in self._of_stacks else [key.layers]:
                 self._metric(key._replace(layers=piece), device)
 
-    def update(self, layer: str, levels: Levels, batch: Batch) -> None:
+    def update(self, layer: str, levels: Levels, batch: BatchFeatures) -> None:
         """Compare a layer with the features of a batch.
 
         An update of a metric costs some hundred microseconds however small the layer: below map level, small layers
@@ -127,7 +127,7 @@ class Comparison:
                 self._compare_stack(stack, parts, self._batch)
         self._batch = None
 
-    def _compare_stack(self, stack: Stack, layers: Sequence[Levels], batch: Batch) -> None:
+    def _compare_stack(self, stack: Stack, layers: Sequence[Levels], batch: BatchFeatures) -> None:
         """Compare layers that are new, or have been side by side before, alone or with more, below map level."""
         before = self._stacks.get(batch.dataloader, {}).get(stack[0], stack)
         rest = tuple(layer for layer in before if layer not in set(stack)) if before != stack else ()
@@ -149,7 +149,7 @@ class Comparison:
             for piece in pieces:
                 self._metrics[key._replace(layers=piece)] = metric.part([stack.index(layer) for layer in piece])
 
-    def _compare(self, layers: Stack, levels: Levels, batch: Batch, metrics: Iterable[int]) -> None:
+    def _compare(self, layers: Stack, levels: Levels, batch: BatchFeatures, metrics: Iterable[int]) -> None:
         units = {level: Values(values) for level, values in levels._asdict().items() if values is not None}
         for index in metrics:
             prototype = self.prototypes[index]

@@ -16,7 +16,7 @@ from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.files.layout import Stage
 from lightning_dissect.levels import Extent, Levels, pool_activation, pool_feature
 from lightning_dissect.metrics import SimilarityMetric
-from lightning_dissect.run.batch import Batch
+from lightning_dissect.run.batch_features import BatchFeatures
 from lightning_dissect.run.budget import Budget
 from lightning_dissect.run.comparison import Comparison
 from lightning_dissect.run.processes import gather
@@ -123,7 +123,7 @@ class Dissection:
         self._comparison = Comparison(metrics, layers, bank.rows)
         watched = {name: layer for name, layer in layers.items() if name not in self.left_out}
         self._capture = Capture(watched, self._receive)
-        self._batch: Batch | None = None
+        self._batch: BatchFeatures | None = None
         self._device: torch.device | None = None
         self._seen: dict[int, int] = {}
 
@@ -169,7 +169,7 @@ class Dissection:
             for keeper in self.keepers:
                 keeper.begin(waveform, extent, features, dataloader, first)
         self._outputs.begin(clips, taken)
-        self._batch = Batch(extent, features, dataloader)
+        self._batch = BatchFeatures(extent, features, dataloader)
 
     def end(self) -> None:
         """Finish the batch.
@@ -270,7 +270,7 @@ class Dissection:
             if activation is not None:
                 self._compare(name, activation, batch)
 
-    def _compare(self, name: str, activation: Activation, batch: Batch) -> None:
+    def _compare(self, name: str, activation: Activation, batch: BatchFeatures) -> None:
         levels = pool_activation(*activation, batch.extent)
         self._comparison.update(name, levels, batch)
         for keeper in self.keepers:

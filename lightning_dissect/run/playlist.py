@@ -68,12 +68,12 @@ class Played(NamedTuple):
     """The playlists of all units, and the audio that was kept.
 
     Attributes:
-        table: one row for each unit and rank, with the columns ``layer, unit, rank, process, dataloader, clip, time,
+        table: One row for each unit and rank, with the columns ``layer, unit, rank, process, dataloader, clip, time,
             start, end, activation``. ``rank`` counts from 1, the strongest. ``process, dataloader, clip`` and ``start``
             name an :class:`Excerpt`. ``time`` is the moment of the peak, in seconds into the clip, NaN for a layer
             without frames; ``start`` and ``end`` are those of the excerpt around it; ``activation`` is the unit's value
             at that moment, averaged over frequency.
-        audio: the samples of excerpts, float32 (samples,), of one sampling rate.
+        audio: The samples of excerpts, float32 (samples,), of one sampling rate.
     """
 
     table: pd.DataFrame
@@ -175,7 +175,7 @@ class Playlist:
         """Merge the playlists of all processes; every process has to call this.
 
         Args:
-            units: rows with ``layer`` and ``unit`` whose audio is wanted, such as the labelled ones; ``None``: of all.
+            units: Rows with ``layer`` and ``unit`` whose audio is wanted, such as the labelled ones; ``None``: of all.
         """
         own = {layer: _Top(*(values.cpu() for values in top)) for layer, top in self._top.items()}
         gathered = gather(own)

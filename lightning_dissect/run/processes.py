@@ -26,10 +26,10 @@ def check_clips_of_their_own(trainer: Any) -> None:
     output may be a part of its units, another one in each process.
 
     Args:
-        trainer: its strategy says, for the samplers, among how many processes clips are shared out.
+        trainer: Its strategy says, for the samplers, among how many processes clips are shared out.
 
     Raises:
-        ValueError: if these are fewer than there are processes.
+        ValueError: If these are fewer than there are processes.
     """
     processes = trainer.world_size
     groups = (trainer.distributed_sampler_kwargs or {}).get("num_replicas", processes)

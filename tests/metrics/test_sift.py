@@ -17,7 +17,7 @@ from lightning_dissect.metrics.functional import (
     mutual_matches,
     sift_matches,
 )
-from lightning_dissect.run.batch import Batch
+from lightning_dissect.run.batch_features import BatchFeatures
 from lightning_dissect.run.comparison import Comparison, find_metrics
 
 
@@ -325,7 +325,7 @@ def test_a_run_finds_key_points_once_for_all_statistics(scenes, monkeypatch):
     comparison = Comparison(metrics, ["large", "small"], {"harmonic": ("harmonic",)})
     extent = Extent(clips=8, frames=80, fraction=None, map_clips=8)
     clip = torch.zeros(8, 1)
-    batch = Batch(extent, {"harmonic": Levels(clip, None, scenes.unsqueeze(1))})
+    batch = BatchFeatures(extent, {"harmonic": Levels(clip, None, scenes.unsqueeze(1))})
     for name, size in (("large", 2), ("small", 8)):
         comparison.update(name, Levels(clip, None, max_pool2d(scenes, size).unsqueeze(1)), batch)
     assert calls == [(8, 1, 32, 40), (8, 1, 64, 80)]

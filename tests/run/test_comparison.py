@@ -11,7 +11,7 @@ from torch import Tensor
 from lightning_dissect.levels import Extent, Levels
 from lightning_dissect.metrics import EuclideanSimilarity, PearsonSimilarity
 from lightning_dissect.run import comparison, stacks
-from lightning_dissect.run.batch import Batch
+from lightning_dissect.run.batch_features import BatchFeatures
 from lightning_dissect.run.comparison import Comparison, find_metrics
 from lightning_dissect.scores import Block
 
@@ -26,10 +26,10 @@ def side(clips: int, units: int, frames: int | None, g: torch.Generator) -> Leve
     return Levels(values.mean(-1), values, None)
 
 
-def batch(clips: int, frames: int, g: torch.Generator, padded: bool = False, dataloader: int = 0) -> Batch:
+def batch(clips: int, frames: int, g: torch.Generator, padded: bool = False, dataloader: int = 0) -> BatchFeatures:
     fraction = 0.5 + 0.5 * torch.rand(clips, generator=g) if padded else None
     features = {name: side(clips, len(rows), frames, g) for name, rows in ROWS.items()}
-    return Batch(Extent(clips, frames, fraction, 0), features, dataloader)
+    return BatchFeatures(Extent(clips, frames, fraction, 0), features, dataloader)
 
 
 def by_place(blocks: list[Block]) -> dict[Any, Tensor]:
@@ -40,14 +40,14 @@ def by_place(blocks: list[Block]) -> dict[Any, Tensor]:
     }
 
 
-def compare(parts: list[tuple[str, Levels, Batch]]) -> dict[Any, Tensor]:
+def compare(parts: list[tuple[str, Levels, BatchFeatures]]) -> dict[Any, Tensor]:
     compared = Comparison(find_metrics(METRICS), ["conv", "embedding"], ROWS)
     for layer, activations, features in parts:
         compared.update(layer, activations, features)
     return by_place(compared.blocks())
 
 
-def validation(seed: int) -> Iterator[tuple[str, Levels, Batch]]:
+def validation(seed: int) -> Iterator[tuple[str, Levels, BatchFeatures]]:
     """Batches of two loaders, the first with padding in some, a last small one, and a layer that runs in some alone."""
     g = torch.Generator().manual_seed(seed)
     plan = [(0, 8, 40, False)] * 6 + [(0, 8, 40, True)] * 3 + [(0, 8, 30, False)] * 2 + [(0, 3, 30, False)]
@@ -113,7 +113,7 @@ def test_units_that_change_are_refused() -> None:
 NAMES = [f"layer{index}" for index in range(7)]
 
 
-def deep_validation(seed: int) -> Iterator[tuple[str, Levels, Batch]]:
+def deep_validation(seed: int) -> Iterator[tuple[str, Levels, BatchFeatures]]:
     """Batches of two loaders for layers of which the first five have as many units, and go their own way now and then.
 
     One misses a batch, one has fewer frames in another, one is broken on a clip, one first runs late; one batch has an

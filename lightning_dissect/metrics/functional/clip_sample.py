@@ -90,7 +90,7 @@ def clip_keys(values: Tensor) -> Tensor:
         values: Float32, shape (clips, values).
 
     Returns:
-        int64, shape (clips,).
+        Int64, shape (clips,).
     """
     bits = values.contiguous().view(torch.int32).to(torch.int64)
     key = (bits * _odd_numbers(values.shape[1]).to(values.device)).sum(1)

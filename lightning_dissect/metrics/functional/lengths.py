@@ -101,7 +101,7 @@ def variance_slopes(lengths: LengthMoments, moments: CrossMoments) -> Tensor:
     """How steeply the variance of each unit and row grows with the clips' shortness.
 
     Returns:
-        b of ``variance = v (1 + b (z - mean z) / sd z)``, shape (units + rows,); zeros where no clip is padded.
+        B of ``variance = v (1 + b (z - mean z) / sd z)``, shape (units + rows,); zeros where no clip is padded.
     """
     if not lengths.c12.numel():
         return torch.zeros_like(moments.m2)

@@ -32,7 +32,7 @@ class Values:
         return self._prepared[key]
 
 
-class Batch:
+class BatchFeatures:
     """The features of one batch.
 
     Args:
