@@ -20,8 +20,11 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_dissect.callback
 from lightning_dissect import DissectCallback, FrequencyAxis, Scores
+from lightning_dissect.features import Analysis
 from lightning_dissect.metrics import PearsonSimilarity
-from lightning_dissect.run.playlist import Playlist
+from lightning_dissect.networks import CNNAT
+from lightning_dissect.run.playlist import Playlist, Playlists
+from lightning_dissect.run.playlist_files import load_playlists
 
 RATE = 8_000
 
@@ -420,3 +423,37 @@ def test_features_and_layers_that_no_metric_can_compare_are_named(data: TensorDa
     assert watch.scores is not None
     assert watch.scores.table["layer"].unique().tolist() == ["network.conv.0"]
     assert not [w for w in caught if "did not run" in str(w.message)]
+
+
+def test_an_analysis_stands_for_the_rate_the_frames_and_the_axis() -> None:
+    analysis = Analysis(RATE, 512, 128, FrequencyAxis("linear", 64))
+    for given in (
+        DissectCallback(analysis=analysis),
+        DissectCallback(RATE, analysis=analysis),
+        DissectCallback(RATE, n_fft=512, hop_length=128, frequency=FrequencyAxis("linear", 64)),
+    ):
+        assert given.analysis == analysis
+    for beside in ({"n_fft": 1024}, {"hop_length": 64}, {"frequency": FrequencyAxis("mel", 32)}):
+        with pytest.raises(ValueError, match="n_fft, hop_length and frequency are those of the Analysis"):
+            DissectCallback(analysis=analysis, **beside)
+    with pytest.raises(ValueError, match=r"sample_rate=44100 is not that of analysis=Analysis\(sample_rate=8000"):
+        DissectCallback(44_100, analysis=analysis)
+    assert DissectCallback(analysis=CNNAT(n_classes=2).analysis).analysis.sample_rate == CNNAT.sample_rate
+
+
+def test_the_former_name_of_map_clips_warns() -> None:
+    with pytest.warns(UserWarning, match="sift_clips is called map_clips now"):
+        assert callback(map_clips=16, sift_clips=5).map_clips == 5
+
+
+def test_playlists_are_told_by_a_number_or_in_full(data: TensorDataset, tmp_path: Path) -> None:
+    assert callback(playlist=2).playlist == Playlists(clips=2)
+    with pytest.raises(ValueError, match="playlist=-1: it counts clips a unit"):
+        callback(playlist=-1)
+    arguments: dict[str, Any] = {"metrics": ["pearson"], "features": ["rms"]}
+    trainer(tmp_path, callback(playlist=Playlists(clips=1, seconds=0.25), **arguments)).validate(
+        Classifier(), loader(data), verbose=False
+    )
+    table = load_playlists(next(tmp_path.rglob("playlist.parquet")).parent)
+    assert table["rank"].max() == 1
+    assert (table["end"] - table["start"]).max() == pytest.approx(0.25)

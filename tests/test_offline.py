@@ -1,3 +1,4 @@
+import inspect
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_dissect import dissect
+from lightning_dissect import DissectCallback, dissect
 from lightning_dissect.offline import left_as_found
 
 RATE = 8_000
@@ -208,3 +209,11 @@ def test_a_progress_bar_is_shown_if_asked_for(
 def test_a_loader_without_clips_is_named(loader):
     with pytest.raises(ValueError, match="dataloader: it gave no batch"):
         dissect(nn.Conv1d(1, 2, 8), loader, 8_000, layers=[""], progress=False)
+
+
+def test_its_signature_is_the_callbacks_but_for_what_training_alone_needs() -> None:
+    ours, theirs = (inspect.signature(function).parameters for function in (dissect, DissectCallback.__init__))
+    of_training = {"self", "every_n_epochs", "playlist", "watch", "on_error"}
+    assert set(theirs) - of_training <= set(ours)
+    for name in set(theirs) - of_training:
+        assert (ours[name].default, ours[name].annotation) == (theirs[name].default, theirs[name].annotation)

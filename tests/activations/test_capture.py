@@ -130,3 +130,12 @@ def test_traced_layers_are_watched() -> None:
     with Capture(find_layers(network, ["0"]), lambda name, *_: seen.append(name)):
         network(torch.zeros(3, 2))
     assert seen == ["0"]
+
+
+def test_outputs_are_handed_on_with_their_graph() -> None:
+    """What wants plain numbers detaches: relevance needs the graph."""
+    network, seen = nn.Sequential(nn.Linear(2, 2), nn.ReLU()), []
+    with Capture({"0": network[0]}, lambda _name, _layer, output: seen.append(output)):
+        loss = network(torch.ones(3, 2)).sum()
+    (gradient,) = torch.autograd.grad(loss, seen[0])
+    assert gradient.shape == (3, 2)

@@ -193,3 +193,11 @@ def test_processes_in_which_other_layers_stand_side_by_side_agree() -> None:
     for place, values in before.items():
         # Functions of float64 round otherwise at the end of a longer row.
         torch.testing.assert_close(values, after[place], rtol=1e-12, atol=1e-15, equal_nan=True)
+
+
+def test_a_name_and_an_instance_run_at_every_level_and_one_of_a_level_there() -> None:
+    levels = [[metric.level for metric in find_metrics([given])] for given in ("pearson", PearsonSimilarity())]
+    assert levels == [["clip", "frame", "map"]] * 2
+    assert [metric.level for metric in find_metrics([PearsonSimilarity(level="clip")])] == ["clip"]
+    scaled = find_metrics([EuclideanSimilarity("minmax")])
+    assert [metric.normalization for metric in scaled if isinstance(metric, EuclideanSimilarity)] == ["minmax"]

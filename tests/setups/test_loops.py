@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_dissect import DissectCallback, Scores
+from lightning_dissect import DissectCallback, FrequencyAxis, Scores
 from lightning_dissect.features import FeatureBank
 from lightning_dissect.levels import Levels
 from lightning_dissect.metrics import EuclideanSimilarity
@@ -190,8 +190,16 @@ class OtherModule(lightning.pytorch.LightningModule):
     [(pl, LightningCLI, Module), (lightning.pytorch, lightning.pytorch.cli.LightningCLI, OtherModule)],
     ids=["pytorch_lightning", "lightning.pytorch"],
 )
+@pytest.mark.parametrize(
+    "analysis",
+    [
+        f"sample_rate: {RATE}\n        frequency: {{scale: mel_htk, n_bins: 64}}",
+        f"analysis: {{sample_rate: {RATE}, n_fft: 512, frequency: {{scale: mel_htk, n_bins: 64}}}}",
+    ],
+    ids=["single arguments", "analysis"],
+)
 def test_lightning_cli_reads_the_callback_from_yaml(
-    package: Any, kind: Any, module: Any, data: DataLoader[Any], tmp_path: Path
+    package: Any, kind: Any, module: Any, analysis: str, data: DataLoader[Any], tmp_path: Path
 ) -> None:
     config = tmp_path / "config.yaml"
     config.write_text(f"""
@@ -204,7 +212,7 @@ trainer:
   callbacks:
     - class_path: lightning_dissect.DissectCallback
       init_args:
-        sample_rate: {RATE}
+        {analysis}
         layers: [network.conv]
         features:
           - rms
@@ -214,9 +222,8 @@ trainer:
             init_args:
               normalization: minmax
         waveform: 0
-        frequency:
-          scale: mel_htk
-          n_bins: 64
+        playlist:
+          clips: 1
         on_error: raise
 """)
 
@@ -233,3 +240,5 @@ trainer:
     assert watch.scores is not None
     assert set(watch.scores.table["feature"]) == {"rms", "loudness"}
     assert set(watch.scores.table["metric"]) == {"euclidean"}
+    assert watch.analysis.frequency == FrequencyAxis("mel_htk", 64)
+    assert watch.playlist.clips == 1
