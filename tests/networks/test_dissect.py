@@ -104,7 +104,7 @@ def test_maps_are_frequency_by_time(name):
         run.begin(waveform)
         network(waveform)
         run.end()
-    assert run.examples[layer].activations.shape[2:] == size
+    assert run.drawn[layer].activations.shape[2:] == size
 
 
 @torch.no_grad()
@@ -122,5 +122,5 @@ def test_the_maps_axes_are_not_swapped(name):
         run.begin(tone)
         network(tone)
         run.end()
-    maps = run.examples[layer].activations[0, :, 3:-3, 3:-3]
+    maps = run.drawn[layer].activations[0, :, 3:-3, 3:-3]
     assert maps.mean(2).std(1).mean() > 3 * maps.mean(1).std(1).mean()
