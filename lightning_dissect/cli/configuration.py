@@ -26,7 +26,7 @@ def dissect_configured(options: Namespace) -> Scores:
     """
     cli = _instantiate(options.config)
     callbacks = [callback for callback in cli.trainer.callbacks if isinstance(callback, DissectCallback)]
-    rate = options.sample_rate or next((callback.sample_rate for callback in callbacks), None)
+    rate = options.sample_rate or next((callback.analysis.sample_rate for callback in callbacks), None)
     if rate is None:
         raise ValueError(f"{options.config} has no DissectCallback among the trainer's callbacks: give --sample-rate.")
     load_state(cli.model, options.checkpoint)
