@@ -19,7 +19,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lightning_dissect.cli.options import count, length
+from lightning_dissect.cli.options import add_csv, count, length
 from lightning_dissect.cli.recordings import read_clip
 from lightning_dissect.cli.terminal import print_table
 from lightning_dissect.features import FeatureBank, FeatureValues, feature_names
@@ -36,7 +36,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--sample-rate", type=count, default=22_050, metavar="HZ", help="analyse at this rate")
     parser.add_argument("--seconds", type=length, default=30.0, metavar="S", help="at most so much of it (default: 30)")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the first feature beside the spectrogram")
-    parser.add_argument("--csv", action="store_true", help="print comma-separated values, to more digits")
+    add_csv(parser)
 
 
 def call(options: Namespace) -> int:
