@@ -10,7 +10,7 @@ exit status 1: no unit changed.
 
 from argparse import ArgumentParser, Namespace
 
-from lightning_dissect.cli.options import add_q, add_run, read_last
+from lightning_dissect.cli.options import add_csv, add_q, add_run, read_last
 from lightning_dissect.cli.terminal import print_table, say
 
 
@@ -18,7 +18,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Say what the command takes."""
     add_run(parser, "before")
     add_run(parser, "after")
-    parser.add_argument("--csv", action="store_true", help="print comma-separated values, to more digits")
+    add_csv(parser)
     add_q(parser)
 
 

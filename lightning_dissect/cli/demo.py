@@ -10,7 +10,8 @@ network (CNN-AT) learns to tell the four apart; meanwhile its units are compared
 """
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, Namespace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from lightning_dissect.report.html import write_report
 
 KINDS = ("pluck", "bow", "hit", "hiss")
 SECONDS = 3.0
+FEWEST = 48
+"""Clips that are enough to train on, and to compare."""
 
 
 class _Classifier(pl.LightningModule):
@@ -54,7 +57,8 @@ class _Classifier(pl.LightningModule):
 def add_arguments(parser: ArgumentParser) -> None:
     """Say what the command takes."""
     parser.add_argument("--out", type=Path, default=Path("lightning_logs"), metavar="FOLDER", help="holds the runs")
-    parser.add_argument("--clips", type=_clips, default=160, metavar="N", help="to train on, 48 or more (default: 160)")
+    words = f"to train on, {FEWEST} or more (default: 160)"
+    parser.add_argument("--clips", type=partial(count, least=FEWEST), default=160, metavar="N", help=words)
     parser.add_argument("--epochs", type=count, default=3, metavar="N", help="default: 3")
 
 
@@ -62,13 +66,7 @@ def call(options: Namespace) -> int:
     """Train, dissect, and write the report."""
     pl.seed_everything(0, verbose=False)
     network = CNNAT(len(KINDS), pools=POOLS_3_S, n_embedding=32)
-    callback = DissectCallback(
-        network.sample_rate,
-        layers=[f"network.{name}" for name in network.layers],
-        frequency=network.frequency,
-        n_fft=network.n_fft,
-        hop_length=network.hop_length,
-    )
+    callback = DissectCallback(layers=[f"network.{name}" for name in network.layers], analysis=network.analysis)
     logger = TensorBoardLogger(options.out, name="demo")
     trainer = pl.Trainer(
         max_epochs=options.epochs,
@@ -81,7 +79,7 @@ def call(options: Namespace) -> int:
     )
     train, validation = (
         DataLoader(synthesise_clips(count, network.sample_rate, seed), 16, shuffle=not seed)
-        for seed, count in enumerate((options.clips, max(options.clips // 2, 48)))
+        for seed, count in enumerate((options.clips, max(options.clips // 2, FEWEST)))
     )
     trainer.fit(_Classifier(network), train, validation)
     assert callback.scores is not None
@@ -130,9 +128,3 @@ _SOUNDS: dict[str, Any] = {
     "hit": lambda time, rng: rng.normal(size=len(time)) * np.exp(-rng.uniform(25, 60) * time),
     "hiss": lambda time, rng: np.diff(rng.normal(size=len(time)), prepend=0) * (time < rng.uniform(0.3, 1.0)),
 }
-
-
-def _clips(text: str) -> int:
-    if not text.isdigit() or int(text) < 48:
-        raise ArgumentTypeError(f"{text}: 48 clips at least are needed to train on")
-    return int(text)

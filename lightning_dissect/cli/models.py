@@ -23,7 +23,7 @@ class Subject:
     """A network, and what :class:`~lightning_dissect.DissectCallback` should know of it.
 
     Attributes:
-        model: From waveforms (B, samples) to anything.
+        model: From waveforms ``(clips, samples)`` to anything.
         sample_rate: The rate of its input, in Hz.
         arguments: Those of the callback, such as the layers to dissect if none are asked for.
     """
@@ -69,13 +69,7 @@ def load_network(name: str, checkpoint: Path, arguments: Mapping[str, Any]) -> S
     except TypeError as error:
         taken = inspect.signature(getattr(kind, "from_checkpoint", kind))
         raise ValueError(f"--set: {error}; {name} takes {taken}.") from error
-    arguments = {
-        "layers": network.layers,
-        "frequency": network.frequency,
-        "n_fft": network.n_fft,
-        "hop_length": network.hop_length,
-        "axes": network.axes,
-    }
+    arguments = {"layers": network.layers, "analysis": network.analysis, "axes": network.axes}
     return Subject(network.eval(), network.sample_rate, arguments)
 
 

@@ -26,6 +26,11 @@ def add_q(parser: ArgumentParser) -> None:
     )
 
 
+def add_csv(parser: ArgumentParser) -> None:
+    """Add the choice of comma-separated values."""
+    parser.add_argument("--csv", action="store_true", help="print comma-separated values, to more digits")
+
+
 def read_last(run: Path) -> Scores:
     """The scores of a run's last epoch, without reading the others."""
     return Scores.load(find_score_files(run)[-1])
@@ -43,9 +48,9 @@ def length(text: str) -> float:
     return _number(text, float, lambda seconds: _SHORTEST <= seconds < math.inf, words)
 
 
-def count(text: str) -> int:
-    """Read a whole number from 1 on."""
-    return int(_number(text, int, lambda number: number >= 1, "whole number from 1 on"))
+def count(text: str, least: int = 1) -> int:
+    """Read a whole number."""
+    return int(_number(text, int, lambda number: number >= least, f"whole number from {least} on"))
 
 
 def _rate(text: str) -> float:

@@ -26,7 +26,7 @@ def read_clip(path: Path, sample_rate: int, seconds: float) -> npt.NDArray[np.fl
         seconds: The longest that the clip may be.
 
     Returns:
-        (samples,), shorter than asked for if the recording is.
+        The clip, shape ``(samples,)``, shorter than asked for if the recording is.
 
     Raises:
         ModuleNotFoundError: If soundfile is missing.
@@ -36,20 +36,20 @@ def read_clip(path: Path, sample_rate: int, seconds: float) -> npt.NDArray[np.fl
     soundfile = _soundfile()
     try:
         if not path.is_file():  # a pipe would be waited for
-            raise ValueError(f"{path} cannot be read as audio: it is no regular file")
+            raise ValueError("it is no regular file")
         with soundfile.SoundFile(path) as file:
             wanted = min(round(seconds * file.samplerate), file.frames)
             file.seek((file.frames - wanted) // 2)
             mono = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
             rate = file.samplerate
-    except (soundfile.SoundFileError, OSError, UnicodeEncodeError) as error:
+        if not mono.size:
+            raise ValueError("it is empty")
+        if len(mono) < wanted:
+            raise ValueError("it ends before its middle does")
+        if not np.isfinite(mono).all():
+            raise ValueError("it holds samples that are not finite")
+    except (soundfile.SoundFileError, OSError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as audio: {error}") from error
-    if not mono.size:
-        raise ValueError(f"{path} cannot be read as audio: it is empty")
-    if len(mono) < wanted:
-        raise ValueError(f"{path} cannot be read as audio: it ends before its middle does")
-    if not np.isfinite(mono).all():
-        raise ValueError(f"{path} cannot be read as audio: it holds samples that are not finite")
     clip: npt.NDArray[np.float32] = soxr.resample(mono, rate, sample_rate).astype(np.float32)
     return clip
 
@@ -57,7 +57,7 @@ def read_clip(path: Path, sample_rate: int, seconds: float) -> npt.NDArray[np.fl
 class Recordings:
     """All the recordings below a folder in batches, each cut to its middle or padded with silence.
 
-    A batch is ``{"waveform": (B, samples), "lengths": (B,)}``, the lengths counting the samples that are no padding.
+    A batch is ``{"waveform": (clips, samples), "lengths": (clips,)}``; lengths count the samples that are no padding.
     Each recording is read once, when its turn comes: what cannot be read then is named on stderr and left out.
 
     Args:

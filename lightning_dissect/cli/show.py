@@ -14,7 +14,7 @@ exit status 1: no unit is like that.
 
 from argparse import ArgumentParser, Namespace
 
-from lightning_dissect.cli.options import add_q, add_run, read_last
+from lightning_dissect.cli.options import add_csv, add_q, add_run, read_last
 from lightning_dissect.cli.terminal import print_table, say
 from lightning_dissect.scores import LABEL_COLUMNS, best_first
 from lightning_dissect.scores.features import is_feature, matches
@@ -27,7 +27,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--feature", metavar="GLOB", help="only units that follow these features")
     parser.add_argument("--all", action="store_true", help="units without a label, too")
     parser.add_argument("--summary", action="store_true", help="count the units of each layer instead")
-    parser.add_argument("--csv", action="store_true", help="print comma-separated values, to more digits")
+    add_csv(parser)
     add_q(parser)
 
 

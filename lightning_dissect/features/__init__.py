@@ -6,7 +6,6 @@ from lightning_dissect.features.clips import Clips
 from lightning_dissect.features.decomposition import HarmonicSpectrogram, MelSpectrogram, PercussiveSpectrogram
 from lightning_dissect.features.dynamics import RMS, Loudness, LoudnessEBUR128
 from lightning_dissect.features.feature import Feature, feature, feature_names, make_feature
-from lightning_dissect.features.figure import plot
 from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.nnaudio import Gammatonegram, NNAudioCQT, NNAudioVQT
 from lightning_dissect.features.rhythm import OnsetRate, OnsetStrength, Tempo
@@ -60,5 +59,4 @@ __all__ = [
     "feature",
     "feature_names",
     "make_feature",
-    "plot",
 ]

@@ -14,7 +14,7 @@ from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.clips import Clips
 from lightning_dissect.features.feature import Feature, feature
 from lightning_dissect.features.functional.cqt_plan import C1
-from lightning_dissect.features.functional.decibels import amplitude_to_db, power_to_db
+from lightning_dissect.features.functional.decibels import power_to_db
 from lightning_dissect.levels import Level
 
 __all__ = ["Gammatonegram", "NNAudioCQT", "NNAudioVQT"]
@@ -85,7 +85,7 @@ class _NNAudioConstantQ(_NNAudioMap):
 
     def forward(self, clips: Clips) -> Tensor:
         """Return the transform, shape ``(clips, bins, frames)``, in dB."""
-        return amplitude_to_db(self._map(clips))
+        return power_to_db(self._map(clips).square())
 
 
 @feature("cqt_nnaudio")

@@ -12,7 +12,7 @@ from lightning_dissect.features.feature import Feature, feature
 from lightning_dissect.features.functional.chroma import cqt_to_chroma, tonnetz, tuned_chroma_filters
 from lightning_dissect.features.functional.cqt import cqt_from_plan, estimate_tuning_index
 from lightning_dissect.features.functional.cqt_plan import C1, cqt_plan, highest_octave
-from lightning_dissect.features.functional.decibels import amplitude_to_db
+from lightning_dissect.features.functional.decibels import power_to_db
 from lightning_dissect.features.functional.filters import chroma_filters
 from lightning_dissect.features.functional.hpcp import hpcp_from_spectrum
 from lightning_dissect.features.functional.norm import normalize
@@ -155,7 +155,7 @@ class ConstantQ(_ConstantQ):
 
     def forward(self, clips: Clips) -> Tensor:
         """Return the transform, shape ``(clips, bins, frames)``, in dB."""
-        return amplitude_to_db(self._magnitude(clips))
+        return power_to_db(self._magnitude(clips).square())
 
 
 @feature("vqt")

@@ -12,14 +12,14 @@ def load_checkpoint(network: nn.Module, path: str | os.PathLike[str], left_out: 
     """Load a file of weights into a network, all or nothing.
 
     Args:
-        network: takes the weights.
-        path: file that `torch.save` made of a state dict, or a Lightning checkpoint, of the network or of a module that
+        network: Takes the weights.
+        path: File that `torch.save` made of a state dict, or a Lightning checkpoint, of the network or of a module that
             holds it; it is read without running any code in it.
-        left_out: beginnings of the names that the file need not have and that are ignored if it has them.
+        left_out: Beginnings of the names that the file need not have and that are ignored if it has them.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file holds something else, or lacks tensors, has others, or has some in another shape; the
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file holds something else, or lacks tensors, has others, or has some in another shape; the
             message names each.
     """
     given = _read_weights(path)
@@ -44,8 +44,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Any:
     """Read what `torch.save` wrote into a file, without running any code in it.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if the file holds something else, or objects that could run code.
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file holds something else, or objects that could run code.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)

@@ -19,8 +19,8 @@ class ChoiCNN(AudioNetwork):
     The paper does not say how wide the dense layers are; here there is one of `n_hidden` and one of the classes.
 
     Args:
-        n_classes: number of logits.
-        n_hidden: width of the dense layer before them.
+        n_classes: Number of logits.
+        n_hidden: Width of the dense layer before them.
 
     Example:
         >>> import torch
@@ -45,17 +45,9 @@ class ChoiCNN(AudioNetwork):
         self.dense = nn.Sequential(nn.Linear(64 * 8 * 5, n_hidden), nn.ReLU())
         self.classifier = nn.Linear(n_hidden, n_classes)
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Classify clips.
-
-        Args:
-            waveform: at 11 025 Hz [shape=(B, samples)].
-
-        Returns:
-            Logits [shape=(B, classes)].
-        """
-        x = self.norm(self.spectrogram(waveform).unsqueeze(1))
+    def _embed(self, waveform: Tensor) -> Tensor:
+        x: Tensor = self.norm(self.spectrogram(waveform).unsqueeze(1))
         for n in range(1, 6):
             x = self.pool(self.get_submodule(f"conv{n}")(x))
-        logits: Tensor = self.classifier(self.dense(self.last_pool(x).flatten(1)))
-        return logits
+        x = self.dense(self.last_pool(x).flatten(1))
+        return x

@@ -7,7 +7,7 @@ from math import prod
 from torch import Tensor, nn
 
 from lightning_dissect.features.frequency import FrequencyAxis
-from lightning_dissect.networks.network import AudioNetwork
+from lightning_dissect.networks.network import AudioNetwork, elu_convolution
 from lightning_dissect.networks.spectrogram import LogSpectrogram
 
 Pool = tuple[int, int]
@@ -25,9 +25,9 @@ class CNNAT(AudioNetwork):
     and ELU, each followed by a max pool, then a dense layer. What is left of the map at the end is max-pooled away.
 
     Args:
-        n_classes: number of logits; the paper's tagger has 50, and a sigmoid after them.
-        pools: size (frequency, time) of each of the five pools.
-        n_embedding: units of a dense layer between the convolutions and the logits; None has none, as in the paper.
+        n_classes: Number of logits; the paper's tagger has 50, and a sigmoid after them.
+        pools: Size (frequency, time) of each of the five pools.
+        n_embedding: Units of a dense layer between the convolutions and the logits; None has none, as in the paper.
 
     Example:
         >>> import torch
@@ -48,8 +48,7 @@ class CNNAT(AudioNetwork):
         self.norm = nn.BatchNorm1d(self.frequency.n_bins)
         widths = (1, 64, 128, 128, 128, 64)
         for n, (n_in, n_out, pool) in enumerate(zip(widths[:-1], widths[1:], pools, strict=True), start=1):
-            conv = nn.Conv2d(n_in, n_out, 3, padding="same")
-            self.add_module(f"conv{n}", nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(n_out), elu=nn.ELU())))
+            self.add_module(f"conv{n}", elu_convolution(n_in, n_out))
             self.add_module(f"pool{n}", nn.MaxPool2d(pool))
         if n_embedding is not None:
             self.embedding = nn.Sequential(OrderedDict(dense=nn.Linear(widths[-1], n_embedding), elu=nn.ELU()))
@@ -57,28 +56,14 @@ class CNNAT(AudioNetwork):
         self.layers = tuple(f"conv{n}" for n in range(1, 6)) + (() if n_embedding is None else ("embedding",))
         self._shortest = self.hop_length * (prod(time for _, time in pools) - 1)
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Classify clips.
-
-        Args:
-            waveform: at 12 kHz [shape=(B, samples)].
-
-        Returns:
-            Logits [shape=(B, classes)].
-
-        Raises:
-            ValueError: if a clip is too short for the pools.
-        """
+    def _embed(self, waveform: Tensor) -> Tensor:
         if waveform.shape[-1] < self._shortest:
             raise ValueError(
                 f"waveform: {waveform.shape[-1]} samples are too few for these pools; "
                 f"{self._shortest} are needed at {self.sample_rate} Hz, or smaller pools"
             )
-        x = self.norm(self.spectrogram(waveform)).unsqueeze(1)
+        x: Tensor = self.norm(self.spectrogram(waveform)).unsqueeze(1)
         for n in range(1, 6):
             x = self.get_submodule(f"pool{n}")(self.get_submodule(f"conv{n}")(x))
         x = x.amax(dim=(-2, -1))
-        if hasattr(self, "embedding"):
-            x = self.embedding(x)
-        logits: Tensor = self.classifier(x)
-        return logits
+        return self.embedding(x) if hasattr(self, "embedding") else x

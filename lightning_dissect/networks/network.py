@@ -1,6 +1,6 @@
 """What all networks have in common."""
 
-from abc import ABC, abstractmethod
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -10,17 +10,16 @@ from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.frequency import FrequencyAxis
 
 
-class AudioNetwork(nn.Module, ABC):
-    """A network that takes a waveform and owns its front end.
+class AudioNetwork(nn.Module):
+    """A network that takes waveforms, owns its front end, and ends in a classifier of ``n_classes`` logits.
 
     Attributes:
-        sample_rate: of the waveforms it takes, in Hz.
-        frequency: the frequency axis of its input, for `DissectCallback(frequency=…)`; None if that is the waveform,
-            or all bins of the transform.
-        n_fft: samples of a frame of its input, for `DissectCallback(n_fft=…)`.
-        hop_length: samples from frame to frame, for `DissectCallback(hop_length=…)`.
-        layers: the submodules that its paper looks at, by name, from the input to the output.
-        axes: what the axes of their outputs mean where their kind does not tell, for `DissectCallback(axes=…)`.
+        sample_rate: Of the waveforms it takes, in Hz.
+        frequency: The frequency axis of its input, for `DissectCallback(frequency=…)`; None if that is the waveform.
+        n_fft: Samples of a frame of its input, for `DissectCallback(n_fft=…)`.
+        hop_length: Samples between frames, for `DissectCallback(hop_length=…)`.
+        layers: The submodules that its paper looks at, by name, from the input to the output.
+        axes: What the axes of their outputs mean where their kind does not tell, for `DissectCallback(axes=…)`.
     """
 
     sample_rate: int
@@ -29,17 +28,26 @@ class AudioNetwork(nn.Module, ABC):
     hop_length: int = 512
     layers: tuple[str, ...]
     axes: ClassVar[Mapping[str, str]] = {}
+    classifier: nn.Module
 
-    @abstractmethod
     def forward(self, waveform: Tensor) -> Tensor:
         """Classify clips.
 
         Args:
-            waveform: at `sample_rate` [shape=(B, samples)].
+            waveform: Clips at ``sample_rate``, shape ``(clips, samples)``.
 
         Returns:
-            Logits [shape=(B, classes)].
+            Logits, before any softmax or sigmoid, shape ``(clips, n_classes)``.
+
+        Raises:
+            ValueError: If the network takes no clips of this length.
         """
+        logits: Tensor = self.classifier(self._embed(waveform))
+        return logits
+
+    def _embed(self, waveform: Tensor) -> Tensor:
+        """Return what the classifier gets, shape ``(clips, units)``."""
+        raise NotImplementedError
 
     @property
     def analysis(self) -> Analysis:
@@ -50,3 +58,9 @@ class AudioNetwork(nn.Module, ABC):
     def n_parameters(self) -> int:
         """Number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
+
+def elu_convolution(n_in: int, n_out: int, kernel_size: int | tuple[int, int] = 3) -> nn.Sequential:
+    """Make a convolution that keeps the size of its maps, with batch norm and ELU."""
+    conv = nn.Conv2d(n_in, n_out, kernel_size, padding="same")
+    return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(n_out), elu=nn.ELU()))

@@ -20,8 +20,7 @@ def mel_matrix() -> Tensor:
     With m(f) = 1127·ln(1 + f/700) and band edges equally spaced in m, each weight is the smaller of the rising and the
     falling slope at m(f), at least 0. The bin at 0 Hz gets none. (librosa's triangles are straight in Hz.)
 
-    Returns:
-        For power or magnitude spectra of 512 samples at 16 kHz [shape=(64, 257)].
+    They are for spectra of 512 samples at 16 kHz, shape ``(64, 257)``.
     """
     hertz = torch.linspace(0, 8000, 1 + _N_FFT // 2, dtype=torch.float64)
     mels = 1127 * torch.log1p(hertz / 700)
@@ -40,8 +39,8 @@ class LogMelPatches(nn.Module):
     Frames are not centred. Frames at the end that fill no patch are left out.
 
     Args:
-        offset: added before the logarithm: 0.01 for VGGish, 0.001 for YAMNet.
-        patch_hop: frames from patch to patch; 96 puts them edge to edge.
+        offset: Added before the logarithm: 0.01 for VGGish, 0.001 for YAMNet.
+        patch_hop: Frames from patch to patch; 96 puts them edge to edge.
 
     Example:
         >>> LogMelPatches(offset=0.01)(torch.zeros(2, 48_000)).shape
@@ -59,16 +58,10 @@ class LogMelPatches(nn.Module):
         self.register_buffer("mels", mel_matrix(), persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Transform clips.
-
-        Args:
-            waveform: at 16 kHz [shape=(B, samples)].
-
-        Returns:
-            The patches side by side [shape=(B, 1, patches · 96, 64)].
+        """Transform clips ``(clips, samples)`` to patches side by side, shape ``(clips, 1, patches * 96, 64)``.
 
         Raises:
-            ValueError: if a clip is shorter than one patch.
+            ValueError: If a clip is shorter than one patch.
         """
         shortest = _FRAME + (PATCH_FRAMES - 1) * _HOP
         if waveform.shape[-1] < shortest:
@@ -88,13 +81,7 @@ class PatchConv2d(nn.Conv2d):
     Padding is TensorFlow's "SAME": the output has ⌈size / stride⌉ places, and an odd place of padding goes to the end.
 
     Args:
-        in_channels: as of `torch.nn.Conv2d`.
-        out_channels: as of `torch.nn.Conv2d`.
-        kernel_size: of both axes.
-        patch_frames: length of one patch at the input of this layer.
-        stride: of both axes.
-        groups: as of `torch.nn.Conv2d`.
-        bias: as of `torch.nn.Conv2d`.
+        patch_frames: Length of one patch at the input; the other arguments are those of `torch.nn.Conv2d`.
 
     Example:
         >>> conv = PatchConv2d(1, 8, 3, patch_frames=96, stride=2)
@@ -116,14 +103,7 @@ class PatchConv2d(nn.Conv2d):
         self.patch_frames = patch_frames
 
     def forward(self, input: Tensor) -> Tensor:
-        """Convolve.
-
-        Args:
-            input: [shape=(B, in_channels, patches · patch_frames, mels)].
-
-        Returns:
-            [shape=(B, out_channels, patches · ⌈patch_frames / stride⌉, ⌈mels / stride⌉)]
-        """
+        """Convolve maps ``(clips, channels, patches * patch_frames, mels)``; both axes get ``stride`` times shorter."""
         patches = input.unflatten(2, (-1, self.patch_frames)).transpose(1, 2).flatten(0, 1)
         pads = [self._same(size, axis) for axis, size in enumerate(patches.shape[-2:])]
         output = super().forward(pad(patches, (*pads[1], *pads[0])))

@@ -13,10 +13,10 @@ class LogSpectrogram(nn.Module):
     onto the axis: librosa's `power_to_db(melspectrogram(y), top_db=None)` for a mel axis.
 
     Args:
-        sample_rate: in Hz.
-        n_fft: samples of a frame.
-        hop_length: samples from frame to frame.
-        frequency: the axis; None keeps the 1 + n_fft // 2 bins of the transform.
+        sample_rate: In Hz.
+        n_fft: Samples of a frame.
+        hop_length: Samples between frames.
+        frequency: The axis; None keeps the 1 + n_fft // 2 bins of the transform.
 
     Example:
         >>> LogSpectrogram(12_000, 512, 256, FrequencyAxis("mel", 96))(torch.zeros(2, 36_000)).shape
@@ -35,14 +35,7 @@ class LogSpectrogram(nn.Module):
         self.register_buffer("projection", projection, persistent=False)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        """Transform clips.
-
-        Args:
-            waveform: [shape=(B, samples)].
-
-        Returns:
-            Decibel, −100 where there is silence [shape=(B, bins, 1 + samples // hop_length)].
-        """
+        """Transform clips ``(clips, samples)`` to decibel, shape ``(clips, bins, frames)``; silence is -100."""
         spectrum = torch.stft(
             waveform, self.n_fft, self.hop_length, window=self.window, pad_mode="constant", return_complex=True
         )

@@ -20,8 +20,8 @@ class VGGish(AudioNetwork):
     are named as in the widely used PyTorch checkpoint.
 
     Args:
-        n_classes: number of logits, from a dense layer on the embedding; None gives the embedding (128).
-        shrink: divides all widths, for training from scratch on few clips.
+        n_classes: Number of logits, from a dense layer on the embedding; None gives the embedding (128).
+        shrink: Divides all widths, for training from scratch on few clips.
 
     Example:
         >>> import torch
@@ -62,28 +62,20 @@ class VGGish(AudioNetwork):
         """Make the network with published weights: `features.{0,3,6,8,11,13}` and `embeddings.{0,2,4}`.
 
         Args:
-            path: the file; a classifier in it is ignored.
-            n_classes: as of the class; the classifier's weights stay random.
+            path: The file; a classifier in it is ignored.
+            n_classes: As of the class; the classifier's weights stay random.
 
         Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: if it does not fit; the message names each tensor that does not.
+            FileNotFoundError: If there is no such file.
+            ValueError: If it does not fit; the message names each tensor that does not.
         """
         network = cls(n_classes)
         load_checkpoint(network, path, left_out=("classifier.",))
         return network
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Classify clips.
-
-        Args:
-            waveform: at 16 kHz, of 0.975 s or more [shape=(B, samples)].
-
-        Returns:
-            Logits [shape=(B, classes)].
-        """
+    def _embed(self, waveform: Tensor) -> Tensor:
         maps = self.features(self.patches(waveform))
-        # the checkpoint's dense layer expects (time, mel, channel)
+        # The checkpoint's dense layer expects (time, mel, channel).
         flat = maps.unflatten(2, (-1, self.last_frames)).permute(0, 2, 3, 4, 1).flatten(2)
-        logits: Tensor = self.classifier(self.embeddings(flat).mean(dim=1))
-        return logits
+        embedding: Tensor = self.embeddings(flat).mean(dim=1)
+        return embedding

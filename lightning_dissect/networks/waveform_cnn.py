@@ -13,9 +13,6 @@ class WaveformCNN(AudioNetwork):
     On 1 s of 16 kHz audio: convolutions 16@64, 32@32, 64@16 and 128@8, all of stride 2, with batch norm and ReLU, a
     pool of 8 after the first two; dense layers of 128, 64 and the classes.
 
-    Args:
-        n_classes: number of logits.
-
     Example:
         >>> import torch
         >>> WaveformCNN(n_classes=10)(torch.zeros(2, 16_000)).shape
@@ -38,24 +35,13 @@ class WaveformCNN(AudioNetwork):
         self.dense2 = nn.Sequential(nn.Linear(128, 64), nn.ReLU())
         self.classifier = nn.Linear(64, n_classes)
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Classify clips.
-
-        Args:
-            waveform: 1 s at 16 kHz [shape=(B, 16000)].
-
-        Returns:
-            Logits [shape=(B, classes)].
-
-        Raises:
-            ValueError: if clips have another length.
-        """
+    def _embed(self, waveform: Tensor) -> Tensor:
         if waveform.shape[-1] != self.n_samples:
             raise ValueError(
                 f"waveform: {waveform.shape[-1]} samples; this network takes exactly {self.n_samples}, 1 s at 16 kHz"
             )
-        x = self.pool(self.get_submodule("conv1")(waveform.unsqueeze(1)))
+        x: Tensor = self.pool(self.get_submodule("conv1")(waveform.unsqueeze(1)))
         x = self.pool(self.get_submodule("conv2")(x))
         x = self.get_submodule("conv4")(self.get_submodule("conv3")(x))
-        logits: Tensor = self.classifier(self.dense2(self.dense1(x.flatten(1))))
-        return logits
+        x = self.dense2(self.dense1(x.flatten(1)))
+        return x

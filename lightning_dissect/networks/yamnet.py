@@ -12,8 +12,8 @@ from lightning_dissect.networks.checkpoint import load_checkpoint
 from lightning_dissect.networks.network import AudioNetwork
 from lightning_dissect.networks.patches import PATCH_FRAMES, LogMelPatches, PatchConv2d
 
-# stride and width of each depthwise-separable convolution, MobileNet-v1's
 _SEPARABLE = ((1, 64), (2, 128), (1, 128), (2, 256), (1, 256), (2, 512), *[(1, 512)] * 5, (2, 1024), (1, 1024))
+"""Stride and width of each depthwise-separable convolution, MobileNet-v1's."""
 
 
 def _block(conv: PatchConv2d) -> nn.Sequential:
@@ -29,8 +29,8 @@ class YAMNet(AudioNetwork):
     tensors are named as in the widely used PyTorch checkpoint.
 
     Args:
-        n_classes: number of logits; the published network has 521.
-        patch_hop: frames from patch to patch. The published network takes 48, so that patches overlap; at 96 they lie
+        n_classes: Number of logits; the published network has 521.
+        patch_hop: Frames from patch to patch. The published network takes 48, so that patches overlap; at 96 they lie
             edge to edge and a layer's map has the clip's time axis, which comparing it with features needs.
 
     Example:
@@ -66,30 +66,21 @@ class YAMNet(AudioNetwork):
         """Make the network with published weights: `layer1.conv`, `layer2.depthwise_conv.conv`, … and `classifier`.
 
         Args:
-            path: the file; with another number of classes than 521 its classifier is ignored.
-            n_classes: as of the class.
-            patch_hop: as of the class.
+            path: The file; with another number of classes than 521 its classifier is ignored.
+            n_classes: As of the class.
+            patch_hop: As of the class.
 
         Raises:
-            FileNotFoundError: if there is no such file.
-            ValueError: if it does not fit; the message names each tensor that does not.
+            FileNotFoundError: If there is no such file.
+            ValueError: If it does not fit; the message names each tensor that does not.
         """
         network = cls(n_classes, patch_hop)
         load_checkpoint(network, path, left_out=() if n_classes == 521 else ("classifier.",))
         return network
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Classify clips.
-
-        Args:
-            waveform: at 16 kHz, of 0.975 s or more [shape=(B, samples)].
-
-        Returns:
-            Logits, before YAMNet's sigmoid [shape=(B, classes)].
-        """
-        x = self.patches(waveform)
+    def _embed(self, waveform: Tensor) -> Tensor:
+        x: Tensor = self.patches(waveform)
         for name in self.layers:
             x = self.get_submodule(name)(x)
-        # all patches have as many places, so the mean of their means is the mean, and the dense layer is linear
-        logits: Tensor = self.classifier(x.mean(dim=(-2, -1)))
-        return logits
+        # All patches have as many places, so the mean of their means is the mean, and the classifier is linear.
+        return x.mean(dim=(-2, -1))

@@ -1,6 +1,5 @@
 """The six networks of Yanchenko et al."""
 
-from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
@@ -42,7 +41,7 @@ class _OffsetConv2d(nn.Module):
 
 
 class _Yanchenko(AudioNetwork):
-    """Front end and dense layers that the six share; the classifier is 120 → classes."""
+    """Front end of the six, which take clips of exactly 4 s; the argument ``n_classes`` is the number of logits."""
 
     sample_rate = 16_000
     frequency = FrequencyAxis("mel", _SIDE, 0.0, 8000.0)
@@ -54,7 +53,7 @@ class _Yanchenko(AudioNetwork):
         self.spectrogram = LogSpectrogram(self.sample_rate, self.n_fft, self.hop_length, self.frequency)
 
     def maps(self, waveform: Tensor) -> Tensor:
-        """The input, 128 mels × 128 frames [shape=(B, 1, 128, 128)]."""
+        """Return the input, 128 mels × 128 frames, shape ``(clips, 1, 128, 128)``."""
         maps: Tensor = self.spectrogram(waveform).unsqueeze(1)
         if maps.shape[-1] != _SIDE:
             raise ValueError(
@@ -67,50 +66,39 @@ class _Yanchenko(AudioNetwork):
 class _YanchenkoCNN(_Yanchenko):
     """Three convolutions, each followed by batch norm and ReLU, the first two also by a pool.
 
-    Args:
-        n_classes: number of logits.
-        axis: the axis that kernels and pools span; the others stay as they are.
-        shapes: of the three convolutions.
-        last_size: size of one channel after the third.
+    Attributes:
+        axis: The axis that kernels and pools span; the other stays as it is.
+        shapes: Of the three convolutions.
+        last_size: Size of one channel after the third.
     """
 
-    def __init__(
-        self, n_classes: int, axis: Literal["both", "frequency", "time"], shapes: Sequence[_Shape], last_size: int
-    ) -> None:
+    axis: Literal["both", "frequency", "time"] = "both"
+    shapes: tuple[_Shape, ...]
+    last_size: int
+
+    def __init__(self, n_classes: int = 8) -> None:
         super().__init__()
-
-        def spread(value: int, neutral: int) -> tuple[int, int]:
-            return (neutral if axis == "time" else value, neutral if axis == "frequency" else value)
-
-        for n, shape in enumerate(shapes, start=1):
+        for n, shape in enumerate(self.shapes, start=1):
             conv = nn.Conv2d(
-                *(_WIDTHS[n - 1], _WIDTHS[n], spread(5, 1), spread(shape.stride, 1)),
-                *(spread(shape.padding, 0), spread(shape.dilation, 1)),
+                *(_WIDTHS[n - 1], _WIDTHS[n], self._spread(5, 1), self._spread(shape.stride, 1)),
+                *(self._spread(shape.padding, 0), self._spread(shape.dilation, 1)),
             )
             self.add_module(f"conv{n}", conv)
             self.add_module(f"norm{n}", nn.BatchNorm2d(_WIDTHS[n]))
-        self.pool = nn.MaxPool2d(spread(2, 1))
-        self.dense = nn.Linear(_WIDTHS[3] * last_size, 120)
+        self.pool = nn.MaxPool2d(self._spread(2, 1))
+        self.dense = nn.Linear(_WIDTHS[3] * self.last_size, 120)
         self.classifier = nn.Linear(120, n_classes)
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Classify clips.
+    def _spread(self, value: int, neutral: int) -> tuple[int, int]:
+        return (neutral if self.axis == "time" else value, neutral if self.axis == "frequency" else value)
 
-        Args:
-            waveform: 4 s at 16 kHz [shape=(B, 64000)].
-
-        Returns:
-            Logits [shape=(B, classes)].
-
-        Raises:
-            ValueError: if clips have another length.
-        """
+    def _embed(self, waveform: Tensor) -> Tensor:
         x = self.maps(waveform)
         for n in range(1, 4):
             x = self.get_submodule(f"norm{n}")(self.get_submodule(f"conv{n}")(x)).relu()
             x = x if n == 3 else self.pool(x)
-        logits: Tensor = self.classifier(self.dense(x.flatten(1)).relu())
-        return logits
+        embedding: Tensor = self.dense(x.flatten(1)).relu()
+        return embedding
 
 
 class YanchenkoRegular(_YanchenkoCNN):
@@ -119,16 +107,13 @@ class YanchenkoRegular(_YanchenkoCNN):
     Convolutions 10@5×5, 20@5×5 (stride 3, padding 3) and 30@5×5 (stride 2), each with batch norm and ReLU, a 2×2 pool
     after the first two; dense 120, ReLU, classes. The paper's deep features are the output of `conv3`.
 
-    Args:
-        n_classes: number of logits.
-
     Example:
         >>> YanchenkoRegular().n_parameters
         79118
     """
 
-    def __init__(self, n_classes: int = 8) -> None:
-        super().__init__(n_classes, "both", [_Shape(), _Shape(3, 3), _Shape(2)], last_size=4 * 4)
+    shapes = (_Shape(), _Shape(3, 3), _Shape(2))
+    last_size = 4 * 4
 
 
 class YanchenkoDilated(_YanchenkoCNN):
@@ -136,13 +121,10 @@ class YanchenkoDilated(_YanchenkoCNN):
 
     As `YanchenkoRegular`, with dilation 3 in the first convolution, dilation 2, stride 2 and padding 3 in the second,
     stride 2 and padding 1 in the third.
-
-    Args:
-        n_classes: number of logits.
     """
 
-    def __init__(self, n_classes: int = 8) -> None:
-        super().__init__(n_classes, "both", [_Shape(dilation=3), _Shape(2, 3, 2), _Shape(2, 1)], last_size=6 * 6)
+    shapes = (_Shape(dilation=3), _Shape(2, 3, 2), _Shape(2, 1))
+    last_size = 6 * 6
 
 
 class YanchenkoFrequency(_YanchenkoCNN):
@@ -150,26 +132,22 @@ class YanchenkoFrequency(_YanchenkoCNN):
 
     As `YanchenkoRegular`, with kernels (5, 1) and pools (2, 1), and padding 2 in the third convolution, which the
     paper does not give and its map of 6 needs.
-
-    Args:
-        n_classes: number of logits.
     """
 
-    def __init__(self, n_classes: int = 8) -> None:
-        super().__init__(n_classes, "frequency", [_Shape(), _Shape(3, 3), _Shape(2, 2)], last_size=6 * _SIDE)
+    axis = "frequency"
+    shapes = (_Shape(), _Shape(3, 3), _Shape(2, 2))
+    last_size = 6 * _SIDE
 
 
 class YanchenkoTime(_YanchenkoCNN):
     """The network of Yanchenko et al. 2021 that is 1-D in time: 2 770 118 weights, third convolution 30 × 128 × 6.
 
     As `YanchenkoFrequency`, with kernels (1, 5) and pools (1, 2).
-
-    Args:
-        n_classes: number of logits.
     """
 
-    def __init__(self, n_classes: int = 8) -> None:
-        super().__init__(n_classes, "time", [_Shape(), _Shape(3, 3), _Shape(2, 2)], last_size=6 * _SIDE)
+    axis = "time"
+    shapes = (_Shape(), _Shape(3, 3), _Shape(2, 2))
+    last_size = 6 * _SIDE
 
 
 class YanchenkoDeformable(_YanchenkoCNN):
@@ -178,24 +156,20 @@ class YanchenkoDeformable(_YanchenkoCNN):
     As `YanchenkoRegular`, the third convolution deformable (5×5, stride 2, padding 2, without bias), its offsets a 3×3
     convolution; these are the sizes at which the weights add up to the paper's.
 
-    Args:
-        n_classes: number of logits.
-
     Raises:
-        ImportError: if torchvision is missing.
+        ImportError: If torchvision is missing.
     """
 
+    shapes = (_Shape(), _Shape(3, 3), _Shape(2, 2))
+    last_size = 6 * 6
+
     def __init__(self, n_classes: int = 8) -> None:
-        super().__init__(n_classes, "both", [_Shape(), _Shape(3, 3), _Shape(2, 2)], last_size=6 * 6)
+        super().__init__(n_classes)
         self.conv3 = _OffsetConv2d(_WIDTHS[2], _WIDTHS[3], kernel=5, stride=2, padding=2)
 
 
 class YanchenkoDense(_Yanchenko):
-    """The fully connected network of Yanchenko et al. 2021: 16384 → 120, batch norm, ReLU → classes; 1 967 408 weights.
-
-    Args:
-        n_classes: number of logits.
-    """
+    """The dense network of Yanchenko et al. 2021: 16384 → 120, batch norm, ReLU → classes; 1 967 408 weights."""
 
     layers = ("dense",)
 
@@ -205,17 +179,6 @@ class YanchenkoDense(_Yanchenko):
         self.norm = nn.BatchNorm1d(120)
         self.classifier = nn.Linear(120, n_classes)
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        """Classify clips.
-
-        Args:
-            waveform: 4 s at 16 kHz [shape=(B, 64000)].
-
-        Returns:
-            Logits [shape=(B, classes)].
-
-        Raises:
-            ValueError: if clips have another length.
-        """
-        logits: Tensor = self.classifier(self.norm(self.dense(self.maps(waveform).flatten(1))).relu())
-        return logits
+    def _embed(self, waveform: Tensor) -> Tensor:
+        x: Tensor = self.norm(self.dense(self.maps(waveform).flatten(1)))
+        return x.relu()

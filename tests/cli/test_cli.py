@@ -72,7 +72,7 @@ WRONG = {
     "command": (["shwo"], "invalid choice: 'shwo'"),
     "no audio": (["features", "file"], "file cannot be read as audio"),
     "no file": (["features", "missing.wav"], "missing.wav: no such file"),
-    "few clips": (["demo", "--clips", "3"], "48 clips at least"),
+    "few clips": (["demo", "--clips", "3"], "--clips: 3 is no whole number from 48 on"),
 }
 
 

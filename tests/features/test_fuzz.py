@@ -27,8 +27,6 @@ ROWS: dict[str, tuple[int, ...]] = {
     "cqt": (48,),
     "vqt": (48,),
     "chroma_cqt": (12,),
-    "chroma_cens": (12,),
-    "tempogram": (384,),
     "spectral_contrast": (5,),
     **dict.fromkeys(["onset_strength", "onset_detect", "rms", "loudness_stevens", "zero_crossing_rate"], ()),
     **dict.fromkeys(["spectral_centroid", "spectral_bandwidth", "spectral_rolloff", "spectral_flatness"], ()),
@@ -40,7 +38,6 @@ OPTIONS: dict[str, dict[str, int]] = {
     "cqt": {"n_bins": 48},
     "vqt": {"n_bins": 48},
     "chroma_cqt": {"n_octaves": 4},
-    "chroma_cens": {"n_octaves": 4},
     "spectral_contrast": {"n_bands": 4},
 }
 WHOLE = ["tempo", "onset_rate", "estimate_tuning"]

@@ -103,17 +103,6 @@ def reference_hpss(clip: Any) -> Array:
     return np.stack([magnitude * mask for mask in masks])
 
 
-def reference_cens(clip: Any) -> Array:
-    C = constant_q(clip).numpy()
-    values: Array = librosa.feature.chroma_cens(C=C, sr=clip.sr, bins_per_octave=12, n_octaves=5)
-    return values
-
-
-def constant_q(clip: Any) -> Tensor:
-    """Magnitudes to start from, with every level that the thresholds of CENS tell apart, and none on them."""
-    return torch.from_numpy(np.random.default_rng(len(clip.y)).random((60, 1 + len(clip.y) // clip.hop_length)) ** 4)
-
-
 def tuning_of_cqt(clip: Any) -> Array:
     return np.asarray(librosa.estimate_tuning(y=clip.y, sr=clip.sr, bins_per_octave=36))
 
@@ -200,20 +189,12 @@ COMPARISONS: dict[str, Comparison] = {
     "onset_strength": with_librosa("onset.onset_strength"),
     "onset_detect": exactly("onset.onset_detect", left_out=FEW, extra={"sparse": False}),
     "tempo": exactly("feature.tempo", left_out=FEW),
-    "tempogram": with_librosa("feature.tempogram"),
     "chroma_stft": with_librosa("feature.chroma_stft", **NO_TUNING, note="tuning given"),
     "chroma_cqt": with_librosa("feature.chroma_cqt", goal=1e-4, **NO_TUNING, note="tuning given"),
     "estimate_tuning": exactly("estimate_tuning", left_out=FEW, note=ESTIMATED),
     "chroma_stft, tuning estimated": with_librosa("feature.chroma_stft", left_out=FEW, note=ESTIMATED),
     "chroma_cqt, tuning estimated": with_librosa(
         "feature.chroma_cqt", goal=1e-4, left_out=FEW, decision=tuning_of_cqt, note="see `estimate_tuning`"
-    ),
-    "chroma_cens": Comparison(
-        "librosa.feature.chroma_cens",
-        lambda clip: functional.chroma_cens(C=constant_q(clip), sr=clip.sr, bins_per_octave=12, n_octaves=5),
-        reference_cens,
-        1e-5,
-        note="of random constant-Q magnitudes, for real ones can lie on a threshold",
     ),
     "cqt": with_librosa("cqt", goal=1e-4),
     "vqt": with_librosa("vqt", goal=1e-4, extra={"gamma": None}),

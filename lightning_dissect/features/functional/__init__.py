@@ -33,10 +33,10 @@ names the argument, if ``y`` is empty or not floating point, ``S`` or ``lengths`
 ``S`` are given or neither is, or a number is out of range.
 """
 
-from lightning_dissect.features.functional.chroma import ConstantQChroma, chroma_cens, chroma_cqt, chroma_stft, tonnetz
+from lightning_dissect.features.functional.chroma import ConstantQChroma, chroma_cqt, chroma_stft, tonnetz
 from lightning_dissect.features.functional.cqt import cqt, vqt
 from lightning_dissect.features.functional.cqt_plan import cqt_frequencies
-from lightning_dissect.features.functional.decibels import amplitude_to_db, db_to_power, power_to_db
+from lightning_dissect.features.functional.decibels import power_to_db
 from lightning_dissect.features.functional.ebur128 import EBUR128, k_weighting, loudness_ebur128, momentary_loudness
 from lightning_dissect.features.functional.filters import (
     chroma_filters,
@@ -63,7 +63,7 @@ from lightning_dissect.features.functional.spectral import (
     spectral_rolloff,
 )
 from lightning_dissect.features.functional.spectrum import fft_frequencies, stft
-from lightning_dissect.features.functional.tempo import tempo, tempogram
+from lightning_dissect.features.functional.tempo import tempo
 from lightning_dissect.features.functional.tuning import estimate_tuning
 from lightning_dissect.features.functional.zero_crossing import zero_crossing_rate
 
@@ -72,14 +72,11 @@ __all__ = [
     "ConstantQChroma",
     "Framing",
     "MelBands",
-    "amplitude_to_db",
-    "chroma_cens",
     "chroma_cqt",
     "chroma_filters",
     "chroma_stft",
     "cqt",
     "cqt_frequencies",
-    "db_to_power",
     "estimate_tuning",
     "fft_frequencies",
     "frame",
@@ -112,7 +109,6 @@ __all__ = [
     "spectral_rolloff",
     "stft",
     "tempo",
-    "tempogram",
     "tonnetz",
     "vqt",
     "zero_crossing_rate",

@@ -4,21 +4,18 @@ import math
 from typing import TypedDict, Unpack
 
 import torch
-import torch.nn.functional as nnf
 from torch import Tensor
 
 from lightning_dissect.features.functional.cqt import cqt
 from lightning_dissect.features.functional.cqt_plan import C1
 from lightning_dissect.features.functional.filters import chroma_filters
 from lightning_dissect.features.functional.frames import Framing
-from lightning_dissect.features.functional.lengths import trim_frames
 from lightning_dissect.features.functional.norm import normalize
 from lightning_dissect.features.functional.spectrum import spectrogram
 from lightning_dissect.features.functional.tuning import tuning_index, tuning_values
 
 __all__ = [
     "ConstantQChroma",
-    "chroma_cens",
     "chroma_cqt",
     "chroma_stft",
     "cqt_to_chroma",
@@ -147,49 +144,6 @@ def cqt_to_chroma(n_bins: int, *, bins_per_octave: int = 36, n_chroma: int = 12,
     first = round((12 * math.log2(fmin / 440) + 69) % 12 * n_chroma / 12)
     classes = (torch.arange(n_bins) % bins_per_octave + merged // 2) // merged + first
     return (classes % n_chroma == torch.arange(n_chroma)[:, None]).double()
-
-
-def chroma_cens(
-    y: Tensor | None = None,
-    *,
-    sr: float = 22050,
-    C: Tensor | None = None,
-    hop_length: int = 512,
-    norm: float | None = 2,
-    win_len_smooth: int = 41,
-    lengths: Tensor | None = None,
-    **chroma: Unpack[ConstantQChroma],
-) -> Tensor:
-    """Chroma energy normalised statistics, as `librosa.feature.chroma_cens` (Müller and Ewert 2011).
-
-    Args:
-        C: Constant-Q magnitudes instead of ``y``, shape ``(..., bins, frames)``.
-        win_len_smooth: Frames of the smoothing window, odd.
-        **chroma: Further arguments of `chroma_cqt`.
-
-    Returns:
-        Pitch classes, shape ``(..., n_chroma, frames)``.
-
-    Raises:
-        ValueError: If not exactly one of ``y`` and ``C`` is given, or an argument is out of range.
-
-    Example:
-        >>> chroma_cens(torch.randn(2, 22050)).shape
-        torch.Size([2, 12, 44])
-    """
-    if win_len_smooth < 1 or win_len_smooth % 2 == 0:
-        raise ValueError(f"win_len_smooth must be odd and at least 1, found {win_len_smooth}.")
-    energy = chroma_cqt(y, sr=sr, C=C, hop_length=hop_length, norm=1, lengths=lengths, **chroma)
-    levels = torch.stack([energy > step for step in (0.4, 0.2, 0.1, 0.05)]).sum(dim=0).to(energy) * 0.25
-    cens = normalize(_smooth(levels, win_len_smooth), norm=norm, dim=-2)
-    return trim_frames(cens, None if lengths is None else 1 + lengths // hop_length)
-
-
-def _smooth(x: Tensor, size: int) -> Tensor:
-    """Average along the last axis under a Hann window."""
-    window = torch.hann_window(size + 2, periodic=False, dtype=torch.float64).to(x)
-    rows = x.reshape(-1, 1, x.shape[-1])
-    return nnf.conv1d(rows, (window / window.sum())[None, None], padding=(size + 1) // 2).reshape(x.shape)
 
 
 def tonnetz(

@@ -1,4 +1,4 @@
-"""Decibels of power and amplitude, and back."""
+"""Decibels of power."""
 
 import math
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["amplitude_to_db", "db_to_power", "power_to_db"]
+__all__ = ["power_to_db"]
 
 
 def power_to_db(
@@ -50,23 +50,3 @@ def power_to_db(
     if top_db < 0:
         raise ValueError(f"top_db must not be negative, found {top_db}.")
     return torch.maximum(level, level.amax(dim=item, keepdim=True) - top_db)
-
-
-def amplitude_to_db(S: Tensor, *, ref: float = 1.0, amin: float = 1e-5, top_db: float | None = 80.0) -> Tensor:
-    """Convert amplitudes to decibels: `power_to_db` of their squares.
-
-    Example:
-        >>> amplitude_to_db(torch.tensor([[1.0, 0.1]]))
-        tensor([[  0., -20.]])
-    """
-    return power_to_db(S.square(), ref=ref**2, amin=amin**2, top_db=top_db)
-
-
-def db_to_power(S_db: Tensor, *, ref: float = 1.0) -> Tensor:
-    """Convert decibels to power, the inverse of `power_to_db` above its floor.
-
-    Example:
-        >>> db_to_power(torch.tensor([0.0, -10.0]))
-        tensor([1.0000, 0.1000])
-    """
-    return ref * 10.0 ** (S_db / 10)

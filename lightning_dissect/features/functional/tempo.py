@@ -11,7 +11,7 @@ from lightning_dissect.features.functional.lengths import trim_frames
 from lightning_dissect.features.functional.norm import normalize
 from lightning_dissect.features.functional.onset import envelope
 
-__all__ = ["tempo", "tempogram"]
+__all__ = ["tempo"]
 
 
 def tempo(
@@ -56,11 +56,10 @@ def tempo(
     bpm = 60.0 * sr / (hop_length * torch.arange(max(n_lags, 1), dtype=torch.float64))
     if not (bpm < fastest).any():
         raise ValueError(f"ac_size: {ac_size} s hold no period of a tempo below max_tempo ({max_tempo}).")
-    strength, lengths = envelope(y, onset_envelope, sr=sr, hop_length=hop_length, lengths=lengths)
-    correlation = tempogram(onset_envelope=strength, win_length=n_lags, lengths=lengths)
+    strength, n_frames = envelope(y, onset_envelope, sr=sr, hop_length=hop_length, lengths=lengths)
+    correlation = trim_frames(_autocorrelation(strength, n_lags, n_frames).mT, n_frames)
     # Frames past a clip's end are zero, and no part of the mean.
-    n_frames = correlation.shape[-1] if lengths is None else lengths[..., None]
-    correlation = correlation.sum(dim=-1) / n_frames
+    correlation = correlation.sum(dim=-1) / (strength.shape[-1] if n_frames is None else n_frames[..., None])
     octaves = (torch.log2(bpm) - math.log2(start_bpm)) / std_bpm
     preference = torch.where(bpm < fastest, -0.5 * octaves**2, -torch.inf)
     # A negative correlation, which has no logarithm, counts as none.
@@ -70,44 +69,15 @@ def tempo(
     return torch.where(correlation.isnan().any(dim=-1), torch.nan, bpm.to(correlation)[best])
 
 
-def tempogram(
-    y: Tensor | None = None,
-    *,
-    sr: float = 22050,
-    onset_envelope: Tensor | None = None,
-    hop_length: int = 512,
-    win_length: int = 384,
-    norm: float | None = math.inf,
-    lengths: Tensor | None = None,
-) -> Tensor:
-    """Autocorrelation of the onset strength around each frame, as `librosa.feature.tempogram`.
-
-    Args:
-        onset_envelope: Onset strengths instead of ``y``, shape ``(..., frames)``.
-        win_length: Frames that are correlated at a time.
-
-    Returns:
-        Autocorrelation by lag, shape ``(..., win_length, frames)``, zero past each clip's frames.
-
-    Raises:
-        ValueError: If not exactly one of ``y`` and ``onset_envelope`` is given, or ``win_length`` is below 1.
-
-    Example:
-        >>> tempogram(torch.randn(22050)).shape
-        torch.Size([384, 44])
-    """
-    if win_length < 1:
-        raise ValueError(f"win_length must be at least 1, found {win_length}.")
-    strength, n_frames = envelope(y, onset_envelope, sr=sr, hop_length=hop_length, lengths=lengths)
-    padded = _faded(strength, win_length // 2, n_frames)[..., : strength.shape[-1] + win_length - 1]
+def _autocorrelation(strength: Tensor, size: int, n_frames: Tensor | None) -> Tensor:
+    """Return librosa's tempogram: the autocorrelation around each frame, shape ``(..., frames, size)``."""
+    padded = _faded(strength, size // 2, n_frames)[..., : strength.shape[-1] + size - 1]
     # In float64 as librosa has it, where the device can: `tempo` takes the logarithm of next to nothing.
-    taps = torch.hann_window(win_length, dtype=precise(strength), device=strength.device)
-    frames = padded.unfold(-1, win_length, 1) * taps
-    spectrum: Tensor = torch.fft.rfft(frames, n=2 * win_length)
+    frames = padded.unfold(-1, size, 1) * torch.hann_window(size, dtype=precise(strength), device=strength.device)
+    spectrum: Tensor = torch.fft.rfft(frames, n=2 * size)
     power = spectrum.real.square() + spectrum.imag.square()
-    correlation: Tensor = torch.fft.irfft(power, n=2 * win_length)[..., :win_length]
-    correlation = normalize(correlation, norm=norm, dim=-1).to(strength).transpose(-1, -2)
-    return trim_frames(correlation, n_frames)
+    correlation: Tensor = torch.fft.irfft(power, n=2 * size)[..., :size]
+    return normalize(correlation, dim=-1).to(strength)
 
 
 def _faded(strength: Tensor, half: int, n_frames: Tensor | None) -> Tensor:

@@ -53,8 +53,6 @@ ARGUMENTS: list[tuple[str, dict[str, Any]]] = [
     ("feature.chroma_stft", {"y": Y, "norm": None}),
     ("feature.chroma_cqt", {"C": C, "bins_per_octave": 12, "threshold": 6.0}),
     ("feature.chroma_cqt", {"C": C, "bins_per_octave": 12, "norm": 1, "fmin": 110.0}),
-    ("feature.chroma_cens", {"C": C, "bins_per_octave": 12, "norm": None, "win_len_smooth": 11}),
-    ("feature.chroma_cens", {"y": Y, "n_octaves": 4, "tuning": 0.1, "fmin": 65.4}),
     ("feature.tonnetz", {"y": Y, "n_octaves": 5, "tuning": 0.0, "hop_length": 256}),
     ("feature.spectral_centroid", {"S": S, "freq": RISING}),
     ("feature.spectral_bandwidth", {"S": S, "freq": RISING, "norm": False, "p": 3}),
@@ -69,7 +67,6 @@ ARGUMENTS: list[tuple[str, dict[str, Any]]] = [
     ("feature.rms", {"S": S, "frame_length": 513}),
     ("feature.zero_crossing_rate", {"y": Y, "center": False, "frame_length": 700}),
     ("feature.zero_crossing_rate", {"y": Y, "threshold": 0.2}),
-    ("feature.tempogram", {"onset_envelope": S[0], "win_length": 50, "norm": None}),
     ("feature.tempo", {"onset_envelope": S[0], "start_bpm": 80.0, "std_bpm": 0.5, "ac_size": 2.0, "max_tempo": 200.0}),
     ("estimate_tuning", {"y": Y, "fmin": 300, "fmax": 2_000, "threshold": 0.3, "resolution": 0.02}),
     ("estimate_tuning", {"S": S, "bins_per_octave": 24}),
@@ -88,7 +85,6 @@ ARGUMENTS: list[tuple[str, dict[str, Any]]] = [
     ("cqt", {"y": Y, "n_bins": 48, "fmin": 110.0, "tuning": 0.2, "bins_per_octave": 24}),
     ("power_to_db", {"S": S, "ref": 0.5, "amin": 1e-2, "top_db": 20.0}),
     ("power_to_db", {"S": S, "top_db": None}),
-    ("amplitude_to_db", {"S": S, "ref": 2.0}),
 ]
 
 

@@ -13,7 +13,6 @@ from lightning_dissect.features import functional
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "chroma_cqt": {"n_octaves": 4},
-    "chroma_cens": {"n_octaves": 4},
     "cqt": {"n_bins": 48},
     "k_weighting": {"sr": 22_050},
     "momentary_loudness": {"sr": 22_050},
@@ -46,7 +45,7 @@ def audio(phrases: Callable[..., np.ndarray]) -> Tensor:
 
 
 DECIDING = {"onset_detect", "onset_rate", "tempo", "estimate_tuning", "spectral_rolloff", "hpcp", "chroma_stft"}
-DECIDING |= {"chroma_cqt", "chroma_cens", "tonnetz"}
+DECIDING |= {"chroma_cqt", "tonnetz"}
 """They pick peaks, bins or frames, or a tuning on their way."""
 
 
@@ -75,10 +74,10 @@ def test_a_batch_equals_its_items(name: str, audio: Tensor, margin: Any) -> None
 
 
 COUNTED = {"onset_detect", "onset_rate", "zero_crossing_rate", "tempo", "estimate_tuning", "spectral_rolloff"}
-"""Their values are counts or bins, which have no slope; nor have the steps of ``chroma_cens``."""
+"""Their values are counts or bins, which have no slope."""
 
 
-@pytest.mark.parametrize("name", sorted(set(WAVEFORM_FUNCTIONS) - COUNTED - {"chroma_cens"}))
+@pytest.mark.parametrize("name", sorted(set(WAVEFORM_FUNCTIONS) - COUNTED))
 def test_gradients_are_finite_and_reach_the_audio(name: str, audio: Tensor) -> None:
     y = audio[0, [0, 3]].clone().requires_grad_()
     outcome(name, y).square().mean().backward()

@@ -24,19 +24,10 @@ WITHOUT: dict[str, dict[str, str]] = {
     "feature.rms": {"dtype": PRECISION},
     "feature.mfcc": {"dct_type": "the transform is the type II of nearly all uses, librosa's default"},
     "feature.chroma_cqt": {"cqt_mode": TRANSFORM, "window": "bins of a pitch class count alike, librosa's default"},
-    "feature.chroma_cens": {
-        "cqt_mode": TRANSFORM,
-        "window": "bins of a pitch class count alike, librosa's default",
-        "smoothing_window": "the window is the Hann window of the method's authors, librosa's default",
-    },
     "feature.tempo": {
         "aggregate": FUNCTIONS,
         "prior": "the preference is normal over octaves, librosa's default",
         "tg": "a tempo is that of a strength",
-    },
-    "feature.tempogram": {
-        "center": "there is a correlation for each frame, librosa's default",
-        "window": "the window is a Hann window, librosa's default",
     },
     "onset.onset_strength": {
         "aggregate": FUNCTIONS,
