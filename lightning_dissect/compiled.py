@@ -1,8 +1,9 @@
 """Where code compiled by numba comes from, an optional package, and how it is kept from one process to the next."""
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, wraps
+from functools import cache, lru_cache, wraps
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -90,8 +91,7 @@ def compile_and_keep(types: Any, **options: Any) -> Callable[[Callable[..., Any]
 def in_threads(work: Callable[[slice], object], count: int) -> None:
     """Do a work of some items in as many threads as torch has.
 
-    They are Python's, so the work has to let go of its lock (``nogil=True``): those of numba do not survive a fork. For
-    the same reason, none is kept from one call to the next.
+    They are Python's, so the work has to let go of its lock (``nogil=True``): those of numba do not survive a fork.
 
     Args:
         work: Called with slices that together are ``0 … count - 1``.
@@ -112,6 +112,11 @@ def in_threads(work: Callable[[slice], object], count: int) -> None:
     if workers == 1:
         work(parts[0])
         return
-    with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(work, parts):
-            pass  # what a thread raises is raised here
+    for _ in _pool(os.getpid(), torch.get_num_threads()).map(work, parts):
+        pass  # what a thread raises is raised here
+
+
+@lru_cache(maxsize=1)
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:
+    """Return the threads of a process; a forked one, in which its parent's do not run, gets others."""
+    return ThreadPoolExecutor(threads, "lightning_dissect")

@@ -5,10 +5,17 @@ import math
 import torch
 from torch import Tensor
 
+from lightning_dissect.compiled import compiled_code
 from lightning_dissect.features.functional.device import chunk_size
 from lightning_dissect.features.functional.median import median_filter
+from lightning_dissect.features.functional.median_network import has_network
 
 __all__ = ["hpss", "softmask"]
+
+_compiled_code = compiled_code("lightning_dissect.features.functional.hpss_numba")
+
+_WORTH_COMPILING = 1 << 17
+"""Values (three seconds of audio) from which on numba's second of compiling is soon made up for."""
 
 
 def hpss(
@@ -21,10 +28,13 @@ def hpss(
     lengths: Tensor | None = None,
     frames: tuple[int, int] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Split spectrograms into a harmonic and a percussive part.
+    r"""Split spectrograms into a harmonic and a percussive part.
 
     A median along time keeps what is steady (harmonic), a median along frequency what is broad (percussive); soft masks
     of their ratio divide the spectrogram. Matches `librosa.decompose.hpss`, each item on its own.
+
+    On a CPU, where numba is installed, float32 spectrograms that need no gradient are split by compiled code, with the
+    same result bit by bit, if the power is 2 and the kernels have 2\ :sup:`m` − 1 values, up to 127.
 
     Args:
         S: Spectrograms, real and not negative, or complex, shape ``(..., frequency, frames)``.
@@ -59,19 +69,15 @@ def hpss(
     items = magnitude.reshape(-1, *S.shape[-2:])
     lengths = None if lengths is None else lengths.reshape(-1)
     part = None if mask else S.reshape(items.shape)[..., first:last]
-    steady = median_filter(items, kernels[0], -1, lengths, (first, last))
-    broad = median_filter(items[..., first:last], kernels[1], -2)
-    harmonic, percussive = (torch.empty_like(broad if part is None else part) for _ in range(2))
-    # A few frames at a time, so that what lies between medians and result stays in the cache.
-    width = max(chunk_size(S.device) // max(items[..., :1].numel(), 1), 1)
-    for start in range(0, last - first, width):
-        few = slice(start, start + width)
-        # In one layout: medians along time come out with the frames first.
-        masks = _masks(steady[..., few].contiguous(), broad[..., few].contiguous(), *margins, power)
-        for whole, part_mask in zip((harmonic, percussive), masks, strict=True):
-            whole[..., few] = part_mask if part is None else part[..., few] * part_mask
-    shape = (*S.shape[:-1], last - first)
-    return harmonic.view(shape), percussive.view(shape)
+    code = _compiled_code() if power == 2 and _can_compile(items, kernels) else None
+    if code is None:
+        parts = _plain_parts(items, part, kernels, margins, power, first, last, lengths)
+    else:
+        parts = code.compiled_masks(items, kernels, margins, first, last, lengths)
+        if part is not None:
+            parts = tuple(part * m if S.is_complex() else m.mul_(part) for m in parts)
+    harmonic, percussive = (x.view(*S.shape[:-1], last - first) for x in parts)
+    return harmonic, percussive
 
 
 def _check(S: Tensor, margins: tuple[float, float], frames: tuple[int, int] | None) -> None:
@@ -81,6 +87,41 @@ def _check(S: Tensor, margins: tuple[float, float], frames: tuple[int, int] | No
         raise ValueError(f"margin must be at least 1 for both parts, found {margins}.")
     if frames is not None and not 0 <= frames[0] <= frames[1] <= S.shape[-1]:
         raise ValueError(f"frames must be first and last + 1 of the {S.shape[-1]} frames of S, found {frames}.")
+
+
+def _plain_parts(
+    items: Tensor,
+    part: Tensor | None,
+    kernels: tuple[int, int],
+    margins: tuple[float, float],
+    power: float,
+    first: int,
+    last: int,
+    lengths: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Return the masks of frames ``first … last - 1`` of ``(items, frequency, frames)``, times ``part`` if given."""
+    steady = median_filter(items, kernels[0], -1, lengths, (first, last))
+    broad = median_filter(items[..., first:last], kernels[1], -2)
+    harmonic, percussive = (torch.empty_like(steady if part is None else part) for _ in range(2))
+    # A few frames at a time, so that what lies between medians and result stays in the cache.
+    width = max(chunk_size(items.device) // max(items[..., :1].numel(), 1), 1)
+    for start in range(0, last - first, width):
+        few = slice(start, start + width)
+        masks = _masks(steady[..., few], broad[..., few], *margins, power)
+        for whole, part_mask in zip((harmonic, percussive), masks, strict=True):
+            whole[..., few] = part_mask if part is None else part[..., few] * part_mask
+    return harmonic, percussive
+
+
+def _can_compile(items: Tensor, kernels: tuple[int, int]) -> bool:
+    """Return whether compiled code takes these spectrograms, and is worth its compiling."""
+    return (
+        items.numel() >= _WORTH_COMPILING
+        and items.device.type == "cpu"
+        and items.dtype == torch.float32
+        and not (items.requires_grad and torch.is_grad_enabled())
+        and all(has_network(size) and size <= 127 for size in kernels)
+    )
 
 
 def _masks(steady: Tensor, broad: Tensor, margin_h: float, margin_p: float, power: float) -> tuple[Tensor, Tensor]:

@@ -5,16 +5,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from lightning_dissect.compiled import compiled_code
 from lightning_dissect.features.functional.device import chunk_size
 from lightning_dissect.features.functional.median_network import has_network
 
 __all__ = ["median_filter"]
-
-_compiled_code = compiled_code("lightning_dissect.features.functional.median_numba")
-
-_WORTH_COMPILING = 1 << 15
-"""Values (less than a second of audio) from which on numba's second of compiling is soon made up for."""
 
 
 def median_filter(
@@ -33,8 +27,7 @@ def median_filter(
     Kernels of 2\ :sup:`m` − 1 values (31, the default of HPSS, among them) share work between neighbouring windows: the
     windows of G neighbours have ``kernel_size + 1 - G`` values in common, which are sorted once. Going down, each
     group is halved, the values that its halves have in common beyond that are merged in, and only the ranks that can
-    still be the median are kept. That is a fixed network of minima and maxima, about 24 a value for 31. On a CPU, where
-    numba is installed, compiled code takes these medians of many float32 values that need no gradient.
+    still be the median are kept. That is a fixed network of minima and maxima, about 24 a value for 31.
 
     Args:
         x: Values, any shape.
@@ -72,7 +65,7 @@ def median_filter(
     return medians.movedim(1, dim) if dim else medians.squeeze(0)
 
 
-def _reflect(positions: Tensor, n: int | Tensor) -> Tensor:
+def reflect(positions: Tensor, n: int | Tensor) -> Tensor:
     """Map positions beyond ``0 … n - 1`` into that range by half-sample symmetric reflection, period ``2 n``."""
     folded = torch.remainder(positions, 2 * n)
     return torch.minimum(folded, 2 * n - 1 - folded)
@@ -83,15 +76,10 @@ def _filter_rows(x: Tensor, kernel_size: int, first: int, last: int, lengths: Te
     group = (kernel_size + 1) // 2
     # Minima with `out=` are not differentiable, and only 2^m - 1 values have the network.
     shared = has_network(kernel_size) and not (x.requires_grad and torch.is_grad_enabled())
-    of_cpu = x.device.type == "cpu" and x.dtype == torch.float32 and kernel_size <= 127
-    code = _compiled_code() if shared and of_cpu and x.numel() >= _WORTH_COMPILING else None
-    if code is not None:
-        compiled: Tensor = code.compiled_medians(x, kernel_size, first, last, lengths)
-        return compiled
     n_medians = last - first
     n_padded = (-(-n_medians // group) + 2) * group - 2 if shared else n_medians + kernel_size - 1
     positions = torch.arange(n_padded, device=x.device) + (first - kernel_size // 2)
-    source = _reflect(positions, x.shape[1] if lengths is None else lengths.to(positions)[:, None])
+    source = reflect(positions, x.shape[1] if lengths is None else lengths.to(positions)[:, None])
     medians = torch.empty_like(x[:, first:last])
     for piece in _pieces(x, n_padded):
         part = x[piece]

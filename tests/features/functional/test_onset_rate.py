@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 import essentia
@@ -12,7 +13,13 @@ import torch
 from lightning_dissect.features.functional import onset_rate
 from lightning_dissect.features.functional.frame_grid import frame_grid
 from lightning_dissect.features.functional.onset_rate import onset_frames
-from lightning_dissect.features.functional.reference_frame import magnitudes_of_the_end, resampler_gain
+from lightning_dissect.features.functional.reference_frame import (
+    frame_count,
+    magnitudes_of_the_end,
+    resampler_gain,
+)
+
+detection = import_module("lightning_dissect.features.functional.detection")
 
 essentia.log.infoActive = False
 
@@ -101,6 +108,36 @@ def test_a_clips_end_is_heard_where_resampling_cuts_it_off(sr: int) -> None:
         bins = np.arange(513)[-len(ours) :]
         for weights in (1, bins):
             assert (ours.numpy() * weights).sum() == pytest.approx((expected * weights).sum(), rel=0.15)
+
+
+@pytest.mark.parametrize("sr", [12_000, 22_050])
+@pytest.mark.parametrize("lengths", [None, torch.tensor([30_000, 22_222, 5_000, 40_000])])
+def test_compiled_code_equals_plain(
+    phrases: Callable[..., np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    sr: int,
+    lengths: torch.Tensor | None,
+    margin: Any,
+) -> None:
+    y = torch.from_numpy(phrases(4, 40_000 / sr, sr)) * torch.tensor([1.0, 1e-4, 1e4, 1.0])[:, None]
+    y[3, 5_000:20_000] = 0
+    n_samples = torch.full((4,), 40_000) if lengths is None else lengths
+    n_frames = int(frame_count(n_samples, sr).max())
+
+    def functions() -> torch.Tensor:
+        return detection.detection_functions(y, n_samples, sr, n_frames)
+
+    compiled, onsets = functions(), onset_frames(y, sr=sr, lengths=lengths)
+    monkeypatch.setattr(detection, "_compiled_code", lambda: None)
+    for plain, same in zip(functions().flatten(0, 1), compiled.flatten(0, 1), strict=True):
+        torch.testing.assert_close(plain, same, rtol=0, atol=1e-6 * float(same.max()))  # sums in another order
+
+    def plain_onsets(y: np.ndarray) -> torch.Tensor:
+        return onset_frames(torch.from_numpy(y), sr=sr, lengths=lengths)
+
+    kept = torch.from_numpy(margin.where(plain_onsets, y.numpy()))
+    assert torch.equal(plain_onsets(y.numpy())[kept], onsets[kept])
+    margin.check("frames")
 
 
 def test_silence_has_no_onsets_and_changes_no_other_clip(phrases: Callable[..., np.ndarray], margin: Any) -> None:
