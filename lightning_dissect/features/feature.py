@@ -25,9 +25,8 @@ class Feature(nn.Module, ABC):
     Attributes:
         name: Name in tables and arguments.
         level: Where it can be compared: ``clip`` (one number a clip), ``frame`` (one a frame), ``map`` (rows × time).
-        unit: Physical unit of the values, for axes; empty for ratios.
+        unit: Physical unit of the values; empty for ratios.
         row_names: Names of the rows; empty where there is one row, or where the rows are bins of the frequency axis.
-        row_axis: What the rows of a map are, for axes.
         needs_spectrum: False for what is computed from the audio alone. It then comes first, and takes no memory beside
             the spectrum.
         shift_matters: False where a map moved by a row or two still means the same (bins of a spectrum), True where
@@ -38,15 +37,11 @@ class Feature(nn.Module, ABC):
     level: ClassVar[Level]
     unit: ClassVar[str] = ""
     row_names: tuple[str, ...] = ()
-    row_axis: ClassVar[str] = "frequency"
     needs_spectrum: ClassVar[bool] = True
     shift_matters: ClassVar[bool] = True
 
     def setup(self, analysis: Analysis) -> None:
         """Prepare for clips analysed like this; called once, before the first batch.
-
-        Args:
-            analysis: Sampling rate, frames and frequency axis of the clips to come.
 
         Raises:
             ValueError: If the feature cannot be computed from such clips.
@@ -54,10 +49,7 @@ class Feature(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, clips: Clips) -> Tensor:
-        """Compute the feature.
-
-        Args:
-            clips: The batch.
+        """Compute the feature of a batch.
 
         Returns:
             Shape ``(clips,)`` at clip level, ``(clips, frames)`` at frame level, ``(clips, rows, frames)`` at map
@@ -81,7 +73,6 @@ def feature(
     level: Level | None = None,
     unit: str = "",
     row_names: tuple[str, ...] = (),
-    row_axis: str = "frequency",
     shift_matters: bool = True,
 ) -> Callable[[Any], Any]:
     """Register a feature under a name, so that the name can be used wherever features are chosen.
@@ -95,7 +86,6 @@ def feature(
         level: Level of a function's values; not for a subclass.
         unit: Physical unit of a function's values.
         row_names: Names of a function's rows.
-        row_axis: What the rows of a function's map are.
         shift_matters: Whether a function's map means something else when it is moved by a row or two.
 
     Returns:
@@ -126,12 +116,8 @@ def feature(
             return item
         if level not in ("clip", "frame", "map"):
             raise ValueError(f"level must be 'clip', 'frame' or 'map' for the feature {name!r}, found {level!r}.")
-        declared = {"level": level, "unit": unit, "row_names": tuple(row_names), "row_axis": row_axis}
-        _REGISTRY[name] = type(
-            name,
-            (_FunctionFeature,),
-            {"name": name, "function": staticmethod(item), "shift_matters": shift_matters, **declared},
-        )
+        declared = {"level": level, "unit": unit, "row_names": tuple(row_names), "shift_matters": shift_matters}
+        _REGISTRY[name] = type(name, (_FunctionFeature,), {"name": name, "function": staticmethod(item), **declared})
         return item
 
     return register
@@ -158,10 +144,7 @@ def feature_names() -> tuple[str, ...]:
 
 
 def make_feature(name: str) -> Feature:
-    """Make the feature of a name, with its default settings.
-
-    Args:
-        name: A registered name.
+    """Make the feature of a registered name, with its default settings.
 
     Raises:
         ValueError: If the name is not registered; the message lists those that are.

@@ -47,18 +47,11 @@ class _NNAudioMap(Feature):
 class Gammatonegram(_NNAudioMap):
     """Spectrogram in 64 gammatone bands, in dB, as `nnAudio.features.Gammatonegram` with zero padding."""
 
-    row_axis: ClassVar[str] = "gammatone band"
-
     def _make(self, analysis: Analysis) -> Any:
         from nnAudio.features import Gammatonegram as Module
 
-        settings = {
-            "n_fft": analysis.n_fft,
-            "hop_length": analysis.hop_length,
-            "pad_mode": "constant",
-            "verbose": False,
-        }
-        return Module(sr=analysis.sample_rate, **settings)
+        settings = {"n_fft": analysis.n_fft, "hop_length": analysis.hop_length, "pad_mode": "constant"}
+        return Module(sr=analysis.sample_rate, verbose=False, **settings)
 
     def forward(self, clips: Clips) -> Tensor:
         """Return the spectrogram, shape ``(clips, 64, frames)``, in dB."""
@@ -67,8 +60,6 @@ class Gammatonegram(_NNAudioMap):
 
 class _NNAudioConstantQ(_NNAudioMap):
     """A constant-Q transform of nnAudio, whose longest filter no clip may fall short of."""
-
-    row_axis: ClassVar[str] = "note"
 
     def _settings(self, analysis: Analysis) -> dict[str, Any]:
         n_octaves = min(math.floor(math.log2(analysis.sample_rate / 2 / C1)), 7)

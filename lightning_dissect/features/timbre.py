@@ -51,11 +51,7 @@ class Bandwidth(Feature):
 
 @feature("rolloff")
 class Rolloff(Feature):
-    """Frequency below which 85 % of the magnitudes lie, as `librosa.feature.spectral_rolloff`.
-
-    Args:
-        roll_percent: The share, between 0 and 1.
-    """
+    """Frequency below which a share ``roll_percent`` of the magnitudes lies, as `librosa.feature.spectral_rolloff`."""
 
     level: ClassVar[Level] = "frame"
     unit: ClassVar[str] = "Hz"
@@ -89,7 +85,6 @@ class Contrast(Feature):
 
     level: ClassVar[Level] = "map"
     unit: ClassVar[str] = "dB"
-    row_axis: ClassVar[str] = "octave"
     lowest = 200.0
 
     def setup(self, analysis: Analysis) -> None:
@@ -139,7 +134,6 @@ class MFCC(Feature):
 
     level: ClassVar[Level] = "map"
     unit: ClassVar[str] = "dB"
-    row_axis: ClassVar[str] = "coefficient"
     filters: Tensor
     dct: Tensor
 

@@ -28,9 +28,7 @@ PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"
 class Chroma(Feature):
     """Energy of the twelve pitch classes, each frame's largest being 1, as `librosa.feature.chroma_stft`.
 
-    Args:
-        tuning: Deviation from A440 in semitones; None estimates it for each clip.
-        norm: Norm of each frame, or None.
+    ``tuning`` and ``norm`` are those of `functional.chroma_stft`.
 
     Example:
         >>> from lightning_dissect.features import FeatureBank
@@ -40,7 +38,6 @@ class Chroma(Feature):
 
     level: ClassVar[Level] = "map"
     row_names = PITCH_CLASSES
-    row_axis: ClassVar[str] = "pitch class"
     filters: Tensor
 
     def __init__(self, tuning: float | None = None, norm: float | None = math.inf) -> None:
@@ -70,15 +67,11 @@ class HPCP(Feature):
     """Harmonic pitch-class profile, each frame's largest class being 1, as Essentia's `HPCP`.
 
     It is computed from the spectrum that all features share (a periodic Hann window), where the paper's had a symmetric
-    one. The first row is **A**, unlike that of `Chroma`.
-
-    Args:
-        harmonics: Number of harmonics above the fundamental as which a peak may also be heard.
+    one. The first row is **A**, unlike that of `Chroma`; ``harmonics`` is that of `functional.hpcp`.
     """
 
     level: ClassVar[Level] = "map"
     row_names = PITCH_CLASSES[9:] + PITCH_CLASSES[:9]
-    row_axis: ClassVar[str] = "pitch class"
 
     def __init__(self, harmonics: int = 0) -> None:
         super().__init__()
@@ -142,15 +135,11 @@ class ConstantQ(_ConstantQ):
     """Constant-Q transform in dB, as `librosa.cqt`.
 
     It has 12 bins an octave from C1, up to 7 octaves as far as the sampling rate allows, and thus its own frequency
-    axis, whatever the network's. At most 80 dB below the clip's maximum.
-
-    Args:
-        tuning: Deviation from A440 in semitones; None estimates it for each clip.
+    axis, whatever the network's. At most 80 dB below the clip's maximum; ``tuning`` is that of `functional.cqt`.
     """
 
     level: ClassVar[Level] = "map"
     unit: ClassVar[str] = "dB"
-    row_axis: ClassVar[str] = "note"
     shift_matters: ClassVar[bool] = False
 
     def forward(self, clips: Clips) -> Tensor:
@@ -162,9 +151,7 @@ class ConstantQ(_ConstantQ):
 class VariableQ(ConstantQ):
     """Variable-Q transform in dB, as `librosa.vqt`: `ConstantQ` with filters of low notes cut short.
 
-    Args:
-        tuning: Deviation from A440 in semitones; None estimates it for each clip.
-        gamma: Bandwidth in Hz that is added to each bin's.
+    ``gamma`` is that of `functional.vqt`.
     """
 
     def __init__(self, tuning: float | None = 0.0, gamma: float = 10.0) -> None:
@@ -182,7 +169,6 @@ class Tonnetz(_ConstantQ):
 
     level: ClassVar[Level] = "map"
     row_names = ("fifth sin", "fifth cos", "minor third sin", "minor third cos", "major third sin", "major third cos")
-    row_axis: ClassVar[str] = "tonal centroid"
     bins_per_octave = 36
 
     def __init__(self, tuning: float | None = None) -> None:

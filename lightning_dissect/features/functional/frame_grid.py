@@ -60,28 +60,14 @@ class FrameGrid(NamedTuple):
     interpolator: Interpolator | None
 
     def to(self, y: Tensor, unit: Tensor) -> "FrameGrid":
-        """Return the same in the precision and on the device of waveforms ``(clips, samples)``.
-
-        Args:
-            y: The waveforms.
-            unit: The height of each that becomes 1, shape ``(clips,)``; the window is divided by it.
-        """
+        """Return the same in the precision and on the device of ``y``, for clips whose height ``unit`` becomes 1."""
         by = self.interpolator
         if by is not None:
             by = by._replace(parts=tuple((begin, weights.to(y)) for begin, weights in by.parts))
         return FrameGrid(self.size, self.window.to(y) / unit[:, None, None], self.audible.to(y), by)
 
     def frames(self, y: Tensor, first: int, count: int) -> Tensor:
-        """Cut windowed frames; what lies before and past the audio is zero.
-
-        Args:
-            y: Waveforms, shape ``(clips, samples)``.
-            first: The first frame.
-            count: Number of frames.
-
-        Returns:
-            Frames, shape ``(clips, count, size)``.
-        """
+        """Cut windowed frames from ``first`` on, shape ``(clips, count, size)``; beyond the audio lies silence."""
         hop = self.size // 2
         start, samples = first * hop, (count + 1) * hop
         if self.interpolator is None:
@@ -113,9 +99,8 @@ def frame_grid(sr: int) -> FrameGrid:
 def _interpolator(ratio: Fraction, transition: float) -> Interpolator:
     """Make an interpolator by a Kaiser-windowed sine cardinal.
 
-    Args:
-        ratio: Samples of the input for each of the output.
-        transition: Width of the transition band around half the output's rate, over the input's rate.
+    ``ratio`` is samples of the input for each of the output, ``transition`` the width of the band around half the
+    output's rate, over the input's rate.
     """
     ratio = ratio.limit_denominator(_LONGEST_PERIOD)
     repeats = max(_OUTPUTS // ratio.denominator, 1)

@@ -52,13 +52,8 @@ def frame(
 def pad(y: Tensor, frame_length: int, center: bool, pad_mode: str, lengths: Tensor | None) -> tuple[Tensor, int]:
     """Return waveforms padded for frames, and how many zeros are missing still on both sides.
 
-    Zeros are left to the caller, who may need only some of the frames, and not a copy of the audio.
-
-    Args:
-        lengths: Samples after which each clip is padded, shape ``(...)``.
-
-    Raises:
-        ValueError: If ``pad_mode`` is unknown, or an uncentred ``y`` is shorter than a frame.
+    Zeros are left to the caller, who may need only some of the frames, and not a copy of the audio. The arguments are
+    those of `frame`, and it raises as that does.
     """
     if pad_mode not in ("constant", "edge", "reflect"):
         raise ValueError(f"pad_mode must be constant, edge or reflect, found {pad_mode!r}.")

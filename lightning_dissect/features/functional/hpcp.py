@@ -60,18 +60,8 @@ def hpcp(
     return trim_frames(profile, None if lengths is None else 1 + lengths // hop_length)
 
 
-def hpcp_from_spectrum(
-    S: Tensor,
-    *,
-    sr: float = 44100,
-    size: int = 12,
-    harmonics: int = 0,
-) -> Tensor:
-    """Harmonic pitch-class profile of magnitude spectra, as Essentia's `SpectralPeaks` and `HPCP`.
-
-    Args:
-        size: Classes of an octave, a multiple of 12.
-        harmonics: Number of harmonics above the fundamental as which a peak may also be heard.
+def hpcp_from_spectrum(S: Tensor, *, sr: float = 44100, size: int = 12, harmonics: int = 0) -> Tensor:
+    """Harmonic pitch-class profile of magnitude spectra, as Essentia's `SpectralPeaks` and `HPCP`; see `hpcp`.
 
     Returns:
         Classes between 0 and 1, shape ``(..., size, frames)``; 0 in frames without peaks.

@@ -24,14 +24,7 @@ _RINGING = 32
 
 
 def frame_count(n_samples: Tensor, sr: int) -> Tensor:
-    """Return how many frames it takes to reach the end of clips; the last is filled up with zeros.
-
-    Args:
-        n_samples: Samples of each clip, integers of any shape.
-        sr: Sampling rate in Hz.
-
-    Returns:
-        Numbers of frames, shape of ``n_samples``.
+    """Return how many frames it takes to reach the end of clips, shape of ``n_samples``; zeros fill the last.
 
     Example:
         >>> frame_count(torch.tensor([1024, 1025]), 44100)
@@ -50,12 +43,9 @@ def hann(position: Tensor) -> Tensor:
 
 
 def resampler_gain(position: Tensor) -> Tensor:
-    """Return what a good resampler leaves of frequencies, between 0 and 1.
+    """Return what a good resampler leaves of frequencies, given as shares of the range that both rates have.
 
     Its low-pass fades out as a Gaussian's integral does.
-
-    Args:
-        position: Frequencies, as shares of the range that both rates have, any shape.
     """
     return 0.5 * torch.erfc((position - _CUTOFF) / (_DEVIATION * math.sqrt(2)))
 
@@ -64,15 +54,8 @@ def magnitudes_of_the_end(y: Tensor, n_samples: Tensor, sr: int) -> Tensor:
     """Return the magnitudes of each clip's last frame above half the sampling rate.
 
     A clip at a lower rate has nothing there until it is resampled, and cut off where it ends: what would ring on after
-    its end is missing from its frequencies below, and from the silence above.
-
-    Args:
-        y: Waveforms, shape ``(clips, samples)``, zero past their ends.
-        n_samples: Samples of each clip, shape ``(clips,)``.
-        sr: Sampling rate in Hz, below the reference's.
-
-    Returns:
-        Magnitudes of frames of 1024 samples, shape ``(clips, bins above)``.
+    its end is missing from its frequencies below, and from the silence above. Waveforms ``(clips, samples)`` are zero
+    past their ends; the result has shape ``(clips, bins above)``, as of frames of 1024 samples.
     """
     end = (2 * n_samples * RATE + sr) // (2 * sr)  # soxr rounds the number of samples
     missing = end[:, None] + torch.arange(_RINGING, device=y.device)

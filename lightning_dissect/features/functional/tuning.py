@@ -115,13 +115,7 @@ def tuning_index(
 def _fullest_bin(x: Tensor, votes: Tensor, edges: Tensor) -> Tensor:
     """Return the bin that most votes fall into, the first of several, or that of zero without any vote.
 
-    Args:
-        x: Values, shape ``(items, candidates)``.
-        votes: Which of them count, same shape.
-        edges: Left edges of the bins, in order, shape ``(bins,)``.
-
-    Returns:
-        Indices, shape ``(items,)``.
+    Values and votes have shape ``(items, candidates)``, the bins' left edges ``(bins,)``, the result ``(items,)``.
     """
     choice = torch.bucketize(x, edges, right=True).sub_(1).clamp_(min=0)
     counts = torch.zeros(*choice.shape[:-1], edges.numel(), dtype=torch.int32, device=x.device)
@@ -135,14 +129,7 @@ def _fullest_bin(x: Tensor, votes: Tensor, edges: Tensor) -> Tensor:
 def _spectral_peaks(S: Tensor, bins: range, threshold: float, exponent: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return positions and heights of spectral peaks, refined as in `librosa.piptrack`, and which of them are peaks.
 
-    Args:
-        S: Spectrograms, shape ``(items, frames, frequency)``.
-        bins: The bins to look at.
-        threshold: Smallest peak, over the frame's largest value.
-        exponent: Power to take ``S`` to.
-
-    Returns:
-        Bin, height and whether it is a peak, each of shape ``(items, candidates)``.
+    ``S`` has shape ``(items, frames, frequency)``, each result ``(items, candidates)``.
     """
     loudest = S.amax(dim=-1, keepdim=True) ** exponent
     near = S[..., bins.start - 1 : bins.stop + 1] ** exponent
