@@ -271,14 +271,14 @@
   });
 
   async function fillTable() {
-    const [DataTable, columns] = await Promise.all([loadLibrary("datatables"), unpackText("units").then(JSON.parse)]);
+    const [DataTable, text] = await Promise.all([loadLibrary("datatables"), unpackText("units")]);
+    labels = JSON.parse(text);
     const style = document.createElement("style");
     style.textContent = await unpackText("datatables-style");
     document.head.prepend(style);
     const escape = DataTable.render.text().display;
     const name = (row) => meta.layers[row].name;
     const players = await loadPlayers();
-    labels = columns.unit.map((_, place) => Object.fromEntries(Object.entries(columns).map(([key, values]) => [key, values[place]])));
     const table = new DataTable("#table", {
       data: labels,
       columns: [
