@@ -14,7 +14,6 @@ from matplotlib.artist import Artist
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.lines import Line2D
 from matplotlib.path import Path
 from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Affine2D
@@ -65,10 +64,8 @@ class Sheet:
         self._lines: list[tuple[np.ndarray, str, float]] = []
         room = WIDTH - 2 * MARGIN
         title = shorten(title, room, SMALL, bold=True)
-        size = min(LARGE, LARGE * room / measure(title, LARGE, bold=True))
-        self.write(MARGIN, height - 0.18, title, size=size, bold=True)
-        size = min(SMALL, SMALL * room / measure(subtitle, SMALL))
-        self.write(MARGIN, 0.12, subtitle, size=size, colour="0.3")
+        self.write(MARGIN, height - 0.18, title, size=fit(title, room, LARGE, bold=True), bold=True)
+        self.write(MARGIN, 0.12, subtitle, size=fit(subtitle, room), colour="0.3")
 
     def write(
         self,
@@ -82,17 +79,9 @@ class Sheet:
         turn: float = 0.0,
         bold: bool = False,
     ) -> None:
-        """Write words whose capitals have their middle at a height.
+        """Write a line whose capitals have their middle at ``y``, and at ``x`` its begin (``align`` 0), … or end (1).
 
-        Args:
-            x: In inches.
-            y: In inches, of the middle of the capitals.
-            words: One line.
-            size: In points.
-            align: Which part of the words is at ``x``: 0 their begin, 0.5 the middle, 1 the end.
-            colour: As matplotlib names it.
-            turn: Degrees, counterclockwise about that place.
-            bold: For titles.
+        Places are in inches, ``size`` is in points, ``turn`` in degrees, counterclockwise about that place.
         """
         outline = _outline(words, bold)
         place = Affine2D().translate(-align * _ems(words, bold), -_CAPITALS / 2)
@@ -102,10 +91,6 @@ class Sheet:
     def line(self, points: Any, colour: str = "black", width: float = 0.8) -> None:
         """Draw a line through points, (n, 2) in inches."""
         self._lines.append((np.asarray(points, dtype=float), colour, width))
-
-    def mark(self, x: float, y: float, **look: Any) -> None:
-        """Draw a marker at a place in inches; ``look`` is that of matplotlib's ``Line2D``."""
-        self.add(Line2D([x], [y], transform=self.figure.dpi_scale_trans, **look))
 
     def add(self, artist: Artist) -> None:
         """Put an artist on the sheet, which brings its transform."""
@@ -120,6 +105,11 @@ class Sheet:
         if self._words:
             self.add(Words(*zip(*self._words, strict=True), transform=inches))
         return self.figure
+
+
+def fit(words: str, room: float, size: float = SMALL, *, bold: bool = False) -> float:
+    """The size in points at which words fit into a room in inches, at most ``size``."""
+    return min(size, size * room / measure(words, size, bold=bold))
 
 
 def measure(words: str, size: float = SMALL, *, bold: bool = False) -> float:
