@@ -102,7 +102,7 @@ def ticks(limits: tuple[float, float], most: int, *, whole: bool = False) -> tup
     low, high = limits
     if most < 1 or not np.isfinite([low, high]).all():
         return [], []
-    found = MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10], integer=whole).tick_values(low, high)
+    found = MaxNLocator(nbins=most, steps=[1, 2, 5, 10], integer=whole).tick_values(low, high)
     values = [float(value) for value in found if low <= value <= high]
     return values, [_write(value, found[1] - found[0]) for value in values]
 
