@@ -27,7 +27,7 @@ from lightning_dissect.report import (
     scatter,
     trajectories,
 )
-from lightning_dissect.report.style import encode_png, style
+from lightning_dissect.report.style import encode_png
 from lightning_dissect.run.clip_values import ClipValues
 from lightning_dissect.run.dissection import Dissection
 from lightning_dissect.run.playlist import Played
@@ -41,15 +41,7 @@ _MOST_LAYERS_DRAWN = 8
 
 
 class Findings(NamedTuple):
-    """What a run has found, for people to see.
-
-    Attributes:
-        run: The run.
-        scores: Its scores.
-        labels: Of its units.
-        values: Some of its clips.
-        played: Its playlists; None where there are none.
-    """
+    """What a run has found, for people to see; ``values`` are those of some clips, ``played`` the playlists, if any."""
 
     run: Dissection
     scores: Scores
@@ -92,10 +84,9 @@ def publish(findings: Findings, trainer: Any, index: int, earlier: Earlier, watc
         players = list(_players(labels, playlists, folder))
         files.append(folder / TABLE)
     figures = chain(_figures(findings), _history(folder, labels))
-    with style():
-        pictures = {drawn: _as_picture(figure) for drawn, figure in figures if figure is not None}
+    pictures = {drawn: encode_png(render(figure)) for drawn, figure in figures if figure is not None}
     _save_pictures(pictures, folder)
-    shown = {f"{name}{drawn.tag}": picture for drawn, picture in pictures.items()}
+    shown = {f"{name}{drawn.tag}": png for drawn, png in pictures.items()}
     scalars = summarise(scores, labels, name) | watched_scores(scores, watch, name)
     loggers.write(trainer.loggers, loggers.Contents(name, step, scores, labels, scalars, shown, players, files))
 
@@ -126,11 +117,6 @@ def _figures(findings: Findings) -> Iterator[tuple[_Drawn, Figure | None]]:
             yield _Drawn("sift", layer), figure
 
 
-def _as_picture(figure: Figure) -> loggers.Picture:
-    pixels = render(figure)
-    return loggers.Picture(pixels, encode_png(pixels))
-
-
 def _history(folder: Place, labels: pd.DataFrame) -> Iterator[tuple[_Drawn, Figure | None]]:
     """The picture of the best units over the epochs so far, read back from their files."""
     units = choose_followed(labels)
@@ -158,13 +144,13 @@ def _warn_of(file: Place, error: str) -> None:
     rank_zero_warn(f"lightning_dissect leaves {file} out of the picture of all epochs: {error}")
 
 
-def _save_pictures(pictures: Mapping[_Drawn, loggers.Picture], folder: Place) -> None:
+def _save_pictures(pictures: Mapping[_Drawn, bytes], folder: Place) -> None:
     """Write each picture over that of the run before."""
-    for drawn, picture in pictures.items():
+    for drawn, png in pictures.items():
         path = folder / picture_file(*drawn)
         if not leads_out(path.parent, folder):
             with whole(path) as file:
-                file.write(picture.png)
+                file.write(png)
 
 
 def _players(labels: pd.DataFrame, playlists: pd.DataFrame, folder: Place) -> Iterator[loggers.Player]:

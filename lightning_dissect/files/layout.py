@@ -35,10 +35,6 @@ def score_file(stage: Stage, epoch: int, step: int) -> str:
 def picture_file(name: str, layer: str | None = None) -> str:
     """The file of a picture of the network, or of a layer, whatever the layer is called; from the scores' folder on.
 
-    Args:
-        name: The name of the picture, such as ``"units"``.
-        layer: The layer that it shows; ``None`` for the network.
-
     Example:
         >>> picture_file("overview"), picture_file("units", "conv.0"), picture_file("units", "../x")
         ('pictures/overview.png', 'pictures/conv.0/units.png', 'pictures/_x-d6b96a97/units.png')
@@ -49,9 +45,7 @@ def picture_file(name: str, layer: str | None = None) -> str:
 def list_scores(folder: Place, stage: Stage | None = None) -> list[Place]:
     """The score files at any depth of a folder, in the order of their names.
 
-    Args:
-        folder: Where to look.
-        stage: Those of validation or of tests; ``None`` for validation, and for tests where there is nothing else.
+    Without a stage, these are those of validation, and those of tests where there is nothing else.
     """
     found: Iterator[Place] = folder.rglob("*.parquet")
     files = sorted((file for file in found if not file.name.startswith(".") and file.name != TABLE), key=str)
@@ -63,12 +57,7 @@ def list_scores(folder: Place, stage: Stage | None = None) -> list[Place]:
 
 
 def check_one_run(files: Collection[Place], folder: Place, stage: Stage | None = None) -> None:
-    """Raise unless score files are those of one run: there is one at least, and all lie in one folder.
-
-    Args:
-        files: What was found.
-        folder: Where it was looked for.
-        stage: What was looked for.
+    """Raise unless score files that were found in a folder are those of one run: one at least, and all in one place.
 
     Raises:
         FileNotFoundError: If there is no file.
@@ -101,13 +90,8 @@ def _warn_of_link(link: Place, folder: Place) -> None:
 def set_aside(folders: Iterable[Place], start: int, keep: Collection[str] = ()) -> None:
     """Rename the score files that a fit does not continue, so that its epochs are not mixed with theirs, and say so.
 
-    They get the ending ``.old``, under which nothing looks for scores.
-
-    Args:
-        folders: Where score files lie.
-        start: The step at which the fit began. What is of that step or before it is its own history, except where it
-            began anew, at 0.
-        keep: Files that stay nevertheless.
+    They get the ending ``.old``, under which nothing looks for scores. What is of the step at which the fit began, or
+    before it, is its own history, except where it began anew, at 0; what is to be kept stays nevertheless.
     """
     for folder in folders:
         steps = {file: match[1] for file in folder.glob("*.parquet") if (match := _SCORES.fullmatch(file.name))}
@@ -124,4 +108,4 @@ def set_aside(folders: Iterable[Place], start: int, keep: Collection[str] = ()) 
 def _free_name(file: Place) -> str:
     """Of the names under which a file can be set aside, the first that no older one has."""
     names = (f"{file.name}.old{number if number > 1 else ''}" for number in itertools.count(1))
-    return next(name for name in names if not file.with_name(name).exists())
+    return next(name for name in names if not (file.parent / name).exists())

@@ -9,7 +9,7 @@ from scipy.special import stdtrit
 
 from lightning_dissect.report.matrices import Matrices, matrices_of
 from lightning_dissect.report.panel import Panel
-from lightning_dissect.report.sheet import FOOTING, HEADING, MARGIN, SMALL, WIDTH, Sheet, measure, shorten
+from lightning_dissect.report.sheet import FOOTING, HEADING, MARGIN, WIDTH, Sheet, fit, measure, shorten
 from lightning_dissect.report.style import CHANCE, FAINT, OBSERVED, style
 
 _BINS = 24
@@ -47,49 +47,45 @@ def against_chance(table: pd.DataFrame, layer: str, q: float = 0.05) -> Figure:
     width = (WIDTH - left) / across - _GAP
     for down, band in enumerate(bands):
         top = sheet.height - HEADING - band_height * down - _WORDS
-        _write_features(sheet, features, left, top, row)
         for place, part in enumerate(band):
             start = left + place * (width + _GAP)
-            _draw_column(sheet, part, features, (start, top - row * len(features), start + width, top), q)
+            panel = _draw_column(sheet, part, features, (start, top - row * len(features), start + width, top), q)
+            if place == 0:
+                panel.name_rows(features)
     return sheet.finish()
-
-
-def _write_features(sheet: Sheet, features: list[str], left: float, top: float, row: float) -> None:
-    for down, feature in enumerate(features):
-        words = shorten(feature, left - MARGIN - 0.1)
-        sheet.write(left - 0.1, top - (down + 0.5) * row, words, align=1.0)
 
 
 def _draw_column(
     sheet: Sheet, part: Matrices, features: list[str], box: tuple[float, float, float, float], q: float
-) -> None:
+) -> Panel:
     left, _, right, top = box
     for line, words in enumerate(part.words.split(", ", 1)):
         room = right - left + _GAP - 0.12
-        size = max(_SMALLEST, min(SMALL, SMALL * room / measure(words)))
+        size = max(_SMALLEST, fit(words, room))
         colour = "black" if line == 0 else "0.3"
         sheet.write(left, top + 0.28 - 0.16 * line, shorten(words, room, size), size=size, colour=colour)
     chance = by_chance(part.values)
     edges = _edges(part.values["score"], chance)
-    panel = Panel(sheet, box, (edges[0], edges[-1]), (len(features), 0.0))
+    panel = Panel(sheet, box, (edges[0], edges[-1]), (len(features) - 0.5, -0.5))
     panel.frame(across=4)
     bars, outlines = [], []
     for down, feature in enumerate(features):
-        middle = panel.place([(edges[0], down + 0.5)])[0, 1]
+        middle, bottom = panel.place([(edges[0], down)])[0, 1], down + 0.5
         counts = _count(part, chance, feature, edges)
         if counts is None:
             words = "undefined" if feature in part.features else "not compared"
             sheet.write((left + right) / 2, middle, words, size=7.5, align=0.5, colour="0.5")
             continue
         if edges[0] < 0 < edges[-1]:
-            sheet.line(panel.place([(0, down), (0, down + 1)]), FAINT)
-        observed, expected = (_outline(down + 1 - _FULL * count / counts.max(), down + 1, edges) for count in counts)
+            sheet.line(panel.place([(0, bottom - 1), (0, bottom)]), FAINT)
+        observed, expected = (_outline(bottom - _FULL * count / counts.max(), bottom, edges) for count in counts)
         bars.append(observed)
         outlines.append(expected)
         supported = int((part.values["q_value"][part.features.index(feature)] < q).sum())
         sheet.write(right + 0.05, middle, str(supported), size=8.0)
     panel.fill(bars, facecolors=OBSERVED, alpha=0.75, linewidths=0, label="score")
     panel.fill(outlines, facecolors="none", edgecolors=CHANCE, linewidths=1.2, closed=False, label="chance")
+    return panel
 
 
 def _count(part: Matrices, chance: np.ndarray, feature: str, edges: np.ndarray) -> np.ndarray | None:

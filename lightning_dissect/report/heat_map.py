@@ -61,9 +61,7 @@ def _draw_panel(panel: Panel, part: Matrices, per_column: int, q: float) -> None
     limit = max(float(np.abs(values).max()) if values.count() else 0.0, 1e-3)
     panel.show(values, cmap=_MAP, norm=Normalize(-limit, limit), interpolation="nearest", label=part.words)
     sheet.line(panel.corners(), FAINT)
-    for place, feature in enumerate(part.features):
-        y = panel.place([(0, place)])[0, 1]
-        sheet.write(panel.left - 0.07, y, shorten(feature, panel.left - MARGIN - 0.1), align=1.0)
+    panel.name_rows(part.features)
     if units <= _MOST_DOTTED_UNITS:
         down, across = np.nonzero(part.values["q_value"] < q)
         panel.draw(across, down, ls="none", marker="o", ms=2.2, color="black", mew=0, label=part.words)

@@ -8,7 +8,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from lightning_dissect.report.panel import TICK_SIZE, Panel
-from lightning_dissect.report.sheet import FOOTING, HEADING, MARGIN, SMALL, WIDTH, Sheet, measure, shorten
+from lightning_dissect.report.sheet import FOOTING, HEADING, MARGIN, SMALL, WIDTH, Sheet, fit, measure, shorten
 from lightning_dissect.report.style import SHARE, style
 from lightning_dissect.scores import count_labels
 
@@ -60,9 +60,7 @@ def overview(labels: pd.DataFrame, features: list[str]) -> Figure:
     share = counts.div(sizes, axis=0).to_numpy(dtype=float)
     panel.show(share, cmap=SHARE, norm=Normalize(0, 1), interpolation="nearest")
     _write_counts(panel, counts.to_numpy(), share, room)
-    for down, row in enumerate(rows):
-        y = panel.place([(0, down)])[0, 1]
-        sheet.write(left - 0.07, y, row, align=1.0)
+    panel.name_rows(rows)
     for across, name in enumerate(names):
         x = panel.place([(across, 0)])[0, 0]
         sheet.write(x, panel.bottom - 0.12, name, size=size, align=1.0 if turn else 0.5, turn=turn)
@@ -71,7 +69,7 @@ def overview(labels: pd.DataFrame, features: list[str]) -> Figure:
 
 
 def _write_counts(panel: Panel, counts: np.ndarray, share: np.ndarray, room: float) -> None:
-    size = min(SMALL, SMALL * (room - 0.03) / measure(str(counts.max(initial=0))))
+    size = fit(str(counts.max(initial=0)), room - 0.03)
     for row, column in np.ndindex(share.shape):
         x, y = panel.place([(column, row)])[0]
         colour = "white" if share[row, column] > 0.6 else "black"

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import Bbox, BboxTransform, TransformedBbox
 
-from lightning_dissect.report.sheet import Sheet
+from lightning_dissect.report.sheet import MARGIN, Sheet, shorten
 
 _TICK = 0.04
 """The length of a tick in inches."""
@@ -66,16 +66,16 @@ class Panel:
         self.sheet.add(image)
 
     def frame(self, *, across: int = 0, up: int = 0, whole: bool = False) -> None:
-        """Draw the axes, with some ticks at round numbers.
-
-        Args:
-            across: The most ticks of the x axis.
-            up: The most ticks of the y axis.
-            whole: Whether numbers are counts.
-        """
+        """Draw the axes, with at most so many ticks each at round numbers; ``whole`` if those across are counts."""
         self.sheet.line([(self.left, self.top), (self.left, self.bottom), (self.right, self.bottom)])
         self.mark_x(*ticks(self.x, across, whole=whole))
         self.mark_y(*ticks(self.y, up))
+
+    def name_rows(self, names: Sequence[str]) -> None:
+        """Write names at the left, the first at y = 0, the next at 1, …."""
+        for row, name in enumerate(names):
+            y = self.place([(self.x[0], row)])[0, 1]
+            self.sheet.write(self.left - 0.07, y, shorten(name, self.left - MARGIN - 0.1), align=1.0)
 
     def mark_x(self, values: Sequence[float], words: Sequence[str]) -> None:
         """Draw ticks below, with words."""
@@ -93,12 +93,7 @@ class Panel:
 
 
 def ticks(limits: tuple[float, float], most: int, *, whole: bool = False) -> tuple[list[float], list[str]]:
-    """Round numbers between two limits, and how they are written.
-
-    Args:
-        limits: The lower and the upper.
-        most: How many; none for 0.
-        whole: Whether they are counts.
+    """At most so many round numbers between two limits, and how they are written; ``whole`` if they are counts.
 
     Example:
         >>> ticks((-0.42, 0.9), 3)
@@ -107,7 +102,7 @@ def ticks(limits: tuple[float, float], most: int, *, whole: bool = False) -> tup
     low, high = limits
     if most < 1 or not np.isfinite([low, high]).all():
         return [], []
-    found = MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10], integer=whole).tick_values(low, high)
+    found = MaxNLocator(nbins=most, steps=[1, 2, 5, 10], integer=whole).tick_values(low, high)
     values = [float(value) for value in found if low <= value <= high]
     return values, [_write(value, found[1] - found[0]) for value in values]
 

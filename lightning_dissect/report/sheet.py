@@ -5,7 +5,6 @@ panel; here margins follow from the words, which are drawn as outlines, each mad
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +13,6 @@ from matplotlib.artist import Artist
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.lines import Line2D
 from matplotlib.path import Path
 from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Affine2D
@@ -33,25 +31,8 @@ _CAPITALS = 0.73
 """Height of a capital in a line of one em."""
 
 
-class Words(PathCollection):
-    """Words as outlines: all those of a picture are one artist, which takes a tenth of the time of as many texts.
-
-    Attributes:
-        strings: The words, in the order in which they were written: first the title, then the line below.
-    """
-
-    def __init__(self, strings: Sequence[str], paths: Sequence[Path], colours: Sequence[str], **arguments: Any) -> None:
-        super().__init__(paths, facecolors=colours, linewidths=0, **arguments)
-        self.strings = list(strings)
-
-
 class Sheet:
-    """A picture under way: a title, a line below, and what is put between them.
-
-    Args:
-        height: In inches.
-        title: Over the picture.
-        subtitle: The line below it, which explains the signs.
+    """A picture under way: a title over it, a line below it that explains the signs, and what is put between them.
 
     Attributes:
         figure: Belongs to no pyplot window; whole once :meth:`finish` has been called.
@@ -65,10 +46,8 @@ class Sheet:
         self._lines: list[tuple[np.ndarray, str, float]] = []
         room = WIDTH - 2 * MARGIN
         title = shorten(title, room, SMALL, bold=True)
-        size = min(LARGE, LARGE * room / measure(title, LARGE, bold=True))
-        self.write(MARGIN, height - 0.18, title, size=size, bold=True)
-        size = min(SMALL, SMALL * room / measure(subtitle, SMALL))
-        self.write(MARGIN, 0.12, subtitle, size=size, colour="0.3")
+        self.write(MARGIN, height - 0.18, title, size=fit(title, room, LARGE, bold=True), bold=True)
+        self.write(MARGIN, 0.12, subtitle, size=fit(subtitle, room), colour="0.3")
 
     def write(
         self,
@@ -82,17 +61,9 @@ class Sheet:
         turn: float = 0.0,
         bold: bool = False,
     ) -> None:
-        """Write words whose capitals have their middle at a height.
+        """Write a line whose capitals have their middle at ``y``, and at ``x`` its begin (``align`` 0), … or end (1).
 
-        Args:
-            x: In inches.
-            y: In inches, of the middle of the capitals.
-            words: One line.
-            size: In points.
-            align: Which part of the words is at ``x``: 0 their begin, 0.5 the middle, 1 the end.
-            colour: As matplotlib names it.
-            turn: Degrees, counterclockwise about that place.
-            bold: For titles.
+        Places are in inches, ``size`` is in points, ``turn`` in degrees, counterclockwise about that place.
         """
         outline = _outline(words, bold)
         place = Affine2D().translate(-align * _ems(words, bold), -_CAPITALS / 2)
@@ -103,23 +74,28 @@ class Sheet:
         """Draw a line through points, (n, 2) in inches."""
         self._lines.append((np.asarray(points, dtype=float), colour, width))
 
-    def mark(self, x: float, y: float, **look: Any) -> None:
-        """Draw a marker at a place in inches; ``look`` is that of matplotlib's ``Line2D``."""
-        self.add(Line2D([x], [y], transform=self.figure.dpi_scale_trans, **look))
-
     def add(self, artist: Artist) -> None:
         """Put an artist on the sheet, which brings its transform."""
         self.figure.add_artist(artist)
 
     def finish(self) -> Figure:
-        """Put the words and the lines on the sheet."""
+        """Put the words and the lines on the sheet.
+
+        All words are one artist, in the order in which they were written, which takes a tenth of the time of as many
+        texts; its label is what they say.
+        """
         inches = self.figure.dpi_scale_trans
         if self._lines:
             points, colours, widths = zip(*self._lines, strict=True)
             self.add(LineCollection(points, colors=colours, linewidths=widths, transform=inches, capstyle="projecting"))
-        if self._words:
-            self.add(Words(*zip(*self._words, strict=True), transform=inches))
+        words, outlines, colours = zip(*self._words, strict=True)
+        self.add(PathCollection(outlines, facecolors=colours, linewidths=0, transform=inches, label="\n".join(words)))
         return self.figure
+
+
+def fit(words: str, room: float, size: float = SMALL, *, bold: bool = False) -> float:
+    """The size in points at which words fit into a room in inches, at most ``size``."""
+    return min(size, size * room / measure(words, size, bold=bold))
 
 
 def measure(words: str, size: float = SMALL, *, bold: bool = False) -> float:

@@ -1,14 +1,14 @@
 """The picture of units over epochs: when does a neuron become a loudness detector?"""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from lightning_dissect.report.panel import Panel, around
-from lightning_dissect.report.sheet import FOOTING, HEADING, SMALL, WIDTH, Sheet, measure, shorten
+from lightning_dissect.report.sheet import FOOTING, HEADING, WIDTH, Sheet, fit, shorten
 from lightning_dissect.report.style import COLOURS, FAINT, MARKERS, style
 from lightning_dissect.report.words import describe_comparison
 from lightning_dissect.scores import Scores, base_feature
@@ -47,13 +47,8 @@ def choose_followed(labels: pd.DataFrame) -> pd.DataFrame:
 def trajectories(history: Scores, followed: pd.DataFrame, q: float = 0.05) -> Figure | None:
     """Draw how the scores of a few units came about over the epochs.
 
-    One panel for each feature; a line is a unit's score above chance (``effect``), a filled point is supported by that
-    epoch's q-value, a hollow one is not.
-
-    Args:
-        history: The scores of several epochs.
-        followed: The units, like :func:`choose_followed` gives them.
-        q: The false discovery rate that is accepted.
+    One panel for each feature; a line is the score above chance (``effect``) of a unit that :func:`choose_followed` has
+    chosen, a filled point is supported by that epoch's q-value, a hollow one is not.
 
     Returns:
         A figure that belongs to no pyplot window; ``None`` for fewer than two epochs, or without units.
@@ -61,7 +56,8 @@ def trajectories(history: Scores, followed: pd.DataFrame, q: float = 0.05) -> Fi
     table = history.table[history.table["dataloader"] == 0]
     if table["epoch"].nunique() < 2 or followed.empty:
         return None
-    table = table.sort_values("step").drop_duplicates(["epoch", *_KEY], keep="last")
+    table = table[table["unit"].isin(followed["unit"])].sort_values(["epoch", "step"])
+    of_unit = table.drop_duplicates(["epoch", *_KEY], keep="last").groupby(_KEY, observed=True)
     features = list(dict.fromkeys(followed["base"]))
     down = -(-len(features) // _ACROSS)
     sheet = Sheet(
@@ -72,24 +68,16 @@ def trajectories(history: Scores, followed: pd.DataFrame, q: float = 0.05) -> Fi
     epochs = around(table["epoch"].to_numpy(dtype=float))
     for place, feature in enumerate(features):
         units = followed[followed["base"] == feature]
-        found = [_trajectory(table, unit) for unit in units[_KEY].to_dict("records")]
+        found = [of_unit.get_group(key) for key in units[_KEY].itertuples(index=False, name=None)]
         left, top = place % _ACROSS * WIDTH / _ACROSS, sheet.height - HEADING - place // _ACROSS * _CELL
         box = (left + 0.55, top - _CELL + _LEGEND, left + WIDTH / _ACROSS - 0.15, top - _WORDS)
-        panel = Panel(
-            sheet, box, epochs, around(np.zeros(1), *(trajectory["effect"].to_numpy() for trajectory in found))
-        )
+        effects = around(np.zeros(1), *(trajectory["effect"].to_numpy() for trajectory in found))
+        panel = Panel(sheet, box, epochs, effects)
         words = f"{shorten(feature, 1.6)} ({describe_comparison(*units[['metric', 'level']].iloc[0])})"
         room = panel.right - left - 0.1
-        sheet.write(left + 0.1, panel.top + 0.14, words, size=min(SMALL, SMALL * room / measure(words)))
+        sheet.write(left + 0.1, panel.top + 0.14, words, size=fit(words, room))
         _draw_panel(panel, found, q)
     return sheet.finish()
-
-
-def _trajectory(table: pd.DataFrame, unit: Mapping[Any, Any]) -> pd.DataFrame:
-    """The rows of one unit, one an epoch."""
-    for name, value in unit.items():
-        table = table[table[name] == value]
-    return table.sort_values("epoch")
 
 
 def _draw_panel(panel: Panel, found: Sequence[pd.DataFrame], q: float) -> None:
@@ -109,7 +97,8 @@ def _draw_panel(panel: Panel, found: Sequence[pd.DataFrame], q: float) -> None:
 
 
 def _draw_key(panel: Panel, y: float, words: str, colour: str, marker: str) -> None:
-    sheet = panel.sheet
-    sheet.line([(panel.left, y), (panel.left + 0.2, y)], colour, 1.2)
-    sheet.mark(panel.left + 0.1, y, ls="none", marker=marker, ms=5, color=colour)
-    sheet.write(panel.left + 0.28, y, shorten(words, panel.right - panel.left - 0.75))
+    sheet, left = panel.sheet, panel.left
+    key = Line2D([left, left + 0.1, left + 0.2], [y] * 3, color=colour, lw=1.2, marker=marker, ms=5, markevery=[1])
+    key.set_transform(sheet.figure.dpi_scale_trans)
+    sheet.add(key)
+    sheet.write(left + 0.28, y, shorten(words, panel.right - left - 0.75))

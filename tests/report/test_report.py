@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.image import BboxImage
 from matplotlib.lines import Line2D
@@ -28,7 +28,7 @@ from lightning_dissect.report import (
     sheet,
     trajectories,
 )
-from lightning_dissect.report.sheet import Words
+from lightning_dissect.report.panel import ticks
 from lightning_dissect.report.style import style
 from lightning_dissect.run.clip_values import ClipValues
 from lightning_dissect.run.dissection import DrawnMaps
@@ -65,7 +65,8 @@ def draw(figure: Figure) -> np.ndarray:
 
 def texts(figure: Figure) -> list[str]:
     """What is written: the title, the line below, then the rest."""
-    return [words for artist in figure.artists if isinstance(artist, Words) for words in artist.strings]
+    (words,) = (artist for artist in figure.artists if isinstance(artist, PathCollection))
+    return str(words.get_label()).split("\n")
 
 
 def images(figure: Figure) -> dict[str, np.ma.MaskedArray]:
@@ -254,6 +255,13 @@ def test_the_chance_of_correlations_is_that_of_so_many_clips() -> None:
     # 2000 units in 24 bins: a bin's count has a standard deviation of at most sqrt(2000 / 24 * 3)
     assert np.abs(observed - chance).max() < 4 * np.sqrt(250)
     assert chance.std() > 50
+
+
+@pytest.mark.parametrize("limits", [(0.1, 1.05), (-0.42, 0.9), (0.0, 1299.0), (-0.011, 0.003), (3e3, 12e3)])
+@pytest.mark.parametrize("most", [3, 4, 8])
+def test_a_tick_is_written_as_what_it_is(limits: tuple[float, float], most: int) -> None:
+    values, words = ticks(limits, most)
+    assert [float(word.replace("−", "-")) for word in words] == pytest.approx(values)
 
 
 @pytest.fixture

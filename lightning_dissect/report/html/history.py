@@ -27,6 +27,10 @@ class Column(NamedTuple):
     level: str
 
 
+_Arrays = dict[tuple[str, Column], Values]
+"""The values of the units, for each layer and column."""
+
+
 class Moment(NamedTuple):
     """When scores were taken."""
 
@@ -41,6 +45,7 @@ class Layer:
     Attributes:
         name: The name of the layer.
         columns: What the layer is compared with, as indices into ``History.columns``.
+        dead: How many units never changed their output, at the last moment.
         effect: Score less what chance gives, at each moment, shape (moments, columns, units).
         score: At the last moment, shape (columns, units).
         q_value: At the last moment, shape (columns, units).
@@ -48,6 +53,7 @@ class Layer:
 
     name: str
     columns: list[int]
+    dead: int
     effect: Values
     score: Values
     q_value: Values
@@ -68,6 +74,7 @@ class History:
         moments: When scores were taken, in order.
         features: By name, without rows.
         columns: Everything that units were compared with.
+        comparisons: Every metric and level among the columns, in their order.
         layers: In the network's order.
         counts: How many units carry each label, shape (moments, layers, features).
         last: The scores of the last moment.
@@ -79,6 +86,7 @@ class History:
     moments: list[Moment]
     features: list[str]
     columns: list[Column]
+    comparisons: list[tuple[str, str]]
     layers: list[Layer]
     counts: npt.NDArray[np.int64]
     last: Scores
@@ -97,33 +105,31 @@ def read_history(run: str | os.PathLike[str], q: float = 0.05, progress: Progres
         FileNotFoundError: If there are no scores.
         ValueError: If a file holds no scores of units, or is not one of ours.
     """
-    taken: dict[Moment, _Taken] = {}
+    taken: dict[Moment, tuple[pd.DataFrame, _Arrays]] = {}
     for scores in _load(progress(find_score_files(run))):
         first = scores.table.iloc[0]
         moment = Moment(int(first["epoch"]), int(first["step"]))
         if not taken or moment >= max(taken):
             last = scores
-        labels = scores.labels(q)
-        taken[moment] = _Taken(labels, _as_arrays(scores.table, "effect"))
-    return _join(_name(Path(run)), q, dict(sorted(taken.items())), last)
-
-
-class _Key(NamedTuple):
-    layer: str
-    feature: str
-    metric: str
-    level: str
-
-    @property
-    def column(self) -> Column:
-        return Column(*self[1:])
-
-
-class _Taken(NamedTuple):
-    """What is kept of one moment, whose table is let go of when the next one comes."""
-
-    labels: pd.DataFrame
-    effect: dict[_Key, Values]
+        taken[moment] = scores.labels(q), _as_arrays(scores.table, "effect")
+    moments = sorted(taken)
+    labels, effects = zip(*(taken[moment] for moment in moments), strict=True)
+    columns = list(dict.fromkeys(column for arrays in effects for _, column in arrays))
+    features = list(dict.fromkeys(column.feature for column in columns))
+    layers = list(_join(effects, columns, last))
+    names = [layer.name for layer in layers]
+    return History(
+        name=_name(Path(run)),
+        q=q,
+        moments=moments,
+        features=features,
+        columns=columns,
+        comparisons=list(dict.fromkeys((column.metric, column.level) for column in columns)),
+        layers=layers,
+        counts=np.stack([count_labels(found, features).reindex(names, fill_value=0) for found in labels]),
+        last=last,
+        labels=labels[-1],
+    )
 
 
 def _load(files: Iterable[Path]) -> Iterator[Scores]:
@@ -137,55 +143,39 @@ def _load(files: Iterable[Path]) -> Iterator[Scores]:
             yield scores if groups.ngroups == 1 else Scores(rows, scores.settings)
 
 
-def _as_arrays(table: pd.DataFrame, field: str) -> dict[_Key, Values]:
-    """A field of the table as an array over units for each layer and column; of a feature's rows, the best one's."""
+def _as_arrays(table: pd.DataFrame, field: str) -> _Arrays:
+    """A field of the table; of a feature's rows, the best one's."""
+    keys = ["layer", *Column._fields]
     rows = table.dropna(subset="unit")
-    rows = best_of_each(rows.assign(feature=base_feature(rows["feature"])), [*_Key._fields, "unit"])
+    rows = best_of_each(rows.assign(feature=base_feature(rows["feature"])), [*keys, "unit"])
     units, values = rows["unit"].to_numpy(np.int64), rows[field].to_numpy(np.float32)
     arrays = {}
-    groups: Any = rows.groupby(list(_Key._fields), observed=True, sort=False).indices
-    for key, places in sorted(groups.items(), key=lambda group: int(group[1][0])):  # in the order of the table
+    groups: Any = rows.groupby(keys, observed=True, sort=False).indices
+    for (layer, *column), places in sorted(groups.items(), key=lambda group: int(group[1][0])):  # as in the table
         unit = units[places]
         if unit.max() >= len(unit):  # a run writes rows of all units, and an array is as long as the last says
             raise ValueError(
-                f"layer {key[0]!r} has a unit {unit.max()}, but no scores of some before it: a report needs all."
+                f"layer {layer!r} has a unit {unit.max()}, but no scores of some before it: a report needs all."
             )
-        arrays[_Key(*key)] = np.full(unit.max() + 1, np.nan, np.float32)
-        arrays[_Key(*key)][unit] = values[places]
+        array = arrays[layer, Column(*column)] = np.full(unit.max() + 1, np.nan, np.float32)
+        array[unit] = values[places]
     return arrays
 
 
-def _join(name: str, q: float, taken: dict[Moment, _Taken], last: Scores) -> History:
-    *_, latest = taken.values()
-    keys = list(dict.fromkeys(key for moment in taken.values() for key in moment.effect))
-    names = list(dict.fromkeys(key.layer for key in keys))
-    columns = list(dict.fromkeys(key.column for key in keys))
-    features = list(dict.fromkeys(column.feature for column in columns))
-    effects = [moment.effect for moment in taken.values()]
-    score, q_value = _as_arrays(last.table, "score"), _as_arrays(last.table, "q_value")
-    layers = []
-    for layer in names:
-        own = [column for column in columns if _Key(layer, *column) in keys]
-        units = max(len(arrays[key]) for arrays in effects for key in arrays if key.layer == layer)
-        layers.append(
-            Layer(
-                name=layer,
-                columns=[columns.index(column) for column in own],
-                effect=np.stack([_stack(arrays, layer, own, units) for arrays in effects]),
-                score=_stack(score, layer, own, units),
-                q_value=_stack(q_value, layer, own, units),
-            )
-        )
-    counts = [count_labels(moment.labels, features).reindex(names, fill_value=0) for moment in taken.values()]
-    return History(name, q, list(taken), features, columns, layers, np.stack(counts), last, latest.labels)
-
-
-def _stack(arrays: dict[_Key, Values], layer: str, columns: Sequence[Column], units: int) -> Values:
-    stacked = np.full((len(columns), units), np.nan, np.float32)
-    for row, column in zip(stacked, columns, strict=True):
-        values = arrays.get(_Key(layer, *column), row)
-        row[: len(values)] = values
-    return stacked
+def _join(effects: Sequence[_Arrays], columns: Sequence[Column], last: Scores) -> Iterator[Layer]:
+    """The layers of all moments, each with the units and the columns that it has at any of them."""
+    fields = [*effects, _as_arrays(last.table, "score"), _as_arrays(last.table, "q_value")]
+    dead = last.dead_units()["layer"].astype(str).value_counts()
+    for layer in dict.fromkeys(name for arrays in effects for name, _ in arrays):
+        own = [column for column in columns if any((layer, column) in arrays for arrays in effects)]
+        units = max(len(values) for arrays in effects for (name, _), values in arrays.items() if name == layer)
+        joined = np.full((len(fields), len(own), units), np.nan, np.float32)
+        for rows, arrays in zip(joined, fields, strict=True):
+            for row, column in zip(rows, own, strict=True):
+                values = arrays.get((layer, column), row)
+                row[: len(values)] = values
+        indices = [columns.index(column) for column in own]
+        yield Layer(layer, indices, int(dead.get(layer, 0)), joined[:-2], joined[-2], joined[-1])
 
 
 def _name(run: Path) -> str:

@@ -1,28 +1,20 @@
 """The report: one HTML file that opens offline."""
 
-import importlib
+import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from lightning_dissect.files import whole
 from lightning_dissect.report.html.history import History, Progress, read_history
-from lightning_dissect.report.html.payload import (
-    PACKING,
-    comparisons,
-    find_limits,
-    pack,
-    pack_history,
-    pack_last,
-    pack_units,
-    to_script,
-)
-from lightning_dissect.report.html.pictures import Picture, load_pictures
+from lightning_dissect.report.html.payload import PACKING, find_limits, pack, pack_history, pack_last, pack_units
+from lightning_dissect.report.html.pictures import load_pictures
 from lightning_dissect.report.html.players import Players, load_players
-from lightning_dissect.report.html.summary import Summary, list_whole_layers, summarise
+from lightning_dissect.report.html.summary import list_found, list_whole_layers
 from lightning_dissect.report.run_folder import find_score_files
 from lightning_dissect.report.words import describe_comparison
 
@@ -60,8 +52,10 @@ def write_report(
         OSError: If the page cannot be written.
         ValueError: If a file is not one of ours, is damaged, or holds no scores, or not those of all units.
     """
-    for package in _PACKAGES:
-        _require(package)
+    missing = [package for package in _PACKAGES if find_spec(package) is None]
+    if missing:
+        needed = f"The report needs {', '.join(missing)}: pip install 'lightning-dissect[report]'."
+        raise ModuleNotFoundError(needed, name=missing[0])
     folder = find_score_files(run)[0].parent
     path = Path(path) if path is not None else folder / "report.html"
     with whole(path, durable=True) as file:
@@ -71,60 +65,48 @@ def write_report(
     return path
 
 
-def _require(package: str) -> None:
-    try:
-        importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"The report needs the package {package}: pip install 'lightning-dissect[report]'.", name=package
-        ) from error
-
-
-def _render(history: History, players: Players, pictures: Mapping[str, Sequence[Picture]]) -> str:
+def _render(history: History, players: Players, pictures: Mapping[str, Mapping[str, str]]) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    summary = summarise(history)
-    data, payloads = _data(history, summary)
-    if players.units:
-        payloads["players"] = pack(to_script(players.units))
-    own = files(__package__)
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(
-        (own / "page.html").read_text("utf-8")
-    )
-    return template.render(
-        history=history,
-        summary=summary,
-        version=version("lightning-dissect"),
-        moments=data["moments"],
-        comparisons=data["comparisons"],
-        colours=data["colours"]["features"],
-        settings=_flatten(history.last.settings),
-        citation=_citation(history),
-        whole_layers=list_whole_layers(history),
-        audio=players.audio,
-        pictures=pictures,
-        payloads=payloads,
-        meta=Markup(to_script(data)),
-        css=Markup((own / "report.css").read_text("utf-8")),
-        script=Markup((own / "report.js").read_text("utf-8")),
-    )
-
-
-def _data(history: History, summary: Summary) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the page's script reads: a few facts, and the packed arrays by the name of their element."""
     limits = find_limits(history)
-    pairs = comparisons(history.columns)
-    payloads, layers = _libraries() | {"units": pack_units(history)}, []
-    of_column = [limits[column[1:]] for column in history.columns]
-    for place, (layer, (_, _, dead, _)) in enumerate(zip(history.layers, summary.layers, strict=True)):
+    payloads = _libraries() | {"units": pack_units(history)}
+    if players.units:
+        payloads["players"] = pack(json.dumps(players.units))
+    layers = []
+    for place, layer in enumerate(history.layers):
         last = pack_last(layer)
-        payloads |= {f"history-{place}": pack_history(layer, of_column), f"last-{place}": last["data"]}
-        facts = {"name": layer.name, "units": layer.units, "columns": layer.columns, "limits": last["limits"]}
-        layers.append({**facts, "dead": dead})
+        payloads |= {f"history-{place}": pack_history(layer, limits), f"last-{place}": last["data"]}
+        facts = {"name": layer.name, "units": layer.units, "columns": layer.columns, "dead": layer.dead}
+        layers.append({**facts, "limits": last["limits"]})
+    own = files(__package__)
+    css, script, page = ((own / name).read_text("utf-8") for name in ("report.css", "report.js", "page.html"))
+    return (
+        Environment(autoescape=True, undefined=StrictUndefined)
+        .from_string(page)
+        .render(
+            history=history,
+            found=list_found(history),
+            version=version("lightning-dissect"),
+            settings=_flatten(history.last.settings),
+            citation=_citation(history),
+            whole_layers=list_whole_layers(history),
+            audio=players.audio,
+            pictures=pictures,
+            payloads=payloads,
+            meta=_meta(history, limits) | {"layers": layers},
+            css=Markup(css),
+            script=Markup(script),
+        )
+    )
+
+
+def _meta(history: History, limits: Sequence[float]) -> dict[str, Any]:
+    """The facts that the page's script reads beside the packed arrays, layers aside."""
+    pairs = history.comparisons
     columns = [
         {"feature": column.feature, "comparison": pairs.index(column[1:]), "limit": limit}
-        for column, limit in zip(history.columns, of_column, strict=True)
+        for column, limit in zip(history.columns, limits, strict=True)
     ]
     colours = {name: _FEATURE_COLOURS[n % len(_FEATURE_COLOURS)] for n, name in enumerate(history.features)}
     most = history.labels.dropna(subset="feature").groupby(["metric", "level"], observed=True).size()
@@ -135,11 +117,10 @@ def _data(history: History, summary: Summary) -> tuple[dict[str, Any], dict[str,
         "comparisons": [describe_comparison(*pair) for pair in pairs],
         "comparison": max(range(len(pairs)), key=lambda place: most.get(pairs[place], 0), default=0),
         "columns": columns,
-        "layers": layers,
         "counts": history.counts.tolist(),
         "colours": {"features": colours, "effect": _EFFECT_COLOURS},
         **PACKING,
-    }, payloads
+    }
 
 
 def _libraries() -> dict[str, str]:
@@ -152,16 +133,13 @@ def _libraries() -> dict[str, str]:
     }
 
 
-def _flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     """Settings as lines of a table: ``versions, torch``."""
-    lines: list[tuple[str, str]] = []
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            lines += _flatten(value, f"{prefix}{name}, ")
+            yield from _flatten(value, f"{prefix}{name}, ")
         else:
-            shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-            lines.append((prefix + name.replace("_", " "), shown))
-    return lines
+            yield prefix + name.replace("_", " "), ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _citation(history: History) -> str:

@@ -2,14 +2,12 @@
 
 import base64
 import gzip
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from lightning_dissect.report.html.history import Column, History, Layer
+from lightning_dissect.report.html.history import History, Layer
 
 PACKING = {
     "steps": 24,  # between no effect and a column's largest one, over epochs: finer than colours can show
@@ -34,15 +32,15 @@ def pack(data: bytes | str) -> str:
     return base64.b64encode(gzip.compress(raw, compresslevel=6, mtime=0)).decode()
 
 
-def find_limits(history: History) -> dict[tuple[str, str], float]:
-    """The largest effect, without its sign, by metric and level: what the strongest colour stands for."""
-    limits: dict[tuple[str, str], float] = {}
+def find_limits(history: History) -> list[float]:
+    """What the strongest colour stands for in each column: the largest effect of its metric and level, without sign."""
+    limits = dict.fromkeys(history.comparisons, 1e-3)
     for layer in history.layers:
         largest = np.nanmax(np.abs(layer.effect), axis=(0, 2), initial=1e-3)
         for column, value in zip(layer.columns, largest, strict=True):
-            key = history.columns[column][1:]
-            limits[key] = max(limits.get(key, 0.0), float(value))
-    return limits
+            pair = history.columns[column][1:]
+            limits[pair] = max(limits[pair], float(value))
+    return [limits[column[1:]] for column in history.columns]
 
 
 def pack_history(layer: Layer, limits: Sequence[float]) -> str:
@@ -59,52 +57,24 @@ def pack_last(layer: Layer) -> dict[str, Any]:
         ``data`` (the three, one after another) and ``limits``, what the largest number of steps of effect and score
         stands for.
     """
-    arrays, limits = [], []
-    for values in (layer.effect[-1], layer.score):
-        limit = float(np.nanmax(np.abs(values), initial=1e-3))
-        steps = np.where(np.isnan(values), PACKING["exactUndefined"], np.round(values / limit * PACKING["exactSteps"]))
-        arrays.append(steps.astype("<i2").tobytes())
-        limits.append(limit)
-    with np.errstate(divide="ignore"):
-        powers = np.minimum(
-            np.round(-np.log10(layer.q_value) * PACKING["qSteps"]), PACKING["largestPower"] * PACKING["qSteps"]
-        )
-    arrays.append(np.where(np.isnan(powers), PACKING["qUndefined"], powers).astype(np.uint8).tobytes())
-    return {"data": pack(b"".join(arrays)), "limits": limits}
+    values = np.stack([layer.effect[-1], layer.score])
+    limits = np.nanmax(np.abs(values), axis=(1, 2), initial=1e-3)
+    steps = np.round(values / limits[:, None, None] * PACKING["exactSteps"])
+    steps = np.where(np.isnan(steps), PACKING["exactUndefined"], steps).astype("<i2")
+    smallest = 10.0 ** -PACKING["largestPower"]
+    powers = np.round(-np.log10(np.maximum(layer.q_value, smallest)) * PACKING["qSteps"])
+    powers = np.where(np.isnan(powers), PACKING["qUndefined"], powers).astype(np.uint8)
+    return {"data": pack(steps.tobytes() + powers.tobytes()), "limits": limits.tolist()}
 
 
 def pack_units(history: History) -> str:
-    """The labels as a JSON object of columns, one entry a unit."""
-    labels = history.labels
+    """The labels as a JSON list of objects, one a unit; of layers and comparisons, the indices."""
     layers = {layer.name: place for place, layer in enumerate(history.layers)}
-    rows = {
-        "layer": [layers[name] for name in labels["layer"].astype(str)],
-        "unit": labels["unit"].astype(int).tolist(),
-        "feature": [None if name != name else str(name) for name in labels["feature"].astype(object)],
-        "compared": _comparisons(history, labels["metric"], labels["level"]),
-    }
-    numbers = {name: _rounded(labels[name]) for name in ("score", "null", "effect")}
-    q_values = {"q": [None if q != q else float(f"{q:.2e}") for q in labels["q_value"].to_numpy(float)]}
-    return pack(json.dumps(rows | numbers | q_values, separators=(",", ":")))
-
-
-def comparisons(columns: Sequence[Column]) -> list[tuple[str, str]]:
-    """Every metric and level, in the order of the columns."""
-    return list(dict.fromkeys(column[1:] for column in columns))
-
-
-def to_script(data: Mapping[str, Any]) -> str:
-    """JSON that can stand in a ``<script>``, whatever names are in it."""
-    return (
-        json.dumps(data, separators=(",", ":")).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    pairs = {pair: place for place, pair in enumerate(history.comparisons)}
+    labels = history.labels.round({"score": 4, "null": 4, "effect": 4})
+    rows = labels[["unit", "feature", "score", "null", "effect"]].assign(
+        layer=[layers[name] for name in labels["layer"]],
+        compared=np.array([pairs.get(pair, np.nan) for pair in zip(labels["metric"], labels["level"], strict=True)]),
+        q=labels["q_value"].map("{:.2e}".format).astype(float),
     )
-
-
-def _comparisons(history: History, metrics: Any, levels: Any) -> list[int | None]:
-    known = {pair: place for place, pair in enumerate(comparisons(history.columns))}
-    return [known.get((str(metric), str(level))) for metric, level in zip(metrics, levels, strict=True)]
-
-
-def _rounded(values: Any) -> list[float | None]:
-    numbers: npt.NDArray[np.float64] = np.asarray(values, np.float64)
-    return [None if number != number else round(number, 4) for number in numbers.tolist()]
+    return pack(rows.to_json(orient="records", double_precision=15))

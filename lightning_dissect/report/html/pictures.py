@@ -3,7 +3,6 @@
 import base64
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from lightning_dissect.files.layout import picture_file
 from lightning_dissect.report.run_folder import may_be_read
@@ -15,26 +14,18 @@ _WORDS = {
 }
 
 
-class Picture(NamedTuple):
-    """A picture of a layer.
+def load_pictures(folder: Path, layers: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Read the pictures that lie in ``pictures/<layer>/`` beside the scores.
 
-    Attributes:
-        words: What it shows.
-        data: PNG in base64.
+    Returns:
+        For each layer that has some, PNG files in base64 by what they show.
     """
-
-    words: str
-    data: str
-
-
-def load_pictures(folder: Path, layers: Iterable[str]) -> dict[str, list[Picture]]:
-    """Read the pictures that lie in ``pictures/<layer>/`` beside the scores; layers without any are left out."""
     found = {
-        layer: [
-            Picture(words, base64.b64encode(file.read_bytes()).decode())
+        layer: {
+            words: base64.b64encode(file.read_bytes()).decode()
             for name, words in _WORDS.items()
             if may_be_read(file := folder / picture_file(name, layer), folder)
-        ]
+        }
         for layer in layers
     }
     return {layer: pictures for layer, pictures in found.items() if pictures}

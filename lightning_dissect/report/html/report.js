@@ -6,6 +6,12 @@
   const last = meta.moments.length - 1;
   const cache = new Map();
 
+  function make(name, properties, ...children) {
+    const made = Object.assign(document.createElement(name), properties);
+    made.append(...children);
+    return made;
+  }
+
   // ---- data -------------------------------------------------------------------------------------------------------
 
   async function unpack(id) {
@@ -52,9 +58,7 @@
   const loadLibrary = (id) => once(id, async () => {
     const source = await unpackText(id);
     if (id === "plotly") {
-      const script = document.createElement("script");
-      script.textContent = source;
-      document.head.append(script);
+      document.head.append(make("script", { textContent: source }));
       return window.Plotly;
     }
     const address = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
@@ -173,20 +177,17 @@
     const { columns, name } = meta.layers[layer];
     const [label, at] = [findLabel(layer, unit), await loadLast(layer)];
     element("unit-title").textContent = `${name}, unit ${unit}`;
-    element("unit-words").textContent = label && label.feature
+    element("unit-words").textContent = label?.feature
       ? `Follows ${label.feature} best: ${meta.comparisons[label.compared]}, ${fixed(label.score)} where chance gives ${fixed(label.null)} (q = ${small(label.q)}).`
       : "Follows none of the features more than chance explains.";
     const rows = columns.map((column, row) => ({ ...meta.columns[column], row, ...at(row, unit) }));
     rows.sort((a, b) => (b.power ?? -1) - (a.power ?? -1) || Math.abs(b.effect) - Math.abs(a.effect));
     const body = element("unit-table").tBodies[0];
     body.replaceChildren(...rows.map((row) => {
-      const line = document.createElement("tr");
       const chance = row.score === null ? null : row.score - row.effect;
       const texts = [row.feature, meta.comparisons[row.comparison], fixed(row.score), fixed(chance), fixed(row.effect), fromPower(row.power)];
-      texts.forEach((text) => { line.insertCell().textContent = text; });
-      const own = label && label.feature && base(label.feature) === row.feature && label.compared === row.comparison;
-      line.classList.toggle("label", Boolean(own));
-      return line;
+      const own = label?.feature && base(label.feature) === row.feature && label.compared === row.comparison;
+      return make("tr", { className: own ? "label" : "" }, ...texts.map((textContent) => make("td", { textContent })));
     }));
     await showPlayers(layer, unit);
     element("unit").showModal();
@@ -209,25 +210,13 @@
   const loadPlayers = () => once("players", async () => element("data-players") ? JSON.parse(await unpackText("players")) : {});
 
   async function showPlayers(layer, unit) {
-    const players = await loadPlayers();
-    const entries = players[`${layer}/${unit}`] ?? [];
+    const entries = (await loadPlayers())[`${layer}/${unit}`] ?? [];
     element("unit-players").replaceChildren(...entries.map((entry) => {
-      const box = document.createElement("div");
-      box.className = "player";
-      const words = document.createElement("p");
-      words.textContent = entry.words;
-      const audio = document.createElement("audio");
-      audio.controls = true;
-      audio.preload = "metadata";
-      audio.src = `data:audio/wav;base64,${element(`audio-${entry.audio}`).textContent}`;
-      audio.setAttribute("aria-label", entry.words);
-      box.append(words, audio);
-      if (entry.curve) {
-        const caption = document.createElement("p");
-        caption.className = "words";
-        caption.textContent = `${entry.feature} over the excerpt, from its least to its largest value`;
-        box.append(drawCurve(entry, audio), caption);
-      }
+      const src = `data:audio/wav;base64,${element(`audio-${entry.audio}`).textContent}`;
+      const audio = make("audio", { controls: true, preload: "metadata", ariaLabel: entry.words, src });
+      const box = make("div", { className: "player" }, make("p", { textContent: entry.words }), audio);
+      const textContent = `${entry.feature} over the excerpt, from its least to its largest value`;
+      if (entry.curve) box.append(drawCurve(entry, audio), make("p", { className: "words", textContent }));
       return box;
     }));
   }
@@ -264,29 +253,27 @@
   let labels = [];
   const findLabel = (layer, unit) => labels.find((row) => row.layer === layer && row.unit === unit);
 
-  const numeric = (name, title, show, more) => ({
-    data: name, title, type: "num", className: "dt-right", ...more,
-    // Undefined goes to the end of an ascending sort.
+  // A column that is sorted by its number, whatever it shows; undefined goes to the end of an ascending sort.
+  const numeric = (data, title, className, show) => ({
+    data, title, className, type: "num",
     render: (value, kind) => kind === "sort" || kind === "type" ? value ?? Infinity : show(value),
   });
 
   async function fillTable() {
-    const [DataTable, columns] = await Promise.all([loadLibrary("datatables"), unpackText("units").then(JSON.parse)]);
-    const style = document.createElement("style");
-    style.textContent = await unpackText("datatables-style");
-    document.head.prepend(style);
+    const [DataTable, text] = await Promise.all([loadLibrary("datatables"), unpackText("units")]);
+    labels = JSON.parse(text);
+    document.head.prepend(make("style", { textContent: await unpackText("datatables-style") }));
     const escape = DataTable.render.text().display;
-    const name = (row) => meta.layers[row].name;
     const players = await loadPlayers();
-    labels = columns.unit.map((_, place) => Object.fromEntries(Object.entries(columns).map(([key, values]) => [key, values[place]])));
     const table = new DataTable("#table", {
       data: labels,
       columns: [
-        { data: "layer", title: "layer", type: "num", className: "dt-left", render: (value, kind) => kind === "sort" || kind === "type" ? value : escape(name(value)) },
+        numeric("layer", "layer", "dt-left", (layer) => escape(meta.layers[layer].name)),
         { data: "unit", title: "unit", type: "num", className: "dt-left", render: (value, kind) => kind === "display" ? `<button class="open">unit ${Number(value)}</button>` : value },
         { data: "feature", title: "follows", type: "string", render: (value, kind) => kind === "display" ? escape(value ?? "nothing") : value ?? "" },
-        { data: "compared", title: "compared by", type: "num", className: "dt-left", render: (value, kind) => kind === "sort" || kind === "type" ? value ?? Infinity : value === null ? "" : escape(meta.comparisons[value]) },
-        numeric("score", "score", fixed), numeric("null", "chance", fixed), numeric("effect", "effect", fixed), numeric("q", "q", small),
+        numeric("compared", "compared by", "dt-left", (pair) => pair === null ? "" : escape(meta.comparisons[pair])),
+        numeric("score", "score", "dt-right", fixed), numeric("null", "chance", "dt-right", fixed),
+        numeric("effect", "effect", "dt-right", fixed), numeric("q", "q", "dt-right", small),
       ],
       order: [], deferRender: true, autoWidth: false, pageLength: 25, lengthMenu: [10, 25, 100, 500],
       language: { info: "_START_ to _END_ of _TOTAL_ units", infoFiltered: "(of _MAX_)", infoEmpty: "no unit", lengthMenu: "_MENU_ units a page", search: "Search", zeroRecords: "No unit is like that." },
@@ -300,7 +287,7 @@
       const audio = element("filter-audio")?.checked;
       table.search.fixed("choices", (text, row) =>
         (layer === "" || row.layer === Number(layer))
-        && (feature === "" || (feature === "*" ? row.feature !== null : feature === "-" ? row.feature === null : row.feature !== null && base(row.feature) === feature))
+        && (feature === "" || feature === (row.feature === null ? "-" : base(row.feature)) || (feature === "*" && row.feature !== null))
         && (!audio || `${row.layer}/${row.unit}` in players)).draw();
     };
     ["filter-layer", "filter-feature", "filter-audio"].forEach((id) => element(id)?.addEventListener("change", filter));
