@@ -91,7 +91,7 @@ def best_matches(
 
 def _draw_best(row: Any, maps: DrawnMaps, sift: SIFTSimilarity) -> Figure:
     settings = (sift.num_features, sift.ratio, sift.tolerance, sift.min_size, sift.max_size)
-    pairs = list(zip(maps.activations[:, row.unit], maps.features[row.feature], strict=True))
+    pairs = list(zip(maps.activations[:, row.unit], maps.features[row.feature][:, 0], strict=True))
     matched = [sift_matches(activation, feature, *settings) for activation, feature in pairs]
     found, (activation, feature) = max(zip(matched, pairs, strict=True), key=lambda item: len(item[0].distance))
     count = len(found.distance)

@@ -32,7 +32,7 @@ class DrawnMaps(NamedTuple):
 
     Attributes:
         activations: Shape (clips, units, frequency, time).
-        features: Of each map feature, shape (clips, frequency, time).
+        features: Of each map feature, shape (clips, 1, frequency, time).
     """
 
     activations: Tensor
@@ -277,10 +277,8 @@ class Dissection:
             keeper.receive(name, levels)
         self.units[name] = levels.clip.shape[1]
         if levels.map is not None and name not in self.drawn:
-            features = {feature: other.map for feature, other in batch.features.items() if other.map is not None}
-            self.drawn[name] = DrawnMaps(
-                levels.map[:_DRAWN].clone(), {feature: maps[:_DRAWN, 0] for feature, maps in features.items()}
-            )
+            features = {other: at.map[:_DRAWN] for other, at in batch.features.items() if at.map is not None}
+            self.drawn[name] = DrawnMaps(levels.map[:_DRAWN].clone(), features)
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:

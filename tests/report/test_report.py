@@ -148,7 +148,7 @@ def test_the_best_map_unit_is_drawn_with_its_matches(scores: Scores) -> None:
     maps = torch.randn(6, 64, 64, generator=torch.Generator().manual_seed(1)).cumsum(1).cumsum(2)
     # Of the two clips, the second matches.
     activations = torch.stack([maps.flip(1), maps])
-    example = DrawnMaps(activations, {"harmonic": torch.stack([maps[1], maps[1]])})
+    example = DrawnMaps(activations, {"harmonic": torch.stack([maps[1:2], maps[1:2]])})
     figures = best_matches(scores.last(), {"conv": example}, [PearsonSimilarity(), SIFTSimilarity()])
     assert list(figures) == ["conv"]
     draw(figures["conv"])
@@ -161,7 +161,7 @@ def test_the_best_map_unit_is_drawn_with_its_matches(scores: Scores) -> None:
 def test_what_is_drawn_are_the_matches_that_the_score_counts(scores: Scores) -> None:
     maps = torch.randn(6, 64, 64, generator=torch.Generator().manual_seed(1)).cumsum(1).cumsum(2)
     # Two halves of the map trade places: no one shift fits all matches.
-    example = DrawnMaps(maps[None], {"harmonic": maps[1].roll(32, 1)[None]})
+    example = DrawnMaps(maps[None], {"harmonic": maps[1].roll(32, 1)[None, None]})
 
     def count(metric: SIFTSimilarity) -> int:
         return count_matches(best_matches(scores.last(), {"conv": example}, [metric])["conv"])

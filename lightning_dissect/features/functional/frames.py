@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-__all__ = ["Framing", "frame", "pad", "valid_frames"]
+__all__ = ["Framing", "frame", "frame_lengths", "pad"]
 
 
 class Framing(TypedDict, total=False):
@@ -71,7 +71,7 @@ def pad(y: Tensor, frame_length: int, center: bool, pad_mode: str, lengths: Tens
     return y.gather(-1, torch.minimum(position, last).clamp(min=0).expand(*y.shape[:-1], -1)), 0
 
 
-def valid_frames(lengths: Tensor | None, frame_length: int, hop_length: int, *, center: bool = True) -> Tensor | None:
+def frame_lengths(lengths: Tensor | None, frame_length: int, hop_length: int, *, center: bool = True) -> Tensor | None:
     """Return how many frames each clip of ``lengths`` samples has, shape of ``lengths``; None for None."""
     if lengths is None:
         return None

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lightning_dissect.features.functional.arguments import as_waveform, check_framing
-from lightning_dissect.features.functional.frames import frame, valid_frames
+from lightning_dissect.features.functional.frames import frame, frame_lengths
 from lightning_dissect.features.functional.lengths import trim, trim_frames
 from lightning_dissect.features.functional.spectrum import spectrogram
 
@@ -86,4 +86,4 @@ def _energy(
     check_framing(frame_length, hop_length)
     squares = trim(y, lengths).square()
     frames = frame(squares, frame_length, hop_length, center=center, pad_mode=pad_mode, lengths=lengths)
-    return trim_frames(frames.sum(dim=-1), valid_frames(lengths, frame_length, hop_length, center=center))
+    return trim_frames(frames.sum(dim=-1), frame_lengths(lengths, frame_length, hop_length, center=center))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lightning_dissect.features.functional.arguments import as_waveform, check_framing
 from lightning_dissect.features.functional.device import chunk_size, precise
-from lightning_dissect.features.functional.frames import Framing, pad, valid_frames
+from lightning_dissect.features.functional.frames import Framing, frame_lengths, pad
 from lightning_dissect.features.functional.lengths import check_lengths, trim, trim_frames
 from lightning_dissect.features.functional.windows import window_taps
 
@@ -93,7 +93,7 @@ def _transform(
     center, pad_mode = framing.get("center", True), framing.get("pad_mode", "constant")
     taps = window_taps(framing.get("window", "hann"), win_length)
     taps = nnf.pad(taps, ((n_fft - win_length) // 2, -((win_length - n_fft) // 2))).to(y.device, precise(y))
-    ends = valid_frames(lengths, n_fft, hop_length, center=center)
+    ends = frame_lengths(lengths, n_fft, hop_length, center=center)
     padded, reach = pad(trim(y, lengths), n_fft, center, pad_mode, lengths)
     padded = padded.reshape(-1, padded.shape[-1])
 

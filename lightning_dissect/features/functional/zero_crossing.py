@@ -5,7 +5,7 @@ import torch.nn.functional as nnf
 from torch import Tensor
 
 from lightning_dissect.features.functional.arguments import as_waveform, check_framing
-from lightning_dissect.features.functional.frames import valid_frames
+from lightning_dissect.features.functional.frames import frame_lengths
 from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim_frames
 
 __all__ = ["zero_crossing_rate"]
@@ -58,4 +58,4 @@ def zero_crossing_rate(
     last = (starts + frame_length - 1).clamp(0, n_samples - 1)
     rate = (total[..., last] - total[..., first]).to(y.dtype) / frame_length
     rate = torch.where(y.isfinite().all(dim=-1, keepdim=True), rate, torch.nan)
-    return trim_frames(rate, valid_frames(lengths, frame_length, hop_length, center=center))
+    return trim_frames(rate, frame_lengths(lengths, frame_length, hop_length, center=center))
