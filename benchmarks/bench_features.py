@@ -10,7 +10,9 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
+from unittest import mock
 
 import librosa
 import numpy as np
@@ -118,11 +120,15 @@ def bench_banks(clips: torch.Tensor, repeats: int) -> None:
 
 
 def bench_hpss(clips: torch.Tensor, repeats: int) -> None:
-    """The decomposition alone, on given spectrograms."""
+    """The decomposition alone, on given spectrograms: as installed, and without compiled code."""
     S = functional.stft(clips).abs()
     arrays = [np.ascontiguousarray(s) for s in S.numpy()]
     theirs = best(lambda: list(map(librosa.decompose.hpss, arrays)), 2)
     row("hpss", best(lambda: functional.hpss(S), repeats), theirs)
+    with mock.patch.object(
+        import_module("lightning_dissect.features.functional.hpss"), "_compiled_code", return_value=None
+    ):
+        row("hpss without numba", best(lambda: functional.hpss(S), repeats), theirs)
 
 
 def bench_growth(repeats: int) -> None:
