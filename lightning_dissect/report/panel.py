@@ -118,5 +118,6 @@ def around(*values: np.ndarray) -> tuple[float, float]:
 def _write(value: float, step: float) -> str:
     """Write a number with as many digits as tell it from its neighbours."""
     digits = max(0, -int(np.floor(np.log10(step) + 1e-9)))
+    digits += round(step * 10**digits, 6) % 1 > 0  # one more for steps of 2.5
     written = f"{value:.{digits}f}" if digits < 5 and abs(value) < 1e5 else f"{value:.3g}"
     return written.replace("-", "−")

@@ -28,6 +28,7 @@ from lightning_dissect.report import (
     sheet,
     trajectories,
 )
+from lightning_dissect.report.panel import ticks
 from lightning_dissect.report.sheet import Words
 from lightning_dissect.report.style import style
 from lightning_dissect.run.clip_values import ClipValues
@@ -254,6 +255,13 @@ def test_the_chance_of_correlations_is_that_of_so_many_clips() -> None:
     # 2000 units in 24 bins: a bin's count has a standard deviation of at most sqrt(2000 / 24 * 3)
     assert np.abs(observed - chance).max() < 4 * np.sqrt(250)
     assert chance.std() > 50
+
+
+@pytest.mark.parametrize("limits", [(0.1, 1.05), (-0.42, 0.9), (0.0, 1299.0), (-0.011, 0.003), (3e3, 12e3)])
+@pytest.mark.parametrize("most", [3, 4, 8])
+def test_a_tick_is_written_as_what_it_is(limits: tuple[float, float], most: int) -> None:
+    values, words = ticks(limits, most)
+    assert [float(word.replace("−", "-")) for word in words] == pytest.approx(values)
 
 
 @pytest.fixture
