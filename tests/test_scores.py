@@ -262,6 +262,7 @@ def test_duplicate_units_are_found_within_their_layer() -> None:
 
 
 def test_a_network_with_a_dead_and_a_copied_unit() -> None:
+    torch.manual_seed(0)
     conv = torch.nn.Conv1d(1, 5, 64, 32)
     with torch.no_grad():
         conv.weight[1], conv.bias[1] = 0.0, 0.5
