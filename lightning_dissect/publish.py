@@ -27,7 +27,7 @@ from lightning_dissect.report import (
     scatter,
     trajectories,
 )
-from lightning_dissect.report.style import encode_png, style
+from lightning_dissect.report.style import encode_png
 from lightning_dissect.run.clip_values import ClipValues
 from lightning_dissect.run.dissection import Dissection
 from lightning_dissect.run.playlist import Played
@@ -92,8 +92,7 @@ def publish(findings: Findings, trainer: Any, index: int, earlier: Earlier, watc
         players = list(_players(labels, playlists, folder))
         files.append(folder / TABLE)
     figures = chain(_figures(findings), _history(folder, labels))
-    with style():
-        pictures = {drawn: _as_picture(figure) for drawn, figure in figures if figure is not None}
+    pictures = {drawn: _as_picture(figure) for drawn, figure in figures if figure is not None}
     _save_pictures(pictures, folder)
     shown = {f"{name}{drawn.tag}": picture for drawn, picture in pictures.items()}
     scalars = summarise(scores, labels, name) | watched_scores(scores, watch, name)

@@ -17,27 +17,14 @@ UNDEFINED, FAINT = "0.85", "0.8"
 DIVERGING, SHARE, MAP = "RdBu_r", "Blues", "magma"
 MARKERS = "osD^v*"
 
-_in_use = False
-
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw with the settings of all pictures, whatever style the user has set; also a decorator.
-
-    To set some hundred parameters takes a millisecond, so inside of another such block nothing is done.
-    """
-    global _in_use
-    if _in_use:
-        yield
-        return
+    """Draw with the settings of all pictures, whatever style the user has set; also a decorator."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update({"savefig.dpi": 140, "figure.dpi": 140})
-        _in_use = True
-        try:
-            yield
-        finally:
-            _in_use = False
+        yield
 
 
 @style()
