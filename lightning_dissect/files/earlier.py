@@ -22,13 +22,7 @@ class Earlier:
         self._start = step
 
     def make_way(self, file: Place, folders: Sequence[Place], *, fitting: bool) -> None:
-        """Before a run is published: set earlier files aside, if it is the first of a fit.
-
-        Args:
-            file: The run's score file.
-            folders: Where to look for score files.
-            fitting: Whether it is a run of a fit; others set nothing aside.
-        """
+        """Before a run is published, set earlier score files aside, if it is the first of a fit; others do not."""
         if not fitting:
             self._own.add(str(file))
         elif self._start is not None:

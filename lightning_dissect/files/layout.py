@@ -49,9 +49,7 @@ def picture_file(name: str, layer: str | None = None) -> str:
 def list_scores(folder: Place, stage: Stage | None = None) -> list[Place]:
     """The score files at any depth of a folder, in the order of their names.
 
-    Args:
-        folder: Where to look.
-        stage: Those of validation or of tests; ``None`` for validation, and for tests where there is nothing else.
+    Without a stage, these are those of validation, and those of tests where there is nothing else.
     """
     found: Iterator[Place] = folder.rglob("*.parquet")
     files = sorted((file for file in found if not file.name.startswith(".") and file.name != TABLE), key=str)
@@ -63,12 +61,7 @@ def list_scores(folder: Place, stage: Stage | None = None) -> list[Place]:
 
 
 def check_one_run(files: Collection[Place], folder: Place, stage: Stage | None = None) -> None:
-    """Raise unless score files are those of one run: there is one at least, and all lie in one folder.
-
-    Args:
-        files: What was found.
-        folder: Where it was looked for.
-        stage: What was looked for.
+    """Raise unless score files that were found in a folder are those of one run: one at least, and all in one place.
 
     Raises:
         FileNotFoundError: If there is no file.
@@ -101,13 +94,8 @@ def _warn_of_link(link: Place, folder: Place) -> None:
 def set_aside(folders: Iterable[Place], start: int, keep: Collection[str] = ()) -> None:
     """Rename the score files that a fit does not continue, so that its epochs are not mixed with theirs, and say so.
 
-    They get the ending ``.old``, under which nothing looks for scores.
-
-    Args:
-        folders: Where score files lie.
-        start: The step at which the fit began. What is of that step or before it is its own history, except where it
-            began anew, at 0.
-        keep: Files that stay nevertheless.
+    They get the ending ``.old``, under which nothing looks for scores. What is of the step at which the fit began, or
+    before it, is its own history, except where it began anew, at 0; what is to be kept stays nevertheless.
     """
     for folder in folders:
         steps = {file: match[1] for file in folder.glob("*.parquet") if (match := _SCORES.fullmatch(file.name))}

@@ -14,11 +14,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def read_parquet(path: Place, words: str) -> pa.Table:
-    """Read a Parquet file.
-
-    Args:
-        path: The file.
-        words: What it should hold, for the error.
+    """Read a Parquet file that should hold what ``words`` say.
 
     Raises:
         ValueError: If it is no regular file, or cannot be read.

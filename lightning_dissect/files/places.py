@@ -6,6 +6,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +17,7 @@ from fsspec.implementations.local import LocalFileSystem
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]*://")
 
 
+@dataclass(frozen=True)
 class RemotePath:
     """A path on another file system, with those of :class:`pathlib.Path`'s names that a run's files need.
 
@@ -29,30 +31,24 @@ class RemotePath:
         ('dissect', 'memory:///logs/dissect/a.parquet')
     """
 
-    def __init__(self, system: Any, path: str) -> None:
-        self._system, self._path = system, path.rstrip("/")
+    system: Any
+    path: str
 
     def __truediv__(self, name: str) -> "RemotePath":
-        return RemotePath(self._system, posixpath.join(self._path, name))
+        return RemotePath(self.system, posixpath.join(self.path, name))
 
     def __str__(self) -> str:
-        return str(self._system.unstrip_protocol(self._path))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RemotePath) and str(self) == str(other)
-
-    def __hash__(self) -> int:
-        return hash(str(self))
+        return str(self.system.unstrip_protocol(self.path))
 
     @property
     def name(self) -> str:
         """Its last part."""
-        return posixpath.basename(self._path)
+        return posixpath.basename(self.path)
 
     @property
     def parent(self) -> "RemotePath":
         """The folder."""
-        return RemotePath(self._system, posixpath.dirname(self._path))
+        return RemotePath(self.system, posixpath.dirname(self.path))
 
     def with_name(self, name: str) -> "RemotePath":
         """The file of that name beside it."""
@@ -60,15 +56,15 @@ class RemotePath:
 
     def exists(self) -> bool:
         """Whether there is such a file or folder."""
-        return bool(self._system.exists(self._path))
+        return bool(self.system.exists(self.path))
 
     def is_dir(self) -> bool:
         """Whether it is a folder."""
-        return bool(self._system.isdir(self._path))
+        return bool(self.system.isdir(self.path))
 
     def is_file(self) -> bool:
         """Whether it is a file."""
-        return bool(self._system.isfile(self._path))
+        return bool(self.system.isfile(self.path))
 
     def glob(self, pattern: str) -> Iterator["RemotePath"]:
         """The files in it whose name is like that."""
@@ -76,26 +72,26 @@ class RemotePath:
 
     def rglob(self, pattern: str) -> Iterator["RemotePath"]:
         """The files at any depth whose name is like that."""
-        self._system.invalidate_cache(self._path)
-        found = (RemotePath(self._system, path) for path in self._system.find(self._path))
+        self.system.invalidate_cache(self.path)
+        found = (RemotePath(self.system, path) for path in self.system.find(self.path))
         return (file for file in found if fnmatchcase(file.name, pattern))
 
     def mkdir(self, parents: bool = True, exist_ok: bool = True) -> None:
         """Make the folder, and those above it, where the file system has any."""
-        self._system.makedirs(self._path, exist_ok=exist_ok)
+        self.system.makedirs(self.path, exist_ok=exist_ok)
 
     def open(self, mode: str = "rb") -> IO[bytes]:
         """Open the file to read bytes."""
-        file: IO[bytes] = self._system.open(self._path, mode)
+        file: IO[bytes] = self.system.open(self.path, mode)
         return file
 
     def write_bytes(self, content: bytes) -> None:
         """Send a whole file."""
-        self._system.pipe_file(self._path, content)
+        self.system.pipe_file(self.path, content)
 
     def unlink(self) -> None:
         """Remove the file."""
-        self._system.rm_file(self._path)
+        self.system.rm_file(self.path)
 
 
 Place = Path | RemotePath
@@ -120,7 +116,7 @@ def find_place(path: "str | os.PathLike[str] | RemotePath") -> Place:
     if not _SCHEME.match(path):
         return Path(path)
     system, stripped = url_to_fs(path)
-    return Path(stripped) if isinstance(system, LocalFileSystem) else RemotePath(system, stripped)
+    return Path(stripped) if isinstance(system, LocalFileSystem) else RemotePath(system, stripped.rstrip("/"))
 
 
 def is_inside(place: Place, folder: Place) -> bool:

@@ -24,10 +24,6 @@ def write(loggers: Iterable[Any], contents: Contents) -> None:
 
     Loggers are recognised by what they offer, since a class of ``pytorch_lightning`` and its copy in
     ``lightning.pytorch`` are different types. One of no known kind gets the scalars, and a warning says so once.
-
-    Args:
-        loggers: A trainer's loggers.
-        contents: The run.
     """
     for logger in loggers:
         for recognises, give in _KINDS:

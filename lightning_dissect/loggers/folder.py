@@ -9,11 +9,8 @@ def run_folder(logger: Any, root: str) -> Place:
     """The folder where a logger keeps the files of its run.
 
     It is the logger's ``log_dir`` where there is one, and otherwise ``<save_dir>/<name>/<version>``, beside the
-    checkpoints that Lightning writes; wherever fsspec reaches, as Lightning's own do.
-
-    Args:
-        logger: A Lightning logger.
-        root: Stands in for the ``save_dir`` of a logger without one, such as MLflow's with a database.
+    checkpoints that Lightning writes; wherever fsspec reaches, as Lightning's own do. The root stands in for the
+    ``save_dir`` of a logger without one, such as MLflow's with a database.
     """
     log_dir = getattr(logger, "log_dir", None)
     if log_dir:

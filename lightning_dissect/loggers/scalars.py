@@ -16,11 +16,6 @@ def summarise(scores: Scores, labels: pd.DataFrame, name: str = "dissect") -> di
     supported unit, the mean over units, and the number of units with q < 0.05; and
     ``dissect/labelled_<feature>/<layer>``: the number of units whose label is that feature. With several data loaders,
     ``.dataloader<index>`` follows the level.
-
-    Args:
-        scores: The scores of one run.
-        labels: The labels of its units.
-        name: What all tags begin with.
     """
     features = base_feature(scores.last()["feature"]).unique().tolist()
     counts = count_labels(labels, features)
@@ -39,10 +34,7 @@ def summarise(scores: Scores, labels: pd.DataFrame, name: str = "dissect") -> di
 def tags(rows: pd.DataFrame, name: str, units: bool = False) -> pd.Series:
     """The tag of each row of a table of scores: ``dissect.<layer>/<feature>/<metric>.<level>``.
 
-    Args:
-        rows: Rows of a table of scores; those of one feature (``chroma[A]``, …) share a tag.
-        name: What all tags begin with.
-        units: Whether each unit has its own, with ``/unit<unit>`` after the layer.
+    The rows of one feature (``chroma[A]``, …) share a tag, and so do units, unless their number is wanted in it.
     """
     names = rows[["layer", "metric", "level", "dataloader"]].astype(str)
     unit = "/unit" + rows["unit"].astype(str) if units else ""
@@ -55,13 +47,10 @@ def scores_by_tag(scores: Scores, name: str) -> Iterator[tuple[str, np.ndarray]]
     """The defined scores of the units under each tag, for histograms."""
     rows = scores.last()
     rows = rows[(rows["score"].notna() & rows["unit"].notna()).to_numpy()]
-    if rows.empty:
-        return
-    keys = rows[["dataloader", "layer", "metric", "level"]].assign(feature=base_feature(rows["feature"]))
-    tag = keys.groupby(list(keys), observed=True, sort=False).ngroup().to_numpy()
-    first = np.unique(tag, return_index=True)[1]
-    parts = np.split(rows["score"].to_numpy()[np.argsort(tag, kind="stable")], np.bincount(tag).cumsum()[:-1])
-    yield from zip(tags(rows.iloc[first], name), parts, strict=True)
+    rows = rows.assign(feature=base_feature(rows["feature"]))
+    groups = rows.groupby(["dataloader", "layer", "metric", "level", "feature"], observed=True, sort=False)
+    for tag, (_, values) in zip(tags(groups.head(1), name), groups["score"], strict=True):
+        yield tag, values.to_numpy()
 
 
 def finite(scalars: Mapping[str, float]) -> dict[str, float]:

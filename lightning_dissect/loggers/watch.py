@@ -20,11 +20,7 @@ def check_layers(watch: Watch, layers: Sequence[str]) -> None:
 
 
 def check_units(watch: Watch, units: Mapping[str, int]) -> None:
-    """Raise unless every unit exists; layers that have not run are passed over.
-
-    Args:
-        watch: Units by layer.
-        units: The number of units of each layer that has run.
+    """Raise unless every unit is one of so many of its layer; layers that have not run are passed over.
 
     Raises:
         ValueError: Naming the layer, the units, and how many there are.
@@ -39,11 +35,6 @@ def watched_scores(scores: Scores, watch: Watch, name: str = "dissect") -> dict[
     """The scores of the watched units by tag, ``dissect.<layer>/unit<unit>/<feature>/<metric>.<level>``.
 
     Of a feature with several rows (``chroma[A]``, …), the one with the best support is taken.
-
-    Args:
-        scores: The scores of one run.
-        watch: Units by layer.
-        name: What all tags begin with.
     """
     last = scores.last()
     last = last[last["layer"].isin(list(watch))]

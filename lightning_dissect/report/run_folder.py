@@ -36,11 +36,7 @@ def may_be_read(file: Path, folder: Path) -> bool:
     """Whether a file of a run is one that its report may hold: a regular one that lies in the run's folder.
 
     A run may come from elsewhere, and then its names may be paths, and its files links, pipes or devices. What is there
-    and may not be read is named by a warning.
-
-    Args:
-        file: Whatever the run calls it.
-        folder: Of the run; a link to it is as good.
+    and may not be read is named by a warning. A link to the run's folder is as good as the folder.
     """
     if not os.path.exists(file):  # asked this way, a name that no file can have is not there
         return False

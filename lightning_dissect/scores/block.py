@@ -29,13 +29,9 @@ class Block(NamedTuple):
 
 
 def join(blocks: Sequence[Block]) -> dict[str, Any]:
-    """Join blocks to columns. Words become categories at once: a table of a large network has a million rows.
+    """Join blocks, whose constant columns are the same, ``unit`` aside, to columns by name.
 
-    Args:
-        blocks: One at least, with the same constant columns, ``unit`` aside.
-
-    Returns:
-        The columns by name.
+    Words become categories at once: a table of a large network has a million rows.
 
     Raises:
         ValueError: If a block's names are not as many as its features.

@@ -30,11 +30,7 @@ _OPTIONAL = ["q_value", *INTERVAL, "stage"]
 
 
 def check_columns(columns: Iterable[Any], table: str) -> None:
-    """Raise unless all columns are there that a table must have.
-
-    Args:
-        columns: Those of the table.
-        table: Its name, for the error.
+    """Raise unless all columns are there that a table of that name must have.
 
     Raises:
         ValueError: If some are missing.

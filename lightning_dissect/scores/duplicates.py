@@ -11,12 +11,7 @@ _UNDEFINED = 1e6
 
 
 def find_duplicates(rows: pd.DataFrame, tolerance: float) -> pd.DataFrame:
-    """Find units whose scores all equal those of an earlier unit of their layer: see :meth:`Scores.duplicate_units`.
-
-    Args:
-        rows: The rows of one run that have a unit and a score.
-        tolerance: The largest difference between scores that are called equal.
-    """
+    """Find copies among the rows of one run that have a unit and a score: see :meth:`Scores.duplicate_units`."""
     found = []
     for layer, of_layer in rows.groupby("layer", observed=True, sort=False):
         keys = ["dataloader", "feature", "level", "metric"]

@@ -10,11 +10,7 @@ from lightning_dissect.scores.significance import adjust_p_values, join_p_values
 
 
 def label_units(rows: pd.DataFrame, q: float) -> pd.DataFrame:
-    """Label each unit with its best supported row, if the unit is supported: see :meth:`Scores.labels`.
-
-    Args:
-        rows: The rows of one run that have a unit.
-        q: The false discovery rate that is accepted, in (0, 1).
+    """Label each unit with its best supported row, of those of one run with a unit: see :meth:`Scores.labels`.
 
     Raises:
         ValueError: If ``q`` is not in (0, 1).

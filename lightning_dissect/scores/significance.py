@@ -27,11 +27,7 @@ def best_first(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def sort_groups(rows: pd.DataFrame, keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Sort rows of a table by group, and those of a group with the best supported one first.
-
-    Args:
-        rows: Of the table.
-        keys: The columns whose values make a group. Groups are in the order in which they come first.
+    """Sort rows of a table by group, in the order in which these come first; of each, the best supported row is first.
 
     Returns:
         The positions of the rows in this order, and where among them each group begins.
