@@ -41,15 +41,7 @@ _MOST_LAYERS_DRAWN = 8
 
 
 class Findings(NamedTuple):
-    """What a run has found, for people to see.
-
-    Attributes:
-        run: The run.
-        scores: Its scores.
-        labels: Of its units.
-        values: Some of its clips.
-        played: Its playlists; None where there are none.
-    """
+    """What a run has found, for people to see; ``values`` are those of some clips, ``played`` the playlists, if any."""
 
     run: Dissection
     scores: Scores

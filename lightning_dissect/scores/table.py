@@ -77,9 +77,8 @@ class Scores:
 
         Whether a unit has a label is decided unit by unit, so that of the labelled units at most a share of ``q`` is
         expected to be false: its rows are joined to one p-value by Simes' test, and these are adjusted over units by
-        Benjamini & Hochberg. (The ``q_value`` of ``Scores.table`` bounds the share of false *rows*: one true unit
-        resembles many features, and so would let in several false units.) The label is the row with the smallest
-        p-value, and where p-values are equal (they end at about 1e-300), the one with the largest effect.
+        Benjamini & Hochberg. The label is the row with the smallest p-value, and where p-values are equal (they end at
+        about 1e-300), the one with the largest effect.
 
         Args:
             q: The false discovery rate that is accepted, in (0, 1).

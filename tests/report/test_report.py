@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import PolyCollection
+from matplotlib.collections import PathCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.image import BboxImage
 from matplotlib.lines import Line2D
@@ -29,7 +29,6 @@ from lightning_dissect.report import (
     trajectories,
 )
 from lightning_dissect.report.panel import ticks
-from lightning_dissect.report.sheet import Words
 from lightning_dissect.report.style import style
 from lightning_dissect.run.clip_values import ClipValues
 from lightning_dissect.run.dissection import DrawnMaps
@@ -66,7 +65,8 @@ def draw(figure: Figure) -> np.ndarray:
 
 def texts(figure: Figure) -> list[str]:
     """What is written: the title, the line below, then the rest."""
-    return [words for artist in figure.artists if isinstance(artist, Words) for words in artist.strings]
+    (words,) = (artist for artist in figure.artists if isinstance(artist, PathCollection))
+    return str(words.get_label()).split("\n")
 
 
 def images(figure: Figure) -> dict[str, np.ma.MaskedArray]:
