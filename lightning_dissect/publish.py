@@ -84,9 +84,9 @@ def publish(findings: Findings, trainer: Any, index: int, earlier: Earlier, watc
         players = list(_players(labels, playlists, folder))
         files.append(folder / TABLE)
     figures = chain(_figures(findings), _history(folder, labels))
-    pictures = {drawn: _as_picture(figure) for drawn, figure in figures if figure is not None}
+    pictures = {drawn: encode_png(render(figure)) for drawn, figure in figures if figure is not None}
     _save_pictures(pictures, folder)
-    shown = {f"{name}{drawn.tag}": picture for drawn, picture in pictures.items()}
+    shown = {f"{name}{drawn.tag}": png for drawn, png in pictures.items()}
     scalars = summarise(scores, labels, name) | watched_scores(scores, watch, name)
     loggers.write(trainer.loggers, loggers.Contents(name, step, scores, labels, scalars, shown, players, files))
 
@@ -117,11 +117,6 @@ def _figures(findings: Findings) -> Iterator[tuple[_Drawn, Figure | None]]:
             yield _Drawn("sift", layer), figure
 
 
-def _as_picture(figure: Figure) -> loggers.Picture:
-    pixels = render(figure)
-    return loggers.Picture(pixels, encode_png(pixels))
-
-
 def _history(folder: Place, labels: pd.DataFrame) -> Iterator[tuple[_Drawn, Figure | None]]:
     """The picture of the best units over the epochs so far, read back from their files."""
     units = choose_followed(labels)
@@ -149,13 +144,13 @@ def _warn_of(file: Place, error: str) -> None:
     rank_zero_warn(f"lightning_dissect leaves {file} out of the picture of all epochs: {error}")
 
 
-def _save_pictures(pictures: Mapping[_Drawn, loggers.Picture], folder: Place) -> None:
+def _save_pictures(pictures: Mapping[_Drawn, bytes], folder: Place) -> None:
     """Write each picture over that of the run before."""
-    for drawn, picture in pictures.items():
+    for drawn, png in pictures.items():
         path = folder / picture_file(*drawn)
         if not leads_out(path.parent, folder):
             with whole(path) as file:
-                file.write(picture.png)
+                file.write(png)
 
 
 def _players(labels: pd.DataFrame, playlists: pd.DataFrame, folder: Place) -> Iterator[loggers.Player]:

@@ -7,9 +7,9 @@ from typing import Any
 from lightning_utilities.core.rank_zero import rank_zero_warn
 
 from lightning_dissect.loggers import csv, mlflow, tensorboard, wandb
-from lightning_dissect.loggers.contents import Contents, Picture, Player
+from lightning_dissect.loggers.contents import Contents, Player
 
-__all__ = ["Contents", "Picture", "Player", "write"]
+__all__ = ["Contents", "Player", "write"]
 
 _KINDS: list[tuple[Callable[[Any], bool], Callable[[Any, Contents], None]]] = [
     (tensorboard.is_tensorboard, tensorboard.write),

@@ -1,27 +1,15 @@
 """What a run has to show, before any logger's own way to show it."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
+from PIL import Image
 
 from lightning_dissect.files import Place, shorten_name
 from lightning_dissect.scores import Scores
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture, in the two forms that loggers take.
-
-    Attributes:
-        pixels: (height, width, 3) uint8.
-        png: The same as a file.
-    """
-
-    pixels: np.ndarray
-    png: bytes
 
 
 @dataclass(frozen=True)
@@ -49,7 +37,7 @@ class Contents:
         scores: The scores of the run.
         labels: The labels of the units, like ``Scores.labels()``.
         scalars: Numbers by tag; the same tags in every run of a training.
-        pictures: Pictures by tag.
+        pictures: PNG files by tag.
         players: Excerpts of the units that follow each feature best.
         files: The score file, and the table of playlists where there is one.
     """
@@ -59,13 +47,18 @@ class Contents:
     scores: Scores
     labels: pd.DataFrame
     scalars: Mapping[str, float]
-    pictures: Mapping[str, Picture] = field(default_factory=dict)
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
     players: Sequence[Player] = ()
     files: Sequence[Place] = ()
 
 
 _LONGEST_TAG = 140
 """Bytes: clients that name files after tags add a hundred, and a file's name has at most 255."""
+
+
+def open_picture(png: bytes) -> Image.Image:
+    """Open a PNG file, whose pixels are read when they are needed."""
+    return Image.open(io.BytesIO(png))
 
 
 def prefixed(logger: Any, tag: str) -> str:

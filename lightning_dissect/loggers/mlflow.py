@@ -5,7 +5,7 @@ from typing import Any
 
 from lightning_dissect.files import on_disk
 from lightning_dissect.files.layout import AUDIO
-from lightning_dissect.loggers.contents import Contents, as_path, prefixed
+from lightning_dissect.loggers.contents import Contents, as_path, open_picture, prefixed
 from lightning_dissect.loggers.scalars import finite
 
 
@@ -23,10 +23,9 @@ def write(logger: Any, contents: Contents) -> None:
     """
     experiment, run = logger.experiment, logger.run_id
     logger.log_metrics({_allowed(tag): value for tag, value in finite(contents.scalars).items()}, step=contents.step)
-    for tag, picture in contents.pictures.items():
-        experiment.log_image(
-            run, picture.pixels, key=_allowed(prefixed(logger, tag)), step=contents.step, synchronous=True
-        )
+    for tag, png in contents.pictures.items():
+        key = _allowed(prefixed(logger, tag))
+        experiment.log_image(run, open_picture(png), key=key, step=contents.step, synchronous=True)
     files = [(file, contents.name) for file in contents.files]
     files += [(player.file, f"{contents.name}/{AUDIO}") for player in contents.players]
     for file, folder in files:

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from lightning_dissect.loggers.contents import Contents, Picture, prefixed
+from lightning_dissect.loggers.contents import Contents, open_picture, prefixed
 from lightning_dissect.loggers.scalars import finite, scores_by_tag
 
 _BINS = 60
@@ -71,8 +71,8 @@ class _Calendar:
 
 def _add_large(logger: Any, contents: Contents) -> None:
     experiment, step = logger.experiment, contents.step
-    for tag, picture in contents.pictures.items():
-        _add_picture(experiment, prefixed(logger, tag), picture, step)
+    for tag, png in contents.pictures.items():
+        _add_picture(experiment, prefixed(logger, tag), png, step)
     for player in contents.players:
         with player.file.open("rb") as raw, wave.open(raw) as file:
             samples = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32767
@@ -95,12 +95,12 @@ def _add_numbers(logger: Any, contents: Contents, units: bool) -> None:
         _add_event(logger.experiment, some, contents.step)
 
 
-def _add_picture(experiment: Any, tag: str, picture: Picture, step: int) -> None:
+def _add_picture(experiment: Any, tag: str, png: bytes, step: int) -> None:
     """Write the file as it is; ``add_image`` would encode the pixels again."""
     from tensorboard.compat.proto.summary_pb2 import Summary
 
-    height, width, channels = picture.pixels.shape
-    image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=picture.png)
+    width, height = open_picture(png).size
+    image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
     _add_event(experiment, [Summary.Value(tag=tag, image=image)], step)
 
 

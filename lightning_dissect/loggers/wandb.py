@@ -4,7 +4,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from lightning_dissect.files import on_disk
-from lightning_dissect.loggers.contents import Contents, as_path
+from lightning_dissect.loggers.contents import Contents, as_path, open_picture
 from lightning_dissect.loggers.scalars import finite, scores_by_tag
 
 
@@ -26,7 +26,7 @@ def write(logger: Any, contents: Contents) -> None:
     # A histogram and the scalars below its tag are told apart by this ending.
     for tag, values in scores_by_tag(contents.scores, contents.name):
         row[f"{tag}/units"] = wandb.Histogram(values.tolist())
-    row |= {tag: wandb.Image(picture.pixels) for tag, picture in contents.pictures.items()}
+    row |= {tag: wandb.Image(open_picture(png)) for tag, png in contents.pictures.items()}
     labels = contents.labels.astype(object).where(contents.labels.notna(), None)
     row[f"{contents.name}/labels"] = wandb.Table(dataframe=labels)
     artifact = wandb.Artifact(f"{contents.name}-{logger.experiment.id}", type="scores")
