@@ -57,16 +57,14 @@ def pack_last(layer: Layer) -> dict[str, Any]:
         ``data`` (the three, one after another) and ``limits``, what the largest number of steps of effect and score
         stands for.
     """
-    arrays, limits = [], []
-    for values in (layer.effect[-1], layer.score):
-        limit = float(np.nanmax(np.abs(values), initial=1e-3))
-        steps = np.where(np.isnan(values), PACKING["exactUndefined"], np.round(values / limit * PACKING["exactSteps"]))
-        arrays.append(steps.astype("<i2").tobytes())
-        limits.append(limit)
+    values = np.stack([layer.effect[-1], layer.score])
+    limits = np.nanmax(np.abs(values), axis=(1, 2), initial=1e-3)
+    steps = np.round(values / limits[:, None, None] * PACKING["exactSteps"])
+    steps = np.where(np.isnan(steps), PACKING["exactUndefined"], steps).astype("<i2")
     smallest = 10.0 ** -PACKING["largestPower"]
     powers = np.round(-np.log10(np.maximum(layer.q_value, smallest)) * PACKING["qSteps"])
-    arrays.append(np.where(np.isnan(powers), PACKING["qUndefined"], powers).astype(np.uint8).tobytes())
-    return {"data": pack(b"".join(arrays)), "limits": limits}
+    powers = np.where(np.isnan(powers), PACKING["qUndefined"], powers).astype(np.uint8)
+    return {"data": pack(steps.tobytes() + powers.tobytes()), "limits": limits.tolist()}
 
 
 def pack_units(history: History) -> str:

@@ -23,7 +23,8 @@ _POINTS = 200
 _HEIGHT = 100
 _CLIPS = 32
 """Excerpts that are analysed together."""
-_FRAMES = ("n_fft", "hop_length")
+_SETTINGS = {"sample_rate": 0, "n_fft": 2048, "hop_length": 512}
+"""Of the run's analysis, with what stands in where its files do not say; without a rate there are no curves."""
 _LARGEST, _MOST_OVERLAP = 2**20, 64
 """Of the settings of a run that may come from elsewhere: more would ask for gigabytes."""
 
@@ -92,11 +93,10 @@ def _curves(
 
 
 def _banks(features: list[str], settings: Mapping[str, Any]) -> Iterator[FeatureBank]:
-    frames = {"n_fft": 2048, "hop_length": 512} | {name: settings[name] for name in _FRAMES if name in settings}
-    numbers = {"sample_rate": settings.get("sample_rate"), **frames}
+    numbers = {name: settings.get(name, usual) for name, usual in _SETTINGS.items()}
     if not all(isinstance(number, int) and 0 < number <= _LARGEST for number in numbers.values()):
         return
-    if frames["n_fft"] > _MOST_OVERLAP * frames["hop_length"]:
+    if numbers["n_fft"] > _MOST_OVERLAP * numbers["hop_length"]:
         return
     for feature in features:
         try:
