@@ -35,10 +35,6 @@ def score_file(stage: Stage, epoch: int, step: int) -> str:
 def picture_file(name: str, layer: str | None = None) -> str:
     """The file of a picture of the network, or of a layer, whatever the layer is called; from the scores' folder on.
 
-    Args:
-        name: The name of the picture, such as ``"units"``.
-        layer: The layer that it shows; ``None`` for the network.
-
     Example:
         >>> picture_file("overview"), picture_file("units", "conv.0"), picture_file("units", "../x")
         ('pictures/overview.png', 'pictures/conv.0/units.png', 'pictures/_x-d6b96a97/units.png')
@@ -112,4 +108,4 @@ def set_aside(folders: Iterable[Place], start: int, keep: Collection[str] = ()) 
 def _free_name(file: Place) -> str:
     """Of the names under which a file can be set aside, the first that no older one has."""
     names = (f"{file.name}.old{number if number > 1 else ''}" for number in itertools.count(1))
-    return next(name for name in names if not file.with_name(name).exists())
+    return next(name for name in names if not (file.parent / name).exists())

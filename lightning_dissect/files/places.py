@@ -50,10 +50,6 @@ class RemotePath:
         """The folder."""
         return RemotePath(self.system, posixpath.dirname(self.path))
 
-    def with_name(self, name: str) -> "RemotePath":
-        """The file of that name beside it."""
-        return self.parent / name
-
     def exists(self) -> bool:
         """Whether there is such a file or folder."""
         return bool(self.system.exists(self.path))
@@ -133,7 +129,7 @@ def is_inside(place: Place, folder: Place) -> bool:
 
 def rename(place: Place, name: str) -> None:
     """Give a file another name in its folder."""
-    target = place.with_name(name)
+    target = place.parent / name
     if isinstance(place, Path):
         place.rename(str(target))
     elif isinstance(target, RemotePath):  # fsspec's own `mv` would take brackets in a path for a pattern

@@ -26,12 +26,7 @@ class Matrices:
 
 
 def matrices_of(table: pd.DataFrame, layer: str, columns: Sequence[str]) -> list[Matrices]:
-    """The scores of a layer's units, for each metric and level; of ``chroma[A]``, … the best supported is ``chroma``.
-
-    Args:
-        table: The rows of one run, like ``Scores.last()``.
-        layer: The name of the layer.
-        columns: The columns that are wanted.
+    """Some columns of a layer's units, for each metric and level; of ``chroma[A]``, … the best supported is ``chroma``.
 
     Raises:
         ValueError: If the table has no row of that layer with a unit.

@@ -25,14 +25,8 @@ def scatter(
     """Draw, for each feature, the activation of the unit that follows it best against the feature, one dot a clip.
 
     The unit is the one with the best supported score over clips, ``pearson`` where there is one. Supported units
-    (q-value below ``q``) are blue, others grey.
-
-    Args:
-        table: The rows of one run, like ``Scores.last()``.
-        layer: The name of the layer.
-        values: Some clips of the same run.
-        units: The physical unit of each feature, for its axis.
-        q: The false discovery rate that is accepted.
+    (q-value below ``q``) are blue, others grey. The values are those of some clips of the same run; ``units`` has the
+    physical unit of each feature, for its axis.
 
     Returns:
         A figure that belongs to no pyplot window; ``None`` for a layer without scores over clips, or without values.

@@ -47,13 +47,8 @@ def choose_followed(labels: pd.DataFrame) -> pd.DataFrame:
 def trajectories(history: Scores, followed: pd.DataFrame, q: float = 0.05) -> Figure | None:
     """Draw how the scores of a few units came about over the epochs.
 
-    One panel for each feature; a line is a unit's score above chance (``effect``), a filled point is supported by that
-    epoch's q-value, a hollow one is not.
-
-    Args:
-        history: The scores of several epochs.
-        followed: The units, like :func:`choose_followed` gives them.
-        q: The false discovery rate that is accepted.
+    One panel for each feature; a line is the score above chance (``effect``) of a unit that :func:`choose_followed` has
+    chosen, a filled point is supported by that epoch's q-value, a hollow one is not.
 
     Returns:
         A figure that belongs to no pyplot window; ``None`` for fewer than two epochs, or without units.

@@ -43,7 +43,7 @@ def test_a_remote_folder_holds_files() -> None:
         assert (local.name, local.read_bytes()) == ("a[1].txt", b"text")
     assert not local.exists()
     rename(file, "b.txt")
-    moved = file.with_name("b.txt")
+    moved = file.parent / "b.txt"
     assert (file.exists(), moved.open().read()) == (False, b"text")
     moved.unlink()
     assert fsspec.filesystem("memory").find("/places") == []
