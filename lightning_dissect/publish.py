@@ -53,13 +53,8 @@ class Findings(NamedTuple):
 def publish(findings: Findings, trainer: Any, index: int, earlier: Earlier, watch: Watch) -> None:
     """Write the files of a run and give the loggers what they can show of it; of several processes, one does this.
 
-    Args:
-        findings: Of the run.
-        trainer: Lightning's.
-        index: Of the callback among those of its kind: the second writes beside the first, so that neither overwrites
-            the other.
-        earlier: Sets aside the files of a training that this one does not continue.
-        watch: Single units to follow.
+    The index is that of the callback among those of its kind: the second writes beside the first, so that neither
+    overwrites the other.
 
     Raises:
         OSError: If something cannot be written.

@@ -31,13 +31,9 @@ def read_parquet(path: Place, words: str) -> pa.Table:
 
 
 def to_frame(table: pa.Table, columns: Mapping[str, str], name: str) -> pd.DataFrame:
-    """Take columns of known types out of a table.
+    """Take columns out of a table of that name, with their pandas types.
 
-    Args:
-        table: As it was read.
-        columns: The columns and their pandas types. Those of type ``category`` and ``int…`` have a value in each row;
-            others may lack some.
-        name: The name of the table, for the error.
+    Those of type ``category`` and ``int…`` must have a value in each row; others may lack some.
 
     Returns:
         Those of the columns that are there. Numbers beyond the range of float32 are undefined, NaN.

@@ -60,7 +60,8 @@ def _draw_panel(panel: Panel, part: Matrices, per_column: int, q: float) -> None
     values = np.ma.masked_invalid(_strongest(effect, per_column))
     limit = max(float(np.abs(values).max()) if values.count() else 0.0, 1e-3)
     panel.show(values, cmap=_MAP, norm=Normalize(-limit, limit), interpolation="nearest", label=part.words)
-    sheet.line(panel.corners(), FAINT)
+    left, right, bottom, top = panel.left, panel.right, panel.bottom, panel.top
+    sheet.line([(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)], FAINT)
     panel.name_rows(part.features)
     if units <= _MOST_DOTTED_UNITS:
         down, across = np.nonzero(part.values["q_value"] < q)

@@ -37,31 +37,26 @@ class Panel:
     ) -> None:
         self.sheet, self.x, self.y = sheet, x, y
         self.left, self.bottom, self.right, self.top = box
-        self._to_inches = BboxTransform(Bbox.from_extents(x[0], y[0], x[1], y[1]), Bbox.from_extents(*box))
+        self._box = Bbox.from_extents(*box)
+        self._to_inches = BboxTransform(Bbox.from_extents(x[0], y[0], x[1], y[1]), self._box)
+        self._transform = self._to_inches + sheet.figure.dpi_scale_trans
 
     def place(self, points: Any) -> np.ndarray:
         """Points, (n, 2), in inches of the sheet."""
         placed: np.ndarray = self._to_inches.transform(np.asarray(points, dtype=float))
         return placed
 
-    def corners(self) -> list[tuple[float, float]]:
-        """The way around the panel in inches."""
-        left, bottom, right, top = self.left, self.bottom, self.right, self.top
-        return [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
-
     def draw(self, x: Any, y: Any, **look: Any) -> None:
         """Draw a line or markers; ``look`` is that of matplotlib's ``Line2D``."""
-        self.sheet.add(Line2D(x, y, transform=self._to_inches + self.sheet.figure.dpi_scale_trans, **look))
+        self.sheet.add(Line2D(x, y, transform=self._transform, **look))
 
     def fill(self, outlines: Sequence[np.ndarray], **look: Any) -> None:
         """Draw areas or their outlines, (n, 2) each; ``look`` is that of matplotlib's ``PolyCollection``."""
-        transform = self._to_inches + self.sheet.figure.dpi_scale_trans
-        self.sheet.add(PolyCollection(outlines, transform=transform, **look))
+        self.sheet.add(PolyCollection(outlines, transform=self._transform, **look))
 
     def show(self, values: np.ndarray, *, origin: Literal["upper", "lower"] = "upper", **look: Any) -> None:
         """Show a matrix in the whole panel; ``look`` is that of matplotlib's ``BboxImage``."""
-        box = Bbox.from_extents(self.left, self.bottom, self.right, self.top)
-        image = BboxImage(TransformedBbox(box, self.sheet.figure.dpi_scale_trans), origin=origin, **look)
+        image = BboxImage(TransformedBbox(self._box, self.sheet.figure.dpi_scale_trans), origin=origin, **look)
         image.set_data(values)
         self.sheet.add(image)
 
@@ -118,5 +113,6 @@ def around(*values: np.ndarray) -> tuple[float, float]:
 def _write(value: float, step: float) -> str:
     """Write a number with as many digits as tell it from its neighbours."""
     digits = max(0, -int(np.floor(np.log10(step) + 1e-9)))
+    digits += round(step * 10**digits, 6) % 1 > 0  # one more for steps of 2.5
     written = f"{value:.{digits}f}" if digits < 5 and abs(value) < 1e5 else f"{value:.3g}"
     return written.replace("-", "−")

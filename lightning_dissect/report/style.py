@@ -29,11 +29,7 @@ def style() -> Iterator[None]:
 
 @style()
 def render(figure: Figure) -> np.ndarray:
-    """Draw a figure into pixels.
-
-    Returns:
-        (height, width, 3) uint8.
-    """
+    """Draw a figure into pixels, (height, width, 3) uint8."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -20,13 +20,10 @@ _KEY = ["layer", "unit", "feature", "metric", "level"]
 
 
 def choose_followed(labels: pd.DataFrame) -> pd.DataFrame:
-    """Choose the units to draw: for each feature three with the best support, of different layers if possible.
+    """Choose the units to draw among ``Scores.labels()``: for each feature three, of different layers if possible.
 
     They are compared by one metric at one level, the one that labels most units with that feature: scores of different
     metrics cannot share an axis.
-
-    Args:
-        labels: Like ``Scores.labels()``.
 
     Returns:
         Rows of the labels, with a column ``base`` for the feature that ``chroma[A]`` belongs to.

@@ -43,24 +43,23 @@ def join(blocks: Sequence[Block]) -> dict[str, Any]:
             )
     shapes = np.array([block.similarity.score.shape for block in blocks])
     widths, sizes = shapes[:, 1], shapes.prod(axis=1)
-    within = np.arange(sizes.sum()) - np.repeat(sizes.cumsum() - sizes, sizes)
-    unit, feature = np.divmod(within, np.repeat(widths, sizes))
-    of_layer = np.repeat(["unit" in block.constant for block in blocks], sizes)
+    place = np.repeat(np.arange(len(blocks)), sizes)  # of the block that a row of the table is from
+    unit, feature = np.divmod(np.arange(sizes.sum()) - (sizes.cumsum() - sizes)[place], widths[place])
+    of_layer = np.array(["unit" in constant for constant, _, _ in blocks])[place]
     columns: dict[str, Any] = {"unit": pd.arrays.IntegerArray(unit.astype(np.int32), of_layer)}
     for name in blocks[0].constant:
         if name != "unit":
-            columns[name] = _repeat([block.constant[name] for block in blocks], sizes)
-    names = [name for block in blocks for name in block.features]
-    known = pd.Index(sorted(set(names)))
-    codes = known.get_indexer(pd.Index(names))[np.repeat(widths.cumsum() - widths, sizes) + feature]
-    columns["feature"] = pd.Categorical.from_codes(codes, known)
+            columns[name] = _take([constant[name] for constant, _, _ in blocks], place)
+    names = [name for _, features, _ in blocks for name in features]
+    columns["feature"] = _take(names, (widths.cumsum() - widths)[place] + feature)
     for name, field in _FIELDS.items():
         columns[name] = torch.cat([getattr(block.similarity, field).reshape(-1) for block in blocks]).cpu().numpy()
     return columns
 
 
-def _repeat(values: Sequence[Any], sizes: np.ndarray) -> Any:
-    if not isinstance(values[0], str):
-        return np.repeat(values, sizes)
+def _take(values: Sequence[Any], places: np.ndarray) -> Any:
+    """The values at some places, words as categories."""
+    if not all(isinstance(value, str) for value in values):
+        return np.take(values, places)
     known = pd.Index(sorted(set(values)))
-    return pd.Categorical.from_codes(np.repeat(known.get_indexer(list(values)), sizes), known)
+    return pd.Categorical.from_codes(known.get_indexer(list(values))[places], known)

@@ -41,6 +41,5 @@ def compare_labels(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
         labels[[*UNIT, "feature", "effect"]].astype({"layer": object, "feature": object}) for labels in (before, after)
     ]
     both = sides[0].merge(sides[1], on=UNIT, how="outer", suffixes=("_before", "_after"), sort=False)
-    was, now = both["feature_before"], both["feature_after"]
-    both["changed"] = ((was != now) & ~(was.isna() & now.isna())).astype(bool)
+    both["changed"] = both["feature_before"].fillna("") != both["feature_after"].fillna("")
     return both[[*UNIT, "feature_before", "feature_after", "effect_before", "effect_after", "changed"]]

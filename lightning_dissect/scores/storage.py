@@ -27,9 +27,7 @@ def write_table(table: pd.DataFrame, settings: Mapping[str, Any], path: Place) -
 def read_table(path: Place, units: Sequence[int] | None = None) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Read the table and the settings of a file that :func:`write_table` wrote.
 
-    Args:
-        path: The file.
-        units: Keep the rows of the units with these indices, of any layer, which takes less time than to read all.
+    To read some units alone, those with these indices in any layer, takes less time than to read all.
 
     Raises:
         ValueError: If the file cannot be read, was not written by :func:`write_table`, or holds what no run writes.

@@ -210,10 +210,7 @@ class Scores:
         return compare_labels(self.labels(q), other.labels(q))
 
     def detectors(self, q: float = 0.05) -> pd.DataFrame:
-        """Sum up each layer of the last run, as Network Dissection does (Bau et al. 2017, section 3.2).
-
-        Args:
-            q: See :meth:`labels`.
+        """Sum up :meth:`labels` for each layer, as Network Dissection does (Bau et al. 2017, section 3.2).
 
         Returns:
             One row a layer, in the network's order: ``units``, ``dead``, ``labelled`` units, ``unique`` features among
@@ -238,10 +235,8 @@ class Scores:
     def duplicate_units(self, tolerance: float = 1e-5) -> pd.DataFrame:
         """The units of the last run whose scores all equal those of an earlier unit of their layer.
 
-        Scores do not change with a unit's scale, so a copy at another volume counts too.
-
-        Args:
-            tolerance: The largest difference between scores that are called equal.
+        Those that differ by no more than the tolerance are called equal. Scores do not change with a unit's scale, so a
+        copy at another volume counts too.
 
         Returns:
             ``layer, unit, duplicate_of``, where ``duplicate_of`` is the first such unit.
