@@ -11,8 +11,6 @@ from typing import Any
 
 from filelock import FileLock
 
-__all__ = ["compile_and_keep", "compiled_code", "in_threads"]
-
 _PATIENCE = 60
 """Seconds to wait for another process that compiles, which takes some ten."""
 

@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.functional.arguments import check_framing
 
-__all__ = ["Analysis", "as_analysis"]
-
 
 @dataclass(frozen=True)
 class Analysis:

@@ -15,8 +15,6 @@ from lightning_dissect.features.functional.device import chunk_size
 from lightning_dissect.features.functional.lengths import frame_mask, without_empty
 from lightning_dissect.levels import Level
 
-__all__ = ["FeatureBank", "FeatureValues"]
-
 
 class FeatureValues(NamedTuple):
     """A feature of each clip of a batch.

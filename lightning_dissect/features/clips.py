@@ -14,8 +14,6 @@ from lightning_dissect.features.functional.hpss import hpss
 from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim, trim_frames
 from lightning_dissect.features.functional.spectrum import magnitude, stft
 
-__all__ = ["Clips", "as_clips"]
-
 
 class Clips:
     """A batch of clips, analysed at most once: whatever asks for its spectrum gets the same one.

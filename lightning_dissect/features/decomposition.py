@@ -9,8 +9,6 @@ from lightning_dissect.features.feature import Feature, feature
 from lightning_dissect.features.functional.decibels import power_to_db
 from lightning_dissect.levels import Level
 
-__all__ = ["HarmonicSpectrogram", "MelSpectrogram", "PercussiveSpectrogram"]
-
 
 class _Spectrogram(Feature):
     """A power spectrogram on the network's frequency axis, in dB, 80 dB deep."""

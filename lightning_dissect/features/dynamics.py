@@ -10,8 +10,6 @@ from lightning_dissect.features.functional.ebur128 import momentary_loudness
 from lightning_dissect.features.functional.loudness import loudness_stevens, rms
 from lightning_dissect.levels import Level
 
-__all__ = ["RMS", "Loudness", "LoudnessEBUR128"]
-
 
 @feature("loudness")
 class Loudness(Feature):

@@ -10,8 +10,6 @@ from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.clips import Clips
 from lightning_dissect.levels import Level
 
-__all__ = ["Feature", "feature", "feature_names", "make_feature"]
-
 FeatureClass = TypeVar("FeatureClass", bound="type[Feature]")
 
 

@@ -11,8 +11,6 @@ from lightning_dissect.features.functional.arguments import check_rate
 from lightning_dissect.features.functional.filters import mel_filters, mel_frequencies
 from lightning_dissect.features.functional.spectrum import fft_frequencies
 
-__all__ = ["FrequencyAxis"]
-
 FrequencyScale = Literal["mel", "mel_htk", "linear", "log", "matrix"]
 
 

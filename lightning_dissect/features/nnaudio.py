@@ -17,8 +17,6 @@ from lightning_dissect.features.functional.cqt_plan import C1
 from lightning_dissect.features.functional.decibels import power_to_db
 from lightning_dissect.levels import Level
 
-__all__ = ["Gammatonegram", "NNAudioCQT", "NNAudioVQT"]
-
 
 class _NNAudioMap(Feature):
     """A map that a module of nnAudio computes from the waveform."""

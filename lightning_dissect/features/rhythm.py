@@ -15,8 +15,6 @@ from lightning_dissect.features.functional.onset_rate import onset_rate
 from lightning_dissect.features.functional.tempo import tempo
 from lightning_dissect.levels import Level
 
-__all__ = ["OnsetRate", "OnsetStrength", "Tempo"]
-
 
 @feature("onset_rate")
 class OnsetRate(Feature):

@@ -16,8 +16,6 @@ from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.functional.hpss import hpss
 from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, without_empty
 
-__all__ = ["AmplitudeScale", "SpectrogramBank", "SpectrogramClips", "check_values"]
-
 AmplitudeScale = Literal["magnitude", "power", "db"]
 """What a spectrogram's values are: magnitudes, powers, or decibels, 10 log10 of a power."""
 

@@ -22,8 +22,6 @@ from lightning_dissect.features.functional.spectral import (
 from lightning_dissect.features.functional.zero_crossing import zero_crossing_rate
 from lightning_dissect.levels import Level
 
-__all__ = ["MFCC", "Bandwidth", "Centroid", "Contrast", "Flatness", "Rolloff", "ZeroCrossingRate"]
-
 
 @feature("centroid")
 class Centroid(Feature):

@@ -19,8 +19,6 @@ from lightning_dissect.features.functional.norm import normalize
 from lightning_dissect.features.functional.tuning import tuning_index, tuning_values
 from lightning_dissect.levels import Level
 
-__all__ = ["HPCP", "PITCH_CLASSES", "Chroma", "ConstantQ", "Tonnetz", "VariableQ"]
-
 PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B")
 
 

@@ -5,8 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["as_waveform", "check_framing", "check_rate"]
-
 
 def as_waveform(y: Tensor, name: str = "y") -> Tensor:
     """Check a waveform ``(..., samples)`` and bring half precision to float32; float64 stays."""

@@ -14,15 +14,6 @@ from lightning_dissect.features.functional.norm import normalize
 from lightning_dissect.features.functional.spectrum import spectrogram
 from lightning_dissect.features.functional.tuning import tuning_index, tuning_values
 
-__all__ = [
-    "ConstantQChroma",
-    "chroma_cqt",
-    "chroma_stft",
-    "cqt_to_chroma",
-    "tonnetz",
-    "tuned_chroma_filters",
-]
-
 
 class ConstantQChroma(TypedDict, total=False):
     """How pitch classes are found in a constant-Q transform: arguments that `chroma_cqt` describes."""

@@ -14,8 +14,6 @@ from lightning_dissect.features.functional.lengths import check_lengths, trim, t
 from lightning_dissect.features.functional.spectrum import spectrogram, stft
 from lightning_dissect.features.functional.tuning import tuning_index, tuning_values
 
-__all__ = ["cqt", "cqt_from_plan", "estimate_tuning_index", "vqt"]
-
 
 def cqt(
     y: Tensor,

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from lightning_dissect.features.functional.arguments import check_framing, check_rate
 
-__all__ = ["C1", "CQTPlan", "Octave", "cqt_frequencies", "cqt_plan", "highest_octave"]
-
 C1 = 440 * 2 ** (-45 / 12)
 """Frequency of the note C1 in Hz, where constant-Q transforms start."""
 

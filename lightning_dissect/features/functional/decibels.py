@@ -6,8 +6,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["power_to_db"]
-
 
 def power_to_db(
     S: Tensor,

@@ -12,8 +12,6 @@ from lightning_dissect.features.functional.device import precise
 from lightning_dissect.features.functional.lengths import trim
 from lightning_dissect.features.functional.spectrum import fast_size
 
-__all__ = ["decimate", "decimation_filter"]
-
 
 def decimate(y: Tensor, factor: int, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
     """Lower the sampling rate by a whole factor, keeping the energy, as librosa does with `soxr_hq`.

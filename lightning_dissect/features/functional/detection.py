@@ -8,8 +8,6 @@ from lightning_dissect.features.functional.device import chunk_size
 from lightning_dissect.features.functional.frame_grid import frame_grid
 from lightning_dissect.features.functional.reference_frame import FRAME, RATE, frame_count, magnitudes_of_the_end
 
-__all__ = ["detection_functions"]
-
 _compiled_code = compiled_code("lightning_dissect.features.functional.detection_numba")
 
 _LEAST = 1e-15

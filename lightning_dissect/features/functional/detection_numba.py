@@ -13,8 +13,6 @@ from torch import Tensor
 
 from lightning_dissect.compiled import compile_and_keep
 
-__all__ = ["write_functions"]
-
 Array = NDArray[Any]
 
 

@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-__all__ = ["chunk_size", "precise"]
-
 
 def chunk_size(device: torch.device) -> int:
     """Return how many values to work on at once: as stay in a CPU's cache with what is made of them, or 2 GiB's."""

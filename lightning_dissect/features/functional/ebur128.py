@@ -12,8 +12,6 @@ from lightning_dissect.features.functional.arguments import as_waveform, check_f
 from lightning_dissect.features.functional.lengths import check_lengths, trim
 from lightning_dissect.features.functional.spectrum import fast_size
 
-__all__ = ["EBUR128", "k_weighting", "loudness_ebur128", "momentary_loudness"]
-
 _OFFSET = -0.691
 """What brings a sine of 997 Hz to its level in dB: K-weighting adds as much there."""
 

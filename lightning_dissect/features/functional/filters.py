@@ -10,8 +10,6 @@ from lightning_dissect.features.functional.arguments import check_rate
 from lightning_dissect.features.functional.norm import normalize
 from lightning_dissect.features.functional.spectrum import fft_frequencies
 
-__all__ = ["chroma_filters", "hz_to_mel", "mel_filters", "mel_frequencies", "mel_to_hz"]
-
 _SLANEY_STEP = 200 / 3
 _SLANEY_BREAK = 1000.0
 _SLANEY_LOG_STEP = math.log(6.4) / 27

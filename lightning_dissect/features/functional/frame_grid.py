@@ -11,8 +11,6 @@ from torch import Tensor
 
 from lightning_dissect.features.functional.reference_frame import FRAME, RATE, hann, resampler_gain
 
-__all__ = ["FrameGrid", "frame_grid"]
-
 _TRANSITION = 0.3
 """Least width of the interpolator's transition band over the sampling rate; narrower ones take many taps."""
 

@@ -6,8 +6,6 @@ import torch
 import torch.nn.functional as nnf
 from torch import Tensor
 
-__all__ = ["Framing", "frame", "frame_lengths", "pad"]
-
 
 class Framing(TypedDict, total=False):
     """How frames are cut besides their length and distance: arguments that `functional` describes once for all."""

@@ -10,8 +10,6 @@ from lightning_dissect.features.functional.arguments import as_waveform, check_f
 from lightning_dissect.features.functional.frames import frame
 from lightning_dissect.features.functional.lengths import trim, trim_frames
 
-__all__ = ["hpcp", "hpcp_from_spectrum"]
-
 _LOWEST, _HIGHEST = 40.0, 5000.0
 """Range of the peaks that are heard, in Hz."""
 

@@ -10,8 +10,6 @@ from lightning_dissect.features.functional.device import chunk_size
 from lightning_dissect.features.functional.median import median_filter
 from lightning_dissect.features.functional.median_network import has_network
 
-__all__ = ["hpss", "softmask"]
-
 _compiled_code = compiled_code("lightning_dissect.features.functional.hpss_numba")
 
 _WORTH_COMPILING = 1 << 17

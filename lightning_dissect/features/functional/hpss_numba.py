@@ -14,8 +14,6 @@ from torch import Tensor
 from lightning_dissect.compiled import compile_and_keep, in_threads
 from lightning_dissect.features.functional.median_network import MedianNetwork, median_network
 
-__all__ = ["compiled_masks"]
-
 Array = NDArray[Any]
 
 _compile = njit(nogil=True, error_model="numpy")

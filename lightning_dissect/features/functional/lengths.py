@@ -3,8 +3,6 @@
 import torch
 from torch import Tensor
 
-__all__ = ["check_lengths", "frame_mask", "trim", "trim_frames", "without_empty"]
-
 
 def check_lengths(lengths: Tensor, shape: torch.Size, size: int, of: str) -> Tensor:
     """Return ``lengths`` as int64, one for each item of the leading axes; values are clamped to 1 … ``size``."""

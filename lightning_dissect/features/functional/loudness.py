@@ -8,8 +8,6 @@ from lightning_dissect.features.functional.frames import frame, frame_lengths
 from lightning_dissect.features.functional.lengths import trim, trim_frames
 from lightning_dissect.features.functional.spectrum import spectrogram
 
-__all__ = ["loudness_stevens", "rms"]
-
 
 def loudness_stevens(
     y: Tensor, *, frame_length: int = 2048, hop_length: int = 512, lengths: Tensor | None = None

@@ -8,8 +8,6 @@ from torch import Tensor
 from lightning_dissect.features.functional.device import chunk_size
 from lightning_dissect.features.functional.median_network import has_network
 
-__all__ = ["median_filter"]
-
 
 def median_filter(
     x: Tensor,

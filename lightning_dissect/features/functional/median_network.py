@@ -7,8 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MedianNetwork", "has_network", "median_network"]
-
 
 class MedianNetwork(NamedTuple):
     """Steps that take the medians of all windows of a strip of values.

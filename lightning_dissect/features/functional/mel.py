@@ -12,8 +12,6 @@ from lightning_dissect.features.functional.filters import mel_filters
 from lightning_dissect.features.functional.frames import Framing
 from lightning_dissect.features.functional.spectrum import spectrogram
 
-__all__ = ["MelBands", "dct_matrix", "melspectrogram", "mfcc"]
-
 
 class MelBands(TypedDict, total=False):
     """Bands of a mel spectrogram: arguments that `melspectrogram` takes, too."""

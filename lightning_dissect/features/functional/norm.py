@@ -5,8 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["normalize"]
-
 
 def normalize(x: Tensor, *, norm: float | None = math.inf, dim: int = 0) -> Tensor:
     """Divide by the norm along one axis; where that is next to nothing, leave the values, as `librosa.util.normalize`.

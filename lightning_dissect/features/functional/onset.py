@@ -11,8 +11,6 @@ from lightning_dissect.features.functional.decibels import power_to_db
 from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim_frames
 from lightning_dissect.features.functional.mel import MelBands, melspectrogram
 
-__all__ = ["onset_detect", "onset_strength"]
-
 
 def onset_strength(
     y: Tensor | None = None,

@@ -11,8 +11,6 @@ from lightning_dissect.features.functional.lengths import check_lengths, frame_m
 from lightning_dissect.features.functional.norm import normalize
 from lightning_dissect.features.functional.reference_frame import frame_count
 
-__all__ = ["onset_rate"]
-
 _SILENCE = 0.04
 """Smoothed sums below this count as 0; each of the two functions goes up to 1."""
 

@@ -5,8 +5,6 @@ import math
 import torch
 from torch import Tensor
 
-__all__ = ["FRAME", "HOP", "RATE", "frame_count", "hann", "magnitudes_of_the_end", "resampler_gain"]
-
 RATE = 44_100
 """Samples per second."""
 

@@ -12,14 +12,6 @@ from lightning_dissect.features.functional.frames import Framing
 from lightning_dissect.features.functional.norm import normalize
 from lightning_dissect.features.functional.spectrum import fft_frequencies, spectrogram
 
-__all__ = [
-    "spectral_bandwidth",
-    "spectral_centroid",
-    "spectral_contrast",
-    "spectral_flatness",
-    "spectral_rolloff",
-]
-
 
 def spectral_centroid(
     y: Tensor | None = None,

@@ -13,8 +13,6 @@ from lightning_dissect.features.functional.frames import Framing, frame_lengths,
 from lightning_dissect.features.functional.lengths import check_lengths, trim, trim_frames
 from lightning_dissect.features.functional.windows import window_taps
 
-__all__ = ["fast_size", "fft_frequencies", "magnitude", "spectrogram", "stft"]
-
 
 def stft(
     y: Tensor,

@@ -11,8 +11,6 @@ from lightning_dissect.features.functional.lengths import trim_frames
 from lightning_dissect.features.functional.norm import normalize
 from lightning_dissect.features.functional.onset import envelope
 
-__all__ = ["tempo"]
-
 
 def tempo(
     y: Tensor | None = None,

@@ -12,8 +12,6 @@ from lightning_dissect.features.functional.frames import Framing
 from lightning_dissect.features.functional.lengths import frame_mask
 from lightning_dissect.features.functional.spectrum import spectrogram
 
-__all__ = ["estimate_tuning", "tuning_index", "tuning_values"]
-
 
 def estimate_tuning(
     y: Tensor | None = None,

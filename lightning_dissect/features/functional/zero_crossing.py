@@ -8,8 +8,6 @@ from lightning_dissect.features.functional.arguments import as_waveform, check_f
 from lightning_dissect.features.functional.frames import frame_lengths
 from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim_frames
 
-__all__ = ["zero_crossing_rate"]
-
 
 def zero_crossing_rate(
     y: Tensor,
