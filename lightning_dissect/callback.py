@@ -37,7 +37,7 @@ DEFAULT_METRICS = ("pearson", "euclidean", "sift")
 class DissectCallback(*callback_bases()):  # type: ignore[misc]
     """Tells, at each validation run, which neurons behave like audio features that people understand.
 
-    It watches layers while the validation batches go through the network, computes the features of the same audio on
+    It dissects layers while the validation batches go through the network, computes the features of the same audio on
     the same device, and compares each unit with each feature. At the end of the run the scores go to every logger of
     the trainer and, as a Parquet file, into ``dissect/`` beside the logger's files (those of a test into
     ``dissect-test/``; a trainer's second callback writes into ``dissect2/``; without a logger nothing is written).
@@ -291,7 +291,7 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
             publish(findings, trainer, mine.index(self), self._earlier, self.watch)
 
     def _network(self, pl_module: nn.Module) -> nn.Module:
-        """The module whose submodules are watched."""
+        """The module whose submodules are dissected."""
         return pl_module
 
     def _close(self) -> None:

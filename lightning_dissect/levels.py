@@ -68,7 +68,7 @@ def pool_activation(output: Tensor, axes: Sequence[str], extent: Extent) -> Leve
     if len(axes) != output.ndim or output.shape[axes.index("batch")] != extent.clips:
         raise ValueError(
             f"its output {tuple(output.shape)} does not read as ({', '.join(axes)}) of {extent.clips} clips. "
-            "Name its axes with the argument `axes`, or watch another layer."
+            "Name its axes with the argument `axes`, or dissect another layer."
         )
     order = ("batch", "unit", "frequency", "time")
     ordered = output.detach().permute([axes.index(axis) for axis in order if axis in axes])

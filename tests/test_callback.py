@@ -297,7 +297,7 @@ def test_layers_that_do_not_run_are_named(data: TensorDataset, tmp_path: Path) -
     watch = callback(metrics=["pearson"])
     with pytest.warns(UserWarning, match=r"did not run in this validation and have no scores: unused"):
         trainer(tmp_path, watch).fit(module, loader(data), loader(data))
-    with pytest.raises(RuntimeError, match=r"None of the watched layers ran during validation: unused"):
+    with pytest.raises(RuntimeError, match=r"None of the chosen layers ran during validation: unused"):
         trainer(tmp_path, callback(layers=["unused"])).validate(module, loader(data), verbose=False)
 
 

@@ -1,1 +1,1 @@
-"""What layers put out: which are watched, the hooks that undo themselves, and what each axis means."""
+"""What layers put out: which are dissected, the hooks that undo themselves, and what each axis means."""

@@ -123,7 +123,7 @@ class Outputs:
             if other.narrow(time, 0, 1).shape != values.narrow(time, 0, 1).shape:
                 raise ValueError(
                     f"its calls put out {tuple(other.shape)} and {tuple(values.shape)}, which do not go one after the "
-                    f"other along the time axis of '{axes}'. Name its axes without 'call', or watch another layer."
+                    f"other along the time axis of '{axes}'. Name its axes without 'call', or dissect another layer."
                 )
         before.append(values.detach().clone())
 
@@ -139,15 +139,15 @@ def first_tensor(output: Any) -> Tensor:
     for leaf in (leaf for _, leaf in named_leaves(output) if isinstance(leaf, Tensor)):
         if hasattr(leaf, "placements"):
             raise ValueError(
-                f"its output is a DTensor of shape {tuple(leaf.shape)}, shared out among processes. Watch a layer that "
-                "puts out whole tensors, or use lightning_dissect.dissect on a checkpoint, in one process."
+                f"its output is a DTensor of shape {tuple(leaf.shape)}, shared out among processes. Dissect a layer "
+                "that puts out whole tensors, or use lightning_dissect.dissect on a checkpoint, in one process."
             )
         if leaf.is_complex():
             return leaf.abs()
         if leaf.is_floating_point():
             return leaf
     raise ValueError(
-        f"its output is a {type(output).__name__} without a tensor of real or complex numbers. Watch another layer."
+        f"its output is a {type(output).__name__} without a tensor of real or complex numbers. Dissect another layer."
     )
 
 
@@ -156,7 +156,7 @@ def _first_clips(values: Tensor, axis: int, taken: int, clips: int) -> Tensor:
     if values.shape[axis] != clips:
         raise ValueError(
             f"its output {tuple(values.shape)} does not hold one item for each of {clips} clips along its batch axis. "
-            "Name its axes with the argument `axes` ('(batch example) …' if clips are cut into examples), or watch "
+            "Name its axes with the argument `axes` ('(batch example) …' if clips are cut into examples), or dissect "
             "another layer."
         )
     return values.narrow(axis, 0, taken)

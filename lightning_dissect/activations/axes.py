@@ -108,7 +108,7 @@ class Axes:
         if not fits:
             raise ValueError(
                 f"its output {tuple(sizes)} does not read as '{self}'. Name its axes with the argument `axes`, or "
-                "watch another layer."
+                "dissect another layer."
             )
         for place in reversed(range(len(sizes))):
             names, skipped, bins = self.items[place]
@@ -187,7 +187,7 @@ def name_axes(layer: nn.Module, shape: Sequence[int], clips: int | None = None) 
     if others is None:
         raise ValueError(
             f"its output has the shape {tuple(shape)}: two to four axes are understood. "
-            "Watch another layer, or name its axes with the argument `axes`."
+            "Dissect another layer, or name its axes with the argument `axes`."
         )
     if not _has_units_last(layer, shape):
         return Axes.parse(f"batch unit {others}")

@@ -81,7 +81,7 @@ class Capture:
             copy what it keeps: a later in-place operation of the network overwrites a tensor.
 
     Copies of a layer that are made meanwhile, by ``copy.deepcopy`` or ``torch.save``, have no hook of ours, and are not
-    watched. What ``receive`` raises does not reach the network's forward: the first such error is kept in ``error``,
+    seen. What ``receive`` raises does not reach the network's forward: the first such error is kept in ``error``,
     with a note that names the layer. Networks compiled by ``torch.compile`` run uncompiled within the block (from torch
     2.6 on): compiled code calls no hooks.
 

@@ -1,4 +1,4 @@
-"""Which layers are watched."""
+"""Which layers are dissected."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ _WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_m
 """What torch.compile, FSDP and activation checkpointing put between the parts of a name."""
 
 IS_SCRIPTED = (
-    "is scripted (TorchScript), and takes no hooks. Watch the layer around it, or dissect the network before it "
+    "is scripted (TorchScript), and takes no hooks. Dissect the layer around it, or dissect the network before it "
     "is scripted."
 )
 """What to say of a layer that :func:`is_scripted`."""
 
 
 def find_layers(module: nn.Module, patterns: Sequence[str] | None = None) -> dict[str, nn.Module]:
-    r"""Find the submodules to watch.
+    r"""Find the submodules to dissect.
 
     Args:
         module: The network.
@@ -72,10 +72,10 @@ def find_kinds(module: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, 
 
     Args:
         module: The network.
-        layers: The watched layers.
+        layers: The dissected layers.
 
     Returns:
-        For each watched layer without a known kind (an activation function, pooling), the known one before it.
+        For each dissected layer without a known kind (an activation function, pooling), the known one before it.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
@@ -136,7 +136,7 @@ def _matches(pattern: str, named: Mapping[str, nn.Module]) -> set[str]:
     running = {name for name in matches if _runs(named[name])}
     if not running:
         kind = type(named[min(matches)]).__name__
-        raise ValueError(f"layers: {pattern!r} is a {kind}, which never runs itself. Watch {pattern + '.*'!r}.")
+        raise ValueError(f"layers: {pattern!r} is a {kind}, which never runs itself. Dissect {pattern + '.*'!r}.")
     if all(is_scripted(named[name]) for name in running):
         raise ValueError(f"layers: {pattern!r} {IS_SCRIPTED}")
     return running

@@ -1,4 +1,4 @@
-"""Coverage: which of the watched layers have scores after a run, and what to say of those that have none."""
+"""Coverage: which of the dissected layers have scores after a run, and what to say of those that have none."""
 
 from collections.abc import Iterator, Sequence
 
@@ -21,8 +21,8 @@ def check_coverage(run: Dissection, layers: Sequence[str] | None) -> None:
     """
     if len(run.unseen()) == len(run.layers):
         raise RuntimeError(
-            f"None of the watched layers ran during validation: {', '.join(run.unseen())}. Watch layers that the "
-            "network's forward calls. Layers inside torch.compile are watched from torch 2.6 on."
+            f"None of the chosen layers ran during validation: {', '.join(run.unseen())}. Dissect layers that the "
+            "network's forward calls. Layers inside torch.compile are dissected from torch 2.6 on."
         )
     if run.left_out and len(run.left_out) + len(run.unseen()) == len(run.layers):
         raise ValueError(f"layers={layers}: no layer can be compared with features. {_reasons(run)[0]}")
@@ -34,13 +34,13 @@ def remarks(run: Dissection, layers: Sequence[str] | None, network: nn.Module, n
     Args:
         run: The run.
         layers: The argument of that name.
-        network: The module whose layers are watched.
+        network: The module whose layers are dissected.
         named_axes: Whether the user has named axes.
     """
     if run.left_out:
         yield f"layers={layers} leaves out what cannot be compared with features: {' '.join(_reasons(run))}"
     if unseen := run.unseen():
-        yield f"These watched layers did not run in this validation and have no scores: {', '.join(unseen)}."
+        yield f"These chosen layers did not run in this validation and have no scores: {', '.join(unseen)}."
     if uncompared := run.uncompared():
         yield f"These layers have no level that a metric and a feature have, too: {', '.join(uncompared)}."
     if run.repeated:
@@ -49,7 +49,7 @@ def remarks(run: Dissection, layers: Sequence[str] | None, network: nn.Module, n
         yield (
             f"These layers run several times in a batch, and only the first run is compared: {times}. Where each "
             "run gets a part of the clips, join the runs along time with the argument `axes`, for example "
-            f"{name!r}: 'call {run.axes[name]}'; for another run, watch the layer around it."
+            f"{name!r}: 'call {run.axes[name]}'; for another run, dissect the layer around it."
         )
     tokens = [] if named_axes else find_class_tokens(network)
     flat = [name for name, axes in run.axes.items() if str(axes) == "batch time unit"]

@@ -1,4 +1,4 @@
-"""One run: layers under watch, the features of each batch, and the metrics between them."""
+"""One run: the layers, the features of each batch, and the metrics between them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -62,7 +62,7 @@ class Dissection:
     """Compares layers with features, batch after batch, for as long as the ``with`` block lasts.
 
     Args:
-        layers: The layers to watch, by name.
+        layers: The layers to dissect, by name.
         bank: The features.
         metrics: A prototype of each metric, see :class:`~lightning_dissect.run.comparison.Comparison`.
         max_clips: How many clips of each data loader are compared; None for all. The rest costs nothing.
@@ -121,8 +121,8 @@ class Dissection:
         self.max_clips, self.map_clips = max_clips, map_clips
         self._clips, self._map_clips = Budget(max_clips, batches), Budget(map_clips, batches)
         self._comparison = Comparison(metrics, layers, bank.rows)
-        watched = {name: layer for name, layer in layers.items() if name not in self.left_out}
-        self._capture = Capture(watched, self._receive)
+        chosen = {name: layer for name, layer in layers.items() if name not in self.left_out}
+        self._capture = Capture(chosen, self._receive)
         self._batch: BatchFeatures | None = None
         self._device: torch.device | None = None
         self._seen: dict[int, int] = {}
@@ -201,7 +201,7 @@ class Dissection:
             self.left_out |= left_out
 
     def unseen(self) -> list[str]:
-        """The watched layers that have not run in any batch."""
+        """The dissected layers that have not run in any batch."""
         return [name for name in self.layers if name not in self.units and name not in self.left_out]
 
     def uncompared(self) -> list[str]:

@@ -46,7 +46,7 @@ def test_wrong_kinds_of_layers_are_named() -> None:
         find_layers(Network(), "features")
     with pytest.raises(ValueError, match="this module has none"):
         find_layers(nn.Sequential(nn.ReLU()))
-    with pytest.raises(ValueError, match=r"'head' is a ModuleDict, which never runs itself. Watch 'head.\*'"):
+    with pytest.raises(ValueError, match=r"'head' is a ModuleDict, which never runs itself. Dissect 'head.\*'"):
         find_layers(Network(), ["head"])
 
 
@@ -114,7 +114,7 @@ def partly_scripted() -> nn.Sequential:
 @pytest.mark.parametrize("pattern", ["1", "2", "1.*", "*.weights"])
 def test_scripted_layers_asked_for_by_name_are_refused(pattern: str) -> None:
     network = nn.Sequential(nn.Linear(2, 2), torch.jit.script(Scripted()), torch.jit.script(nn.Linear(2, 2)))
-    with pytest.raises(ValueError, match=rf"layers: '{re.escape(pattern)}' is scripted .* Watch the layer around it"):
+    with pytest.raises(ValueError, match=rf"layers: '{re.escape(pattern)}' is scripted .* Dissect the layer around it"):
         find_layers(network, ["0", pattern])
 
 
