@@ -294,7 +294,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of each network; default: 8, VGGish 12")
     parser.add_argument("--limit", type=int, default=480, help="clips to train on; a third as many to validate on")
     parser.add_argument(
-        "--sift-clips", type=int, default=64, help="validation clips whose maps are compared, at least 4"
+        "--map-clips", type=int, default=64, help="validation clips whose maps are compared, at least 4"
     )
     options = parser.parse_args()
 

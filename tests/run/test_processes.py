@@ -86,11 +86,9 @@ class FailsInOneProcess(DissectCallback):
 
     def on_validation_batch_end(self, trainer: Any, *arguments: Any, **more: Any) -> None:
         if trainer.global_rank == 1 and trainer.current_epoch == 1:
-            self._guard(trainer, self.fail)
+            with self._guarded(trainer):
+                raise RuntimeError("the disk is full")
         super().on_validation_batch_end(trainer, *arguments, **more)
-
-    def fail(self) -> None:
-        raise RuntimeError("the disk is full")
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         (self.folder / f"{trainer.current_epoch}-{trainer.global_rank}").touch()
