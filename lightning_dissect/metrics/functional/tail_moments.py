@@ -121,7 +121,7 @@ def tail_counts(step: Tensor, inside: Tensor, mask: Tensor | None, top: Tensor) 
         top: Highest step of each unit, shape (units,).
 
     Returns:
-        Shape (clips, units, rows, 2, DEPTH + 1): inside, and all; NaN where unit or row is not defined.
+        Those inside and all, shape (clips, units, rows, 2, DEPTH + 1); NaN where unit or row is not defined.
     """
     valid = torch.ones_like(step[:, :1]) if mask is None else mask.unsqueeze(1).to(step.dtype)
     # Thresholds of all scales are sorted, so that one search tells how many of them a point reaches: adding up from the
