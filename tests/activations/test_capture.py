@@ -14,26 +14,12 @@ from lightning_dissect.activations.capture import Capture
 from lightning_dissect.activations.layers import find_layers
 
 
-class Network(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
-        self.head = nn.ModuleDict({"embedding": nn.Linear(4, 3), "drop": nn.Dropout()})
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head["embedding"](self.features(x).mean((2, 3)))
-
-
-def partly_scripted() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(2, 2), torch.jit.script(nn.Linear(2, 2)), nn.Linear(2, 2))
-
-
 def count_hooks(module: nn.Module) -> int:
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in module.modules())
 
 
-def test_hooks_see_every_run_and_leave_no_trace() -> None:
-    network, seen = Network(), []
+def test_hooks_see_every_run_and_leave_no_trace(network: nn.Module) -> None:
+    seen = []
     with Capture(find_layers(network), lambda name, *_: seen.append(name)):
         network(torch.randn(2, 1, 8, 8))
     network(torch.randn(2, 1, 8, 8))
@@ -41,8 +27,7 @@ def test_hooks_see_every_run_and_leave_no_trace() -> None:
     assert count_hooks(network) == 0
 
 
-def test_hooks_are_removed_when_the_body_raises() -> None:
-    network = Network()
+def test_hooks_are_removed_when_the_body_raises(network: nn.Module) -> None:
     with pytest.raises(KeyboardInterrupt), Capture(find_layers(network), lambda *_: None) as capture:
         raise KeyboardInterrupt
     capture.close()
@@ -50,8 +35,7 @@ def test_hooks_are_removed_when_the_body_raises() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("no good"), json.JSONDecodeError("no good", "{", 1), KeyError("good")])
-def test_an_error_of_the_receiver_is_kept_as_it_is_with_the_layer_noted(error: Exception) -> None:
-    network = Network()
+def test_an_error_of_the_receiver_is_kept_as_it_is_with_the_layer_noted(network: nn.Module, error: Exception) -> None:
 
     def receive(*_: Any) -> None:
         raise error
@@ -66,9 +50,9 @@ def stance() -> str:
     return torch._dynamo.eval_frame._stance.stance
 
 
-def test_a_hook_that_cannot_be_placed_takes_the_others_with_it() -> None:
+def test_a_hook_that_cannot_be_placed_takes_the_others_with_it(partly_scripted: nn.Sequential) -> None:
     importlib.import_module("torch._dynamo")  # Or no stance would be taken.
-    network = partly_scripted()
+    network = partly_scripted
     with pytest.raises(RuntimeError, match="not supported on ScriptModules"):
         Capture(dict(network.named_children()), lambda *_: None).__enter__()
     assert count_hooks(network) == 0

@@ -9,16 +9,6 @@ from torch import Tensor, nn
 from lightning_dissect.activations.layers import find_kinds, find_layers, is_scripted
 
 
-class Network(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
-        self.head = nn.ModuleDict({"embedding": nn.Linear(4, 3), "drop": nn.Dropout()})
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head["embedding"](self.features(x).mean((2, 3)))
-
-
 @pytest.mark.parametrize(
     ("patterns", "names"),
     [
@@ -30,28 +20,29 @@ class Network(nn.Module):
         (["features.?"], ["features.0", "features.1", "features.2"]),
     ],
 )
-def test_layers_are_found_by_name_and_glob_in_the_networks_order(patterns: list[str] | None, names: list[str]) -> None:
-    assert list(find_layers(Network(), patterns)) == names
+def test_layers_are_found_by_name_and_glob_in_the_networks_order(
+    network: nn.Module, patterns: list[str] | None, names: list[str]
+) -> None:
+    assert list(find_layers(network, patterns)) == names
 
 
-def test_a_pattern_without_match_names_the_close_ones() -> None:
+def test_a_pattern_without_match_names_the_close_ones(network: nn.Module) -> None:
     with pytest.raises(ValueError, match=r"layers: 'head.embeding' matches no submodule. Did you mean: head.embedding"):
-        find_layers(Network(), ["head.embeding"])
+        find_layers(network, ["head.embeding"])
     with pytest.raises(ValueError, match=r"'zzz' matches no submodule. Submodules are: features, features.0"):
-        find_layers(Network(), ["features.0", "zzz"])
+        find_layers(network, ["features.0", "zzz"])
 
 
-def test_wrong_kinds_of_layers_are_named() -> None:
+def test_wrong_kinds_of_layers_are_named(network: nn.Module) -> None:
     with pytest.raises(ValueError, match=r"use \['features'\]"):
-        find_layers(Network(), "features")
+        find_layers(network, "features")
     with pytest.raises(ValueError, match="this module has none"):
         find_layers(nn.Sequential(nn.ReLU()))
     with pytest.raises(ValueError, match=r"'head' is a ModuleDict, which never runs itself. Dissect 'head.\*'"):
-        find_layers(Network(), ["head"])
+        find_layers(network, ["head"])
 
 
-def test_a_module_of_two_names_comes_once_by_the_name_that_matches() -> None:
-    network = Network()
+def test_a_module_of_two_names_comes_once_by_the_name_that_matches(network: Any) -> None:
     network.tied = network.head["embedding"]
     assert list(find_layers(network)) == ["features.0", "head.embedding"]
     assert list(find_layers(network, ["tied"])) == ["tied"]
@@ -107,10 +98,6 @@ class Scripted(nn.Module):
         return self.weights(x)
 
 
-def partly_scripted() -> nn.Sequential:
-    return nn.Sequential(nn.Linear(2, 2), torch.jit.script(nn.Linear(2, 2)), nn.Linear(2, 2))
-
-
 @pytest.mark.parametrize("pattern", ["1", "2", "1.*", "*.weights"])
 def test_scripted_layers_asked_for_by_name_are_refused(pattern: str) -> None:
     network = nn.Sequential(nn.Linear(2, 2), torch.jit.script(Scripted()), torch.jit.script(nn.Linear(2, 2)))
@@ -118,8 +105,8 @@ def test_scripted_layers_asked_for_by_name_are_refused(pattern: str) -> None:
         find_layers(network, ["0", pattern])
 
 
-def test_scripted_layers_among_others_are_found() -> None:
+def test_scripted_layers_among_others_are_found(partly_scripted: nn.Sequential) -> None:
     """The dissection leaves them out with a word."""
-    network = partly_scripted()
+    network = partly_scripted
     assert list(find_layers(network)) == list(find_layers(network, ["*"])) == ["0", "1", "2"]
     assert [is_scripted(layer) for layer in network] == [False, True, False]
