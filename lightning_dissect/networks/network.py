@@ -47,7 +47,7 @@ class AudioNetwork(nn.Module):
 
     def _embed(self, waveform: Tensor) -> Tensor:
         """Return what the classifier gets, shape ``(clips, units)``."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has neither an _embed nor a forward of its own.")
 
     @property
     def analysis(self) -> Analysis:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d
 
-from lightning_dissect.metrics.functional import key_points, sift
+from lightning_dissect.metrics.functional import key_points, match_scores, sift
 from lightning_dissect.metrics.functional.descriptors import CELL_WIDTH, _sample
 from lightning_dissect.metrics.functional.scale_space import SIGMA, Octave, octaves, scale_space, split_octaves
 
@@ -119,6 +119,26 @@ def test_compiled_key_points_equal_the_plain_ones(plainly, from_one_space, left_
     # The histograms that a descriptor is the root of, which would make much of votes near zero.
     histograms = (points.descriptors[clear].square() for points in (ours, plain))
     torch.testing.assert_close(*histograms, atol=1e-5, rtol=0)
+
+
+def test_scores_do_not_tell_which_code_ran(plainly, from_one_space, left_out):
+    g = torch.Generator().manual_seed(4)
+    maps = maps_of("smooth", (64, 80), g)
+    pair = maps, (maps + 0.05 * torch.rand(maps.shape, generator=g))[:, :1]
+    from_one_space((64, 80))
+    clear = [certain(plainly(part, (64, 80)), (64, 80)) for part in pair]
+
+    def number(find, ratio):
+        points = (find(part, (64, 80))._replace(filled=filled) for part, filled in zip(pair, clear, strict=True))
+        return match_scores(*points, ratio=ratio).number
+
+    # Descriptors equal to 1e-5 have distances equal to 1e-4, of .2 and more here: their ratios are equal to 1e-3.
+    fewest, plain, most = (number(plainly, 0.9 + step) for step in (-1e-3, 0, 1e-3))
+    compiled = number(key_points, 0.9)
+    left_out(int((most - fewest).sum()), int(plain.sum()), "matches")
+    assert plain[:, 0].min() > 20
+    assert most.sum() - fewest.sum() < 0.02 * plain.sum()
+    assert ((fewest <= compiled) & (compiled <= most)).all()
 
 
 def test_threads_do_not_matter():
