@@ -12,7 +12,6 @@ from torch import Tensor
 from lightning_dissect.levels import Level
 from lightning_dissect.metrics.checks import check_fraction, check_same_clips, full_precision
 from lightning_dissect.metrics.functional.sift import map_grid
-from lightning_dissect.metrics.functional.swapped_pairs import PairedMoments
 from lightning_dissect.metrics.similarity import Similarity
 from lightning_dissect.metrics.swapped_pairs import PairedMetric
 
@@ -46,7 +45,7 @@ class DescriptorMetric(PairedMetric):
         if not 32 <= min_size <= max_size:
             raise ValueError(f"min_size={min_size} and max_size={max_size} should satisfy 32 <= min_size <= max_size")
         self.min_size, self.max_size = min_size, max_size
-        self._add_moments(PairedMoments.zeros())
+        self._register_pairs()
 
     @property
     @abstractmethod

@@ -24,13 +24,13 @@ from lightning_dissect.metrics.checks import (
 from lightning_dissect.metrics.functional.clip_sample import ClipSample
 from lightning_dissect.metrics.functional.lengths import LengthMoments, length_moments_update, shortness
 from lightning_dissect.metrics.functional.moments import CrossMoments, cross_moments_update
-from lightning_dissect.metrics.functional.swapped_pairs import PairedMoments
+from lightning_dissect.metrics.functional.swapped_pairs import GroupMoments, PairedMoments
 from lightning_dissect.metrics.functional.tail_moments import TailMoments
 from lightning_dissect.metrics.similarity import Similarity
 
-Moments = CrossMoments | PairedMoments | LengthMoments | ClipSample | TailMoments
-M = TypeVar("M", CrossMoments, PairedMoments, LengthMoments, ClipSample, TailMoments)
-MergedM = TypeVar("MergedM", CrossMoments, PairedMoments, ClipSample, TailMoments)
+Moments = CrossMoments | PairedMoments | GroupMoments | LengthMoments | ClipSample | TailMoments
+M = TypeVar("M", CrossMoments, PairedMoments, GroupMoments, LengthMoments, ClipSample, TailMoments)
+MergedM = TypeVar("MergedM", CrossMoments, PairedMoments, GroupMoments, ClipSample, TailMoments)
 
 _LENGTHS = "length_"
 
@@ -63,6 +63,12 @@ class SimilarityMetric(Metric, ABC):
     """Whether each unit has a result of its own; if not, the result has one unit, the layer."""
     smallest_map: ClassVar[int] = 16
     """Maps with fewer bins or frames are not compared: they have next to no key points, and few shapes."""
+
+    is_correlation: ClassVar[bool] = False
+    """Whether the score is a correlation, which can be squared to an explained part of the variance."""
+
+    correlates_clips: ClassVar[bool] = False
+    """Whether the result at level clip follows from a correlation over clips."""
 
     _levels_joining_rows: ClassVar[tuple[Level, ...]] = ()
     _levels_joining_layers: ClassVar[tuple[Level, ...]] = ()

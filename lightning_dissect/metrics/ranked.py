@@ -14,7 +14,6 @@ from lightning_dissect.metrics.functional.clip_sample import ClipSample, sample_
 from lightning_dissect.metrics.functional.lengths import shortness
 from lightning_dissect.metrics.functional.padding import valid_points
 from lightning_dissect.metrics.functional.ranks import ranks
-from lightning_dissect.metrics.functional.swapped_pairs import PairedMoments
 from lightning_dissect.metrics.similarity import Similarity
 from lightning_dissect.metrics.swapped_pairs import PairedMetric
 
@@ -49,7 +48,10 @@ class RankedMetric(PairedMetric):
         if max_clips < 4:
             raise ValueError(f"max_clips={max_clips} should be at least 4")
         self.max_clips = max_clips
-        self._add_moments(ClipSample.zeros() if self.level == "clip" else PairedMoments.zeros())
+        if self.level == "clip":
+            self._add_moments(ClipSample.zeros())
+        else:
+            self._register_pairs()
 
     @abstractmethod
     def _within(self, x: Tensor, f: Tensor, mask: Tensor | None) -> Tensor:

@@ -16,6 +16,11 @@ class _Fields(NamedTuple):
     n_clips: Tensor
     low: Tensor
     high: Tensor
+    unique: Tensor
+    unique_p_value: Tensor
+    groups: Tensor
+    correlation: Tensor
+    inflation: Tensor
 
 
 class Similarity(_Fields):
@@ -33,6 +38,13 @@ class Similarity(_Fields):
         n_clips: Number of clips that the score rests on.
         low: Lower end of the 95 % interval of the effect; NaN where there is none.
         high: Upper end.
+        unique: The score that is left when all other features are held fixed; NaN where that is not known.
+        unique_p_value: Probability of so much by chance.
+        groups: Mean effects of a few independent groups of clips, the same for all features, shape (units, rows,
+            groups), by which features can be compared; none where the metric knows no groups.
+        correlation: Correlation over clips that the result follows from, by which features can be compared; NaN where
+            there is none.
+        inflation: How many times larger the variance of this correlation is than that of clips which scatter alike.
     """
 
     __slots__ = ()
@@ -46,7 +58,18 @@ class Similarity(_Fields):
         n_clips: Tensor,
         low: Tensor | None = None,
         high: Tensor | None = None,
+        unique: Tensor | None = None,
+        unique_p_value: Tensor | None = None,
+        groups: Tensor | None = None,
+        correlation: Tensor | None = None,
+        inflation: Tensor | None = None,
     ) -> Similarity:
-        """Build the tuple with every tensor two-dimensional; an interval that is not given is NaN."""
-        ends = (torch.full_like(effect, torch.nan) if end is None else end for end in (low, high))
-        return super().__new__(cls, *(torch.atleast_2d(t) for t in (score, null, effect, p_value, n_clips, *ends)))
+        """Build the tuple with every tensor two-dimensional at least; what is not given is NaN, or no groups."""
+
+        def known(values: Tensor | None) -> Tensor:
+            return torch.atleast_2d(torch.full_like(effect, torch.nan) if values is None else values)
+
+        tested = map(torch.atleast_2d, (score, null, effect, p_value, n_clips))
+        optional = map(known, (low, high, unique, unique_p_value))
+        dealt = known(None).new_empty((*known(None).shape, 0)) if groups is None else groups
+        return super().__new__(cls, *tested, *optional, dealt, known(correlation), known(inflation))

@@ -44,6 +44,8 @@ class SpearmanSimilarity(RankedMetric):
 
     name: ClassVar[str] = "spearman"
     alternative: ClassVar[Literal["two-sided", "greater", "less"]] = "two-sided"
+    is_correlation: ClassVar[bool] = True
+    correlates_clips: ClassVar[bool] = True
 
     def _within(self, x: Tensor, f: Tensor, mask: Tensor | None) -> Tensor:
         return pearson_within_clips(x, f, mask)
@@ -54,8 +56,9 @@ class SpearmanSimilarity(RankedMetric):
         of_x, of_f = (_slopes(ranked[0], ranks(z.view(1, 1, -1))[0, 0].double()) for ranked in (x, f))
         inflation = (1 + of_x.unsqueeze(1) * of_f).clamp(min=1)
         p_value = correlation_p_value(r, n, inflation=inflation)
-        interval = correlation_interval(r, n, inflation * (1 + r.square() / 2))
-        return Similarity(r, torch.where(r.isnan(), r, 0.0), r, p_value, n, *interval)
+        wider = inflation * (1 + r.square() / 2)
+        found = (r, torch.where(r.isnan(), r, 0.0), r, p_value, n, *correlation_interval(r, n, wider))
+        return Similarity(*found, correlation=r, inflation=wider)
 
 
 def _slopes(ranked: Tensor, z: Tensor) -> Tensor:

@@ -13,9 +13,17 @@ from torch.nn.functional import pad
 
 from lightning_dissect.metrics.checks import check_same_units
 from lightning_dissect.metrics.functional.significance import paired_interval, paired_p_value
-from lightning_dissect.metrics.functional.swapped_pairs import PairedMoments, paired_moments_update, paired_scores
+from lightning_dissect.metrics.functional.swapped_pairs import (
+    GroupMoments,
+    PairedMoments,
+    group_moments_update,
+    paired_moments_update,
+    paired_scores,
+)
 from lightning_dissect.metrics.metric import SimilarityMetric, of_layers
 from lightning_dissect.metrics.similarity import Similarity
+
+_GROUP = "group_"
 
 
 class _Clips(NamedTuple):
@@ -48,6 +56,12 @@ class PairedMetric(SimilarityMetric):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._waiting: _Clips | None = None
+        self._n_pairs = 0
+
+    def _register_pairs(self) -> None:
+        """Register the states of pairs."""
+        self._add_moments(PairedMoments.zeros())
+        self._add_moments(GroupMoments.zeros(), _GROUP)
 
     @abstractmethod
     def _similarity(self, activations: Any, features: Any, fraction: Tensor | None) -> Tensor:
@@ -57,6 +71,13 @@ class PairedMetric(SimilarityMetric):
         """Score a batch, complete pairs, keep the odd clip."""
         score, own, swapped = self._pair_up(activations, features, fraction)
         self._store(paired_moments_update(self._load(PairedMoments), score, own, swapped))
+        groups = self._load(GroupMoments, _GROUP)
+        effect = self._compare_features(own - swapped)
+        self._store(group_moments_update(groups, effect, self._n_pairs - len(own)), _GROUP)
+
+    def _compare_features(self, effect: Tensor) -> Tensor:
+        """The effects of each pair (pairs, units, rows) by which features are compared."""
+        return effect
 
     def _pair_up(self, activations: Any, features: Any, fraction: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Score a batch's clips, then its pairs with their own and with swapped features; keep the odd clip."""
@@ -70,6 +91,7 @@ class PairedMetric(SimilarityMetric):
         first, second, odd = (_each(clips, itemgetter(part)) for part in parts)
         # A copy: the tensors that it is cut from are a whole batch, and may be written over.
         self._waiting = _each(odd, torch.clone) if len(odd.score) else None
+        self._n_pairs += paired // 2
         return score, *self._compare_pairs(first, second)
 
     def _compare_pairs(self, first: _Clips, second: _Clips) -> tuple[Tensor, Tensor]:
@@ -92,7 +114,8 @@ class PairedMetric(SimilarityMetric):
         moments = self._merged(PairedMoments)
         score, null, effect = paired_scores(moments)
         p_value = paired_p_value(moments, self.alternative)
-        return Similarity(score, null, effect, p_value, moments.n, *paired_interval(moments))
+        groups = self._merged(GroupMoments, _GROUP).means
+        return Similarity(score, null, effect, p_value, moments.n, *paired_interval(moments), groups=groups)
 
     def part(self, layers: Sequence[int]) -> Self:
         """Copy what is known so far of some of the instance's layers, the waiting clip too."""
@@ -107,7 +130,7 @@ class PairedMetric(SimilarityMetric):
     def reset(self) -> None:
         """Forget all clips, the waiting one too."""
         super().reset()
-        self._waiting = None
+        self._waiting, self._n_pairs = None, 0
 
 
 def _each(value: Any, function: Callable[..., Tensor], *others: Any) -> Any:

@@ -8,16 +8,26 @@ from typing import Any, NamedTuple
 
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_warn
+from torch import Tensor
 
 from lightning_dissect.errors import naming
 from lightning_dissect.levels import Level, Levels, to_frames, to_one_map
-from lightning_dissect.metrics import METRICS, DescriptorMetric, SimilarityMetric
+from lightning_dissect.metrics import METRICS, DescriptorMetric, PearsonSimilarity, SimilarityMetric
 from lightning_dissect.metrics.similarity import Similarity
 from lightning_dissect.run.batch_features import BatchFeatures, Values
 from lightning_dissect.run.stacks import LARGE, MAX_BYTES, Stack, common_pieces, join_units, n_bytes, put_side_by_side
 from lightning_dissect.scores import Block
+from lightning_dissect.scores.rivals import with_rivals
 
 Metrics = Sequence[str | SimilarityMetric]
+
+
+_FEATURES: Stack = ("",)
+"""Stands for the features themselves, which are compared with each other as if they were units of a layer."""
+
+
+_Cells = dict[tuple[int, int, int], dict[int, Block]]
+"""By data loader, layer and metric, the blocks of the features."""
 
 
 class Key(NamedTuple):
@@ -37,6 +47,7 @@ class Comparison:
             of a grid if the metric :attr:`joins_rows`, and many layers of as many units if it :attr:`joins_layers`.
         layers: The names of the layers, in the network's order.
         rows: The names of each feature's rows, in the order of the features.
+        controls: The features that are trivial explanations, marked in the table.
 
     Example:
         >>> from lightning_dissect.features.bank import FeatureBank
@@ -52,15 +63,21 @@ class Comparison:
     """
 
     def __init__(
-        self, metrics: Sequence[SimilarityMetric], layers: Iterable[str], rows: Mapping[str, tuple[str, ...]]
+        self,
+        metrics: Sequence[SimilarityMetric],
+        layers: Iterable[str],
+        rows: Mapping[str, tuple[str, ...]],
+        controls: Collection[str] = (),
     ) -> None:
         self.prototypes = list(metrics)
         self.layers = tuple(layers)
         self.rows = dict(rows)
+        self.controls = frozenset(controls)
         self._metrics: dict[Key, SimilarityMetric] = {}
         self._stacks: dict[int, dict[str, Stack]] = {}
         self._places = {name: place for place, name in enumerate(self.layers)}
         self._batch: BatchFeatures | None = None
+        self._related: BatchFeatures | None = None
         self._waiting: dict[str, Levels] = {}
         self._waiting_bytes = 0
         indices = range(len(self.prototypes))
@@ -68,6 +85,8 @@ class Comparison:
         below = [index for index in indices if index not in self._of_maps]
         self._of_stacks = [index for index in below if self.prototypes[index].joins_layers]
         self._of_layers = [index for index in below if index not in self._of_stacks]
+        clips = [index for index in below if self.prototypes[index].level == "clip"]
+        self._of_features = [index for index in clips if self.prototypes[index].correlates_clips]
 
     @property
     def keys(self) -> list[Key]:
@@ -110,6 +129,8 @@ class Comparison:
         size = n_bytes(levels)
         if batch is not self._batch or self._waiting_bytes + size > MAX_BYTES:
             self.settle()
+        if batch is not self._related:
+            self._relate(batch)
         self._batch = batch
         if size < LARGE:
             self._waiting[layer] = levels._replace(map=None)
@@ -126,6 +147,12 @@ class Comparison:
             for stack, parts in put_side_by_side(layers, self._stacks.get(self._batch.dataloader, {})):
                 self._compare_stack(stack, parts, self._batch)
         self._batch = None
+
+    def _relate(self, batch: BatchFeatures) -> None:
+        """Compare the features of a batch with each other, since two that are alike follow the same units."""
+        self._related = batch
+        for rows in batch.rows("clip", joined=True):
+            self._compare(_FEATURES, Levels(rows.values, None, None), batch, self._of_features)
 
     def _compare_stack(self, stack: Stack, layers: Sequence[Levels], batch: BatchFeatures) -> None:
         """Compare layers that are new, or have been side by side before, alone or with more, below map level."""
@@ -178,24 +205,41 @@ class Comparison:
             level, metric, layer`` (and ``unit`` as None for a metric of the whole layer) after those that are given.
         """
         self.settle()
+        cells, related = self._compute(constant or {}, set(leave_out))
+        found: dict[tuple[int, int, int, int], Block] = {}
+        for (dataloader, layer, index), cell in cells.items():
+            places, blocks = zip(*sorted(cell.items()), strict=True)
+            if self.prototypes[index].per_unit:
+                metric = self.prototypes[index]
+                blocks = with_rivals(blocks, metric.alternative == "two-sided", related.get((dataloader, index)))
+            found |= {(dataloader, layer, place, index): block for place, block in zip(places, blocks, strict=True)}
+        return [found[place] for place in sorted(found)]
+
+    def _compute(self, constant: Mapping[str, Any], leave_out: set[str]) -> tuple[_Cells, dict[tuple[int, int], Tensor]]:
+        """Compute every metric: blocks by feature of each data loader, layer and metric, and the features' own."""
         features = {name: place for place, name in enumerate(self.rows)}
-        found = {}
+        cells: _Cells = {}
+        related: dict[tuple[int, int], dict[int, Tensor]] = {}
         # In one order in every process, since computing is a collective.
-        for key in sorted(key for key in self._metrics if not set(key.layers) <= set(leave_out)):
+        for key in sorted(key for key in self._metrics if not set(key.layers) <= leave_out):
             metric = self._metrics[key]
-            where = {**(constant or {}), "dataloader": key.dataloader, "level": metric.level, "metric": metric.name}
+            where = {**constant, "dataloader": key.dataloader, "level": metric.level, "metric": metric.name}
             if not metric.per_unit:
                 where["unit"] = None
             with warnings.catch_warnings():
                 # Of a metric that has seen no clip in this process: others have.
                 warnings.filterwarnings("ignore", "The ``compute`` method of metric")
                 computed = metric.compute()
+            if key.layers == _FEATURES:
+                related.setdefault((key.dataloader, key.metric), {})[features[key.features[0]]] = computed.correlation
+                continue
             for feature, rows, together in self._by_feature(key, computed):
                 for layer, similarity in zip(key.layers, _by_layer(together, len(key.layers)), strict=True):
-                    place = (key.dataloader, self._places[layer], features[feature], key.metric)
                     if layer not in leave_out:
-                        found[place] = Block(where | {"layer": layer}, rows, similarity)
-        return [found[place] for place in sorted(found)]
+                        cell = cells.setdefault((key.dataloader, self._places[layer], key.metric), {})
+                        own = {"layer": layer, "control": feature in self.controls}
+                        cell[features[feature]] = Block(where | own, rows, similarity)
+        return cells, {key: torch.cat([some[place] for place in sorted(some)], 1) for key, some in related.items()}
 
     def _by_feature(self, key: Key, similarity: Similarity) -> Iterator[tuple[str, tuple[str, ...], Similarity]]:
         """Take apart what was computed for several features at once; a map's result is one row, whatever its rows."""
@@ -210,6 +254,8 @@ class Comparison:
         if key not in self._metrics:
             self._metrics[key] = copy.deepcopy(self.prototypes[key.metric]).to(device)
             self._metrics[key].layers = len(key.layers)
+            if isinstance(metric := self._metrics[key], PearsonSimilarity) and len(key.features) > 1:
+                metric.hold_fixed([len(self.rows[feature]) for feature in key.features])
         return self._metrics[key]
 
 

@@ -73,6 +73,7 @@ class Dissection:
         kinds: For layers that do not say themselves where their units are, the layer that does.
         strict: Whether an output that cannot be read is an error; else its layer is left out.
         keepers: Shown each batch and each layer's activations.
+        controls: Names of the features that are trivial explanations, marked in the table.
 
     Attributes:
         units: Number of units of each layer that has run.
@@ -108,6 +109,7 @@ class Dissection:
         kinds: Mapping[str, nn.Module] | None = None,
         strict: bool = True,
         keepers: Sequence[Keeper] = (),
+        controls: Sequence[str] = (),
     ) -> None:
         self.layers = dict(layers)
         self.units: dict[str, int] = {}
@@ -120,7 +122,7 @@ class Dissection:
         self.left_out |= {name: f"it {IS_SCRIPTED}" for name, layer in layers.items() if is_scripted(layer)}
         self.max_clips, self.map_clips = max_clips, map_clips
         self._clips, self._map_clips = Budget(max_clips, batches), Budget(map_clips, batches)
-        self._comparison = Comparison(metrics, layers, bank.rows)
+        self._comparison = Comparison(metrics, layers, bank.rows, controls)
         chosen = {name: layer for name, layer in layers.items() if name not in self.left_out}
         self._capture = Capture(chosen, self._receive)
         self._batch: BatchFeatures | None = None
@@ -237,6 +239,7 @@ class Dissection:
             "layers": list(self.layers),
             "axes": {layer: str(axes) for layer, axes in self.axes.items()},
             "features": list(self.bank.names),
+            "controls": sorted(self._comparison.controls),
             "metrics": [f"{metric.name}.{metric.level}" for metric in self.metrics],
             "max_clips": self.max_clips,
             "map_clips": self.map_clips,

@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 import torch
 
+from torch import Tensor
+
 from lightning_dissect.metrics.similarity import Similarity
 
 _FIELDS = {name: name for name in ("score", "null", "effect", "p_value", "n_clips")}
-_FIELDS |= {"effect_low": "low", "effect_high": "high"}
+_FIELDS |= {"effect_low": "low", "effect_high": "high", "unique": "unique", "unique_p_value": "unique_p_value"}
 """For each column that a metric fills, its name in a similarity."""
 
 
@@ -21,11 +23,14 @@ class Block(NamedTuple):
         constant: The columns that are the same in all its rows; ``unit`` is ``None`` for a metric of the whole layer.
         features: Names of the feature rows.
         similarity: Each field of shape (units, features).
+        lower_p_value: That a feature explains the unit less than the one that explains it best, shape (units,
+            features), see :mod:`~lightning_dissect.scores.rivals`; None if that was not tested.
     """
 
     constant: Mapping[str, Any]
     features: Sequence[str]
     similarity: Similarity
+    lower_p_value: Tensor | None = None
 
 
 def join(blocks: Sequence[Block]) -> dict[str, Any]:
@@ -36,7 +41,7 @@ def join(blocks: Sequence[Block]) -> dict[str, Any]:
     Raises:
         ValueError: If a block's names are not as many as its features.
     """
-    for _, features, similarity in blocks:
+    for _, features, similarity, _ in blocks:
         if len(features) != similarity.score.shape[1]:
             raise ValueError(
                 f"features: {len(features)} names {list(features)} for {similarity.score.shape[1]} columns of scores."
@@ -45,15 +50,20 @@ def join(blocks: Sequence[Block]) -> dict[str, Any]:
     widths, sizes = shapes[:, 1], shapes.prod(axis=1)
     place = np.repeat(np.arange(len(blocks)), sizes)  # of the block that a row of the table is from
     unit, feature = np.divmod(np.arange(sizes.sum()) - (sizes.cumsum() - sizes)[place], widths[place])
-    of_layer = np.array(["unit" in constant for constant, _, _ in blocks])[place]
+    of_layer = np.array(["unit" in block.constant for block in blocks])[place]
     columns: dict[str, Any] = {"unit": pd.arrays.IntegerArray(unit.astype(np.int32), of_layer)}
     for name in blocks[0].constant:
         if name != "unit":
-            columns[name] = _take([constant[name] for constant, _, _ in blocks], place)
-    names = [name for _, features, _ in blocks for name in features]
+            columns[name] = _take([block.constant[name] for block in blocks], place)
+    names = [name for block in blocks for name in block.features]
     columns["feature"] = _take(names, (widths.cumsum() - widths)[place] + feature)
     for name, field in _FIELDS.items():
         columns[name] = torch.cat([getattr(block.similarity, field).reshape(-1) for block in blocks]).cpu().numpy()
+    lower = [
+        torch.full_like(block.similarity.score, torch.nan) if block.lower_p_value is None else block.lower_p_value
+        for block in blocks
+    ]
+    columns["lower_p_value"] = torch.cat([values.reshape(-1) for values in lower]).cpu().numpy()
     return columns
 
 

@@ -21,11 +21,17 @@ COLUMNS = {
     "effect_low": "float64",
     "effect_high": "float64",
     "stage": "category",
+    "unique": "float64",
+    "unique_p_value": "float64",
+    "lower_p_value": "float64",
+    "control": "bool",
 }
 UNIT = ["layer", "unit"]
-LABEL_COLUMNS = [*UNIT, "feature", "level", "metric", "score", "null", "effect", "q_value"]
+LABEL_COLUMNS = [*UNIT, "feature", "level", "metric", "score", "null", "effect", "q_value", "unique", "unique_p_value"]
 INTERVAL = ["effect_low", "effect_high"]
-_OPTIONAL = ["q_value", *INTERVAL, "stage"]
+LATER = [*INTERVAL, "unique", "unique_p_value", "lower_p_value"]
+"""Columns that tables of earlier versions lack; they are NaN there."""
+_OPTIONAL = ["q_value", "stage", "control", *LATER]
 """Columns that a table may lack: what they hold can be computed, or was not known when it was written."""
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from lightning_dissect.files import Place, RemotePath, find_place
 from lightning_dissect.files.layout import Stage, check_one_run, list_scores
 from lightning_dissect.scores.block import Block, join
-from lightning_dissect.scores.columns import COLUMNS, INTERVAL, UNIT, check_columns
+from lightning_dissect.scores.columns import COLUMNS, LATER, UNIT, check_columns
 from lightning_dissect.scores.duplicates import find_duplicates
 from lightning_dissect.scores.features import base_feature, is_feature, matches
 from lightning_dissect.scores.labels import compare_labels, count_labels, label_units
@@ -49,7 +49,8 @@ class Scores:
         if "q_value" not in table:
             groups = table.groupby(_RUN, observed=True)["p_value"]
             table = table.assign(q_value=groups.transform(adjust_p_values))
-        table = table.assign(**{end: np.nan for end in INTERVAL if end not in table})
+        missing: dict[str, Any] = {column: np.nan for column in LATER} | {"control": False}
+        table = table.assign(**{column: value for column, value in missing.items() if column not in table})
         self.table = table[list(COLUMNS)].astype(COLUMNS).reset_index(drop=True)
         self.settings = dict(settings or {})
 

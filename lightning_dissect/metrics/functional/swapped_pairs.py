@@ -41,6 +41,61 @@ class PairedMoments(NamedTuple):
         return reduce(merge_pairs, by_process(stacked))
 
 
+GROUPS = 8
+"""Groups that pairs of clips are dealt to in turn."""
+
+
+class GroupMoments(NamedTuple):
+    """Effects of pairs by group, each of shape (units, rows, groups).
+
+    Two features of one unit are compared over the same pairs. The spread of the difference would need their covariance,
+    a state that grows with the square of the features; from the means of a few independent groups it follows for any
+    two features (the method of random groups, Wolter 1985).
+
+    Attributes:
+        pairs: Pairs with a defined effect.
+        effect: Sum of their effects.
+    """
+
+    pairs: Tensor
+    effect: Tensor
+
+    @classmethod
+    def zeros(cls, units: int = 0, rows: int = 0, device: torch.device | str | None = None) -> GroupMoments:
+        """Groups without a pair."""
+        return cls(*(torch.zeros((units, rows, GROUPS), device=device) for _ in cls._fields))
+
+    @classmethod
+    def merge(cls, stacked: GroupMoments) -> GroupMoments:
+        """Join the groups of several processes, given with a leading axis; float64 on the CPU."""
+        return cls(*(values.double().cpu().sum(0) for values in stacked))
+
+    @property
+    def means(self) -> Tensor:
+        """Mean effect of each group, shape (units, rows, groups); NaN for a group without a pair."""
+        return self.effect / self.pairs
+
+
+def group_moments_update(groups: GroupMoments, effect: Tensor, first: int) -> GroupMoments:
+    """Add the effects of pairs.
+
+    Args:
+        groups: The groups so far; ``GroupMoments.zeros()`` takes its sizes from the first pairs.
+        effect: Own minus swapped score of each pair, shape (pairs, units, rows); undefined ones are left out.
+        first: How many pairs came before: the same pairs are of the same group whatever the feature.
+    """
+    pairs = len(effect)
+    if not groups.effect.numel():
+        groups = GroupMoments.zeros(*effect.shape[1:], device=effect.device)
+    if not pairs:
+        return groups
+    place = (torch.arange(pairs, device=effect.device) + first) % GROUPS
+    dealt = (place.unsqueeze(1) == torch.arange(GROUPS, device=effect.device)).to(effect.dtype)
+    finite = torch.isfinite(effect)
+    sums = (values.flatten(1).T @ dealt for values in (finite.to(effect.dtype), effect.where(finite, 0)))
+    return GroupMoments(*(old + new.view(old.shape) for old, new in zip(groups, sums, strict=True)))
+
+
 def paired_moments_update(moments: PairedMoments, score: Tensor, own: Tensor, swapped: Tensor) -> PairedMoments:
     """Add the scores of a batch of clips, and the comparison of the pairs completed by it.
 
