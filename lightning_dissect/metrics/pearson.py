@@ -105,7 +105,7 @@ class PearsonSimilarity(PairedMetric):
         return part.where(enough, torch.nan)
 
     def _compare_features(self, effect: Tensor) -> Tensor:
-        """The effects of each pair by which features are compared, without what others leave of them."""
+        """Without what others leave of each row."""
         return effect[..., : effect.shape[-1] // 2] if self._families else effect
 
     def compute(self) -> Similarity:

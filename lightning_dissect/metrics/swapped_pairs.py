@@ -76,7 +76,7 @@ class PairedMetric(SimilarityMetric):
         self._store(group_moments_update(groups, effect, self._n_pairs - len(own)), _GROUP)
 
     def _compare_features(self, effect: Tensor) -> Tensor:
-        """The effects of each pair (pairs, units, rows) by which features are compared."""
+        """Of what is known of each row, shape (..., units, rows), what features are compared by."""
         return effect
 
     def _pair_up(self, activations: Any, features: Any, fraction: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -114,7 +114,7 @@ class PairedMetric(SimilarityMetric):
         moments = self._merged(PairedMoments)
         score, null, effect = paired_scores(moments)
         p_value = paired_p_value(moments, self.alternative)
-        groups = self._merged(GroupMoments, _GROUP).means
+        groups = self._merged(GroupMoments, _GROUP).means(self._compare_features(moments.pairs))
         return Similarity(score, null, effect, p_value, moments.n, *paired_interval(moments), groups=groups)
 
     def part(self, layers: Sequence[int]) -> Self:

@@ -150,7 +150,7 @@ def test_perfect_correlation_is_one_and_its_p_value_zero():
 def test_single_unit_and_row_keep_two_axes():
     x, f = clips(units=1, rows=1)
     result = run(PearsonSimilarity(), x, f, [40])
-    assert all(value.shape == (1, 1) for value in result)
+    assert all(value.shape[:2] == (1, 1) for value in result)
 
 
 # ---- frame level

@@ -19,7 +19,7 @@ mpl.use("agg")
 
 def test_results_keep_two_axes():
     one = Similarity(*(torch.tensor(float(k)) for k in range(5)))
-    assert all(value.shape == (1, 1) for value in one)
+    assert all(value.shape[:2] == (1, 1) for value in one)
     assert one._replace(score=torch.ones(2, 3)).score.shape == (2, 3)
 
 
@@ -90,7 +90,8 @@ def test_state_of_a_large_layer_is_small_and_does_not_grow(name, level):
         frames = () if level == "clip" else (16,)
         metric.update(torch.randn(1, 10_000, *frames), torch.randn(1, 50, *frames))
         sizes.append(sum(state.nbytes for state in metric.metric_state.values()))
-    assert sizes[0] == sizes[1] <= 20e6
+    # Twelve numbers of a unit and a row at most, eight of them its effect in groups of clips; and what a clip sample has.
+    assert sizes[0] == sizes[1] <= 28.1e6
 
 
 def test_plot_draws_score_and_null():

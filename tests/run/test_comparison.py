@@ -35,7 +35,7 @@ def batch(clips: int, frames: int, g: torch.Generator, padded: bool = False, dat
 def by_place(blocks: list[Block]) -> dict[Any, Tensor]:
     """Each block's values, by where they belong."""
     return {
-        (*block.constant.values(), *block.features): torch.stack([values.double() for values in block.similarity])
+        (*block.constant.values(), *block.features): torch.cat([values.double().flatten(2) if values.ndim == 3 else values.double().unsqueeze(-1) for values in block.similarity], -1)
         for block in blocks
     }
 
@@ -162,8 +162,9 @@ def test_a_thousand_layers_are_compared_by_few_metrics() -> None:
         for name in names:
             compared.update(name, activations, features)
     compared.settle()
-    # Pearson's and Euclid's of two features over clips, and Pearson's over frames, for each stack of 256 layers.
-    assert len(compared.keys) == 5 * math.ceil(1000 / (stacks.UNITS // 4))
+    # Pearson's and Euclid's of two features over clips, and Pearson's over frames, for each stack of 256 layers; and
+    # the features over clips among themselves.
+    assert len(compared.keys) == 5 * math.ceil(1000 / (stacks.UNITS // 4)) + 4
     assert len(compared.blocks()) == 1000 * 3 * len(ROWS)
 
 

@@ -46,34 +46,44 @@ GROUPS = 8
 
 
 class GroupMoments(NamedTuple):
-    """Effects of pairs by group, each of shape (units, rows, groups).
+    """Effects of pairs by group.
 
     Two features of one unit are compared over the same pairs. The spread of the difference would need their covariance,
     a state that grows with the square of the features; from the means of a few independent groups it follows for any
     two features (the method of random groups, Wolter 1985).
 
     Attributes:
-        pairs: Pairs with a defined effect.
-        effect: Sum of their effects.
+        dealt: Pairs that each group was dealt, shape (1, 1, groups).
+        effect: Sum of their effects, shape (units, rows, groups).
     """
 
-    pairs: Tensor
+    dealt: Tensor
     effect: Tensor
 
     @classmethod
     def zeros(cls, units: int = 0, rows: int = 0, device: torch.device | str | None = None) -> GroupMoments:
         """Groups without a pair."""
-        return cls(*(torch.zeros((units, rows, GROUPS), device=device) for _ in cls._fields))
+        return cls(*(torch.zeros(*size, GROUPS, device=device) for size in ((1, 1), (units, rows))))
 
     @classmethod
     def merge(cls, stacked: GroupMoments) -> GroupMoments:
         """Join the groups of several processes, given with a leading axis; float64 on the CPU."""
         return cls(*(values.double().cpu().sum(0) for values in stacked))
 
-    @property
-    def means(self) -> Tensor:
-        """Mean effect of each group, shape (units, rows, groups); NaN for a group without a pair."""
-        return self.effect / self.pairs
+    def means(self, pairs: Tensor) -> Tensor:
+        """Mean effect of each group, NaN for a group without a pair.
+
+        Undefined pairs are taken to be spread evenly over the groups. Where they are not, groups differ by more than
+        their effects do, which can only keep a difference from being called one.
+
+        Args:
+            pairs: Pairs with a defined effect, shape (units, rows).
+
+        Returns:
+            Shape (units, rows, groups).
+        """
+        share = self.dealt / self.dealt.sum(-1, keepdim=True)
+        return self.effect / (pairs.unsqueeze(-1) * share)
 
 
 def group_moments_update(groups: GroupMoments, effect: Tensor, first: int) -> GroupMoments:
@@ -84,16 +94,12 @@ def group_moments_update(groups: GroupMoments, effect: Tensor, first: int) -> Gr
         effect: Own minus swapped score of each pair, shape (pairs, units, rows); undefined ones are left out.
         first: How many pairs came before: the same pairs are of the same group whatever the feature.
     """
-    pairs = len(effect)
     if not groups.effect.numel():
         groups = GroupMoments.zeros(*effect.shape[1:], device=effect.device)
-    if not pairs:
-        return groups
-    place = (torch.arange(pairs, device=effect.device) + first) % GROUPS
+    place = (torch.arange(len(effect), device=effect.device) + first) % GROUPS
     dealt = (place.unsqueeze(1) == torch.arange(GROUPS, device=effect.device)).to(effect.dtype)
-    finite = torch.isfinite(effect)
-    sums = (values.flatten(1).T @ dealt for values in (finite.to(effect.dtype), effect.where(finite, 0)))
-    return GroupMoments(*(old + new.view(old.shape) for old, new in zip(groups, sums, strict=True)))
+    sums = effect.where(torch.isfinite(effect), 0).flatten(1).T @ dealt
+    return GroupMoments(groups.dealt + dealt.sum(0), groups.effect + sums.view(groups.effect.shape))
 
 
 def paired_moments_update(moments: PairedMoments, score: Tensor, own: Tensor, swapped: Tensor) -> PairedMoments:
