@@ -17,8 +17,8 @@ def test_each_unit_has_its_clips_and_the_curve_of_its_feature(run: Path) -> None
     assert (
         base64.b64decode(players.audio[first["audio"]]) == (run / "dissect/audio/clip00003-from0.00s.wav").read_bytes()
     )
-    assert [first["feature"], second["feature"]] == ["percussive", "percussive"]
-    # Two hits, at 0 and 0.5 s: the percussive part stands out there and nowhere else.
+    assert [first["feature"], second["feature"]] == ["onset_strength", "onset_strength"]
+    # Two hits, at 0 and 0.5 s: the strength of onsets stands out there and nowhere else.
     curve = np.array(first["curve"])
     assert (curve.min(), curve.max()) == (0, 100)
     assert abs(curve.argmax() / len(curve) - 0.5) < 0.1 or curve.argmax() / len(curve) < 0.1
@@ -35,7 +35,7 @@ def test_without_playlists_there_is_nothing_to_play(run: Path, tmp_path: Path) -
 
 def test_a_feature_of_ones_own_has_no_curve(run: Path, tmp_path: Path) -> None:
     scores = Scores.load(run)
-    table = scores.last().assign(feature=scores.last()["feature"].astype(str).replace("percussive", "my_own"))
+    table = scores.last().assign(feature=scores.last()["feature"].astype(str).replace("onset_strength", "my_own"))
     history = read_history(Scores(table, scores.settings).save(tmp_path / "own.parquet"))
     players = load_players(run / "dissect", history)
     assert [set(entry) for entry in players.units["0/0"]] == [{"words", "audio"}] * 2
