@@ -224,7 +224,7 @@ def check_levels(
     """Warn of features that no metric can compare, since they have no level that one works at.
 
     Args:
-        features: The features and the levels that each has.
+        features: The levels that each feature has.
         metrics: The metrics.
         maps: Whether maps are compared at all.
 
@@ -234,9 +234,12 @@ def check_levels(
     reached = {metric.level for metric in metrics if maps or metric.level != "map"}
     alone = [name for name, levels in features.items() if reached.isdisjoint(levels)]
     if len(alone) == len(features):
+        advice = "Add 'pearson', which works at every level" + (
+            "." if maps else ", or compare maps: map_clips above 0."
+        )
         raise ValueError(
             f"metrics: {', '.join(f'{metric.name}.{metric.level}' for metric in metrics)} have no level in "
-            f"common with the features {', '.join(alone)}. Add 'pearson', which works at every level."
+            f"common with the features {', '.join(alone)}. {advice}"
         )
     if alone:
         rank_zero_warn(f"No metric works at a level that these features have: {', '.join(alone)}.")

@@ -218,6 +218,31 @@ def test_maps_are_on_the_networks_axis(audio: Tensor) -> None:
         assert abs(axis.frequencies(22_050)[loudest].item() - 1_000) < 50
 
 
+def test_mel_is_the_input_by_another_name(audio: Tensor) -> None:
+    values = FeatureBank(["input", "mel"], 22_050)(audio)
+    assert torch.equal(values["input"].values, values["mel"].values)
+
+
+def test_silence_has_no_harmonic_ratio_and_spoils_none(audio: Tensor) -> None:
+    bank = FeatureBank(["harmonic_ratio"], 22_050)
+    ratio = bank(audio)["harmonic_ratio"].values[:, 0]
+    assert ratio[4].isnan().all()  # the clip of silence
+    assert ratio[[0, 1, 2, 3, 5]].isfinite().all()
+    followed = torch.cat([audio[:4], torch.zeros(4, 22_050)], dim=1)
+    found = bank(followed)["harmonic_ratio"].values[:, 0]
+    # Notes that ring on differ from those cut off at the end, so only what comes after is looked at: it is the mean.
+    last = found[:, -10:]
+    torch.testing.assert_close(last, found.mean(1, keepdim=True).expand_as(last), rtol=0, atol=0.5)
+
+
+@pytest.mark.parametrize("gain", [1e-4, 0.1, 3.0, 1e3])
+def test_level_does_not_change_the_harmonic_ratio(gain: float, audio: Tensor) -> None:
+    bank = FeatureBank(["harmonic_ratio"], 22_050)
+    found, expected = (bank(clips)["harmonic_ratio"].values for clips in (gain * audio, audio))
+    # Some roundings of float32, 6e-8 of energies each, are 1e-5 dB; near the floor they count for more.
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3, equal_nan=True)
+
+
 def test_a_feature_from_a_function() -> None:
     @feature("crest", level="frame", unit="ratio")
     def crest(clips: Clips) -> Tensor:
