@@ -21,7 +21,7 @@ import torch
 from lightning_dissect.features import FeatureBank, functional
 
 SR, CLIPS, SECONDS = 22_050, 8, 10
-DEFAULT = ["harmonic", "percussive", "chroma", "loudness", "onset_rate"]
+DEFAULT = ["harmonic", "percussive", "chroma", "loudness", "onset_rate", "harmonic_ratio"]
 COMPARED = [
     "harmonic",
     "percussive",
@@ -34,7 +34,7 @@ COMPARED = [
     "contrast",
     "zcr",
     "mfcc",
-    "mel",
+    "input",
     "cqt",
     "tonnetz",
     "onset_strength",
@@ -89,7 +89,7 @@ def with_librosa(y: Any, names: list[str]) -> None:
         "contrast": lambda: librosa.feature.spectral_contrast(S=S, sr=SR),
         "zcr": lambda: librosa.feature.zero_crossing_rate(y),
         "mfcc": lambda: librosa.feature.mfcc(S=librosa.power_to_db(mel), sr=SR),
-        "mel": lambda: librosa.power_to_db(mel),
+        "input": lambda: librosa.power_to_db(mel),
         "cqt": lambda: librosa.amplitude_to_db(np.abs(librosa.cqt(y, sr=SR))),
         "tonnetz": lambda: librosa.feature.tonnetz(y=y, sr=SR),
         "onset_strength": lambda: librosa.onset.onset_strength(S=librosa.power_to_db(mel), sr=SR),

@@ -30,7 +30,7 @@ from lightning_dissect.run.playlist import Playlist, Playlists
 from lightning_dissect.run.processes import check_clips_of_their_own, gather
 from lightning_dissect.scores import Scores
 
-DEFAULT_FEATURES = ("harmonic", "percussive", "chroma", "loudness", "onset_rate")
+DEFAULT_FEATURES = ("harmonic", "percussive", "chroma", "loudness", "onset_rate", "harmonic_ratio")
 DEFAULT_METRICS = ("pearson", "euclidean", "sift")
 
 
@@ -46,7 +46,8 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
     Args:
         sample_rate: Of the audio, in Hz; not needed with ``analysis``.
         layers: Submodule names or globs (``"features.*"``); ``None`` takes the layers with parameters and says which.
-        features: Names, or :class:`~lightning_dissect.features.Feature` objects. The default is Slizovskaia 2019's.
+        features: Names, or :class:`~lightning_dissect.features.Feature` objects. The default is Slizovskaia 2019's
+            and ``harmonic_ratio``, which stands for both parts below maps.
         metrics: Names, or metrics made by yourself; the default is Slizovskaia 2019's. Each runs at every level that it
             works at, unless it was made for one, like ``PearsonSimilarity(level="clip")``.
         waveform: Where a batch holds the audio: a key, an index or a function of the batch; ``None`` recognises
@@ -58,8 +59,7 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         lengths: Where a padded batch holds the clips' lengths in samples (in frames, of spectrograms), or a mask: a
             key, an index or a function. Padding lies behind the clips; a mask that says otherwise is an error.
         every_n_epochs: Run in every n-th epoch of a fit, counted like ``ModelCheckpoint`` does: the n-th is the first.
-        frequency: The frequency axis of the network's input, on which maps are compared; ``None`` takes 128 mel bands
-            up to half the sample rate.
+        frequency: The frequency axis of the network's input, on which maps are compared; 128 mel bands by default.
         n_fft: Samples of a frame of the features. Give those of the network's input, with ``hop_length``, so that what
             is sharp in one map is sharp in the other.
         hop_length: Samples between frames of the features.

@@ -43,15 +43,20 @@ class Levels(NamedTuple):
     """The units of a layer, or the rows of a feature, at each level that they have.
 
     Attributes:
-        clip: Shape (clips, rows).
+        clip: Shape (clips, rows); None for a feature that meets maps only.
         frame: Shape (clips, rows, frames), or None.
         map: Of the first clips, shape (map clips, rows, frequency, time); None also for an activation of fewer than 4
             bins or frames. A feature is one row, whatever the names of its bins.
     """
 
-    clip: Tensor
+    clip: Tensor | None
     frame: Tensor | None
     map: Tensor | None
+
+    @property
+    def n_rows(self) -> int:
+        """Number of units or rows; a feature that meets maps only is one."""
+        return next(values.shape[1] for values in self if values is not None)
 
 
 def pool_activation(output: Tensor, axes: Sequence[str], extent: Extent) -> Levels:
@@ -86,18 +91,21 @@ def pool_activation(output: Tensor, axes: Sequence[str], extent: Extent) -> Leve
 def pool_feature(values: Tensor, level: Level, rows: Sequence[str], valid: Tensor | None, extent: Extent) -> Levels:
     """Bring a feature to every level that it has.
 
+    One whose rows are frequency bins meets maps only: averaged over its bins, it would be how loud the clip is.
+
     Args:
         values: Shape (clips, rows), or (clips, rows, frames) at frame and map level.
         level: Its finest level.
-        rows: Names of its rows; none if they are frequency bins, which are averaged below map level.
+        rows: Names of its rows; none if they are frequency bins.
         valid: Which frames are audio, shape (clips, frames); None if all are.
         extent: The batch's.
     """
     if level == "clip":
         return Levels(values, None, None)
     maps = values[: extent.map_clips].unsqueeze(1) if level == "map" and extent.map_clips else None
-    frames = values if rows or level == "frame" else values.mean(1, keepdim=True)
-    return Levels(_mean_over_time(frames, valid), frames, maps)
+    if level == "map" and not rows:
+        return Levels(None, None, maps)
+    return Levels(_mean_over_time(values, valid), values, maps)
 
 
 def valid_frames(fraction: Tensor, frames: int) -> Tensor:

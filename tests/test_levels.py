@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from lightning_dissect.activations.axes import Axes, Axis
-from lightning_dissect.features.bank import FeatureValues
+from lightning_dissect.features import FeatureBank, FeatureValues, feature_names, make_feature
 from lightning_dissect.levels import Extent, pool_activation, pool_feature, to_frames, to_one_map
 
 WHOLE = Extent(clips=3, frames=20, fraction=None, map_clips=2)
@@ -89,21 +89,38 @@ def test_an_output_that_does_not_fit_is_refused(axes: str, shape: tuple[int, ...
         pool_activation(torch.randn(shape), parse_axes(axes), WHOLE)
 
 
-def test_features_are_pooled_by_named_rows_and_by_frequency() -> None:
+def test_features_are_pooled_by_their_named_rows() -> None:
     values = torch.rand(3, 12, 20)
     chroma = pool_feature(*FeatureValues(values, "map", tuple(f"chroma[{i}]" for i in range(12)), None), WHOLE)
+    assert chroma.clip is not None
     assert chroma.frame is not None
     assert chroma.map is not None
+    torch.testing.assert_close(chroma.clip, values.mean(-1))
     assert (chroma.clip.shape, chroma.frame.shape, chroma.map.shape) == ((3, 12), (3, 12, 20), (2, 1, 12, 20))
-    spectrum = pool_feature(*FeatureValues(values, "map", (), None), WHOLE)
-    torch.testing.assert_close(spectrum.frame, values.mean(1, keepdim=True))
-    torch.testing.assert_close(spectrum.clip, values.mean((1, 2))[:, None])
     mask = torch.arange(20) < torch.tensor([20, 10, 0])[:, None]
     loudness = pool_feature(*FeatureValues(values[:, :1], "frame", ("loudness",), mask), PADDED)
+    assert loudness.clip is not None
     torch.testing.assert_close(loudness.clip[:2, 0], torch.stack([values[0, 0].mean(), values[1, 0, :10].mean()]))
     assert loudness.clip[2].isnan().all()
     rate = pool_feature(*FeatureValues(values[:, 0, :1], "clip", ("onset_rate",), None), WHOLE)
     assert rate[1:] == (None, None)
+
+
+@pytest.mark.parametrize("map_clips", [0, 2])
+def test_features_of_frequency_bins_meet_maps_only(map_clips: int) -> None:
+    values = torch.rand(3, 12, 20)
+    spectrum = pool_feature(*FeatureValues(values, "map", (), None), WHOLE._replace(map_clips=map_clips))
+    assert spectrum[:2] == (None, None)
+    assert (spectrum.map is not None) == (map_clips > 0)
+    assert spectrum.map is None or torch.equal(spectrum.map, values[:map_clips, None])
+
+
+@pytest.mark.parametrize("name", feature_names())
+def test_features_say_the_levels_that_they_have(name: str) -> None:
+    bank = FeatureBank([name], 22_050)
+    levels = pool_feature(*bank(torch.randn(3, 33_075))[name], WHOLE)
+    assert set(bank.levels[name]) == {level for level, values in levels._asdict().items() if values is not None}
+    assert bank.levels[name][0] == make_feature(name).level
 
 
 def test_grids_meet_at_the_coarser_one() -> None:

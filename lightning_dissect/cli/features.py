@@ -55,7 +55,7 @@ def call(options: Namespace) -> int:
 
 def _draw(name: str, waveform: Tensor, sample_rate: int) -> Figure:
     """Draw a feature over seconds, below the spectrogram: maps as images, the rest as lines."""
-    bank = FeatureBank(list(dict.fromkeys(["mel", name])), sample_rate)
+    bank = FeatureBank(list(dict.fromkeys(["input", name])), sample_rate)
     figure = Figure(figsize=(8, 5), layout="constrained")
     panels = figure.subplots(len(bank.names), sharex=True, squeeze=False)[:, 0]
     hop = bank.analysis.hop_length / sample_rate

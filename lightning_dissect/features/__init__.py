@@ -3,8 +3,14 @@
 from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.bank import FeatureBank, FeatureValues
 from lightning_dissect.features.clips import Clips
-from lightning_dissect.features.decomposition import HarmonicSpectrogram, MelSpectrogram, PercussiveSpectrogram
-from lightning_dissect.features.dynamics import RMS, Loudness, LoudnessEBUR128
+from lightning_dissect.features.decomposition import (
+    HarmonicRatio,
+    HarmonicSpectrogram,
+    InputSpectrogram,
+    MelSpectrogram,
+    PercussiveSpectrogram,
+)
+from lightning_dissect.features.dynamics import RMS, Loudness, LoudnessEBUR128, RMSDecibels
 from lightning_dissect.features.feature import Feature, feature, feature_names, make_feature
 from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.nnaudio import Gammatonegram, NNAudioCQT, NNAudioVQT
@@ -40,7 +46,9 @@ __all__ = [
     "Flatness",
     "FrequencyAxis",
     "Gammatonegram",
+    "HarmonicRatio",
     "HarmonicSpectrogram",
+    "InputSpectrogram",
     "Level",
     "Loudness",
     "LoudnessEBUR128",
@@ -50,6 +58,7 @@ __all__ = [
     "OnsetRate",
     "OnsetStrength",
     "PercussiveSpectrogram",
+    "RMSDecibels",
     "Rolloff",
     "SpectrogramBank",
     "Tempo",

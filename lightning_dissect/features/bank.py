@@ -94,9 +94,9 @@ class FeatureBank(nn.Module):
         return {feature.name: feature.rows or (feature.name,) for feature in self._features()}
 
     @property
-    def levels(self) -> dict[str, Level]:
-        """The level of each feature."""
-        return {feature.name: feature.level for feature in self._features()}
+    def levels(self) -> dict[str, tuple[Level, ...]]:
+        """The levels at which each feature can be compared."""
+        return {feature.name: feature.levels for feature in self._features()}
 
     def frames(self, samples: int) -> int:
         """Return how many frames a batch of this many samples has."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +13,24 @@ from lightning_dissect.features.functional.arguments import as_waveform
 from lightning_dissect.features.functional.device import chunk_size
 from lightning_dissect.features.functional.hpss import hpss
 from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, trim, trim_frames
+from lightning_dissect.features.functional.loudness import rms
 from lightning_dissect.features.functional.spectrum import magnitude, stft
+
+
+class Parts(NamedTuple):
+    """The harmonic and the percussive part of a batch.
+
+    Attributes:
+        harmonic: Power on the frequency axis, shape ``(clips, n_bins, frames)``.
+        percussive: Likewise.
+        harmonic_energy: Power of each frame, summed over the whole spectrum, shape ``(clips, frames)``.
+        percussive_energy: Likewise.
+    """
+
+    harmonic: Tensor
+    percussive: Tensor
+    harmonic_energy: Tensor
+    percussive_energy: Tensor
 
 
 class Clips:
@@ -93,6 +111,11 @@ class Clips:
         """Return values ``(clips, rows, frames)`` or ``(clips, frames)``, zero past each clip's frames."""
         return trim_frames(values, self.valid_frames)
 
+    @cached_property
+    def rms(self) -> Tensor:
+        """Root mean square of each frame, shape ``(clips, frames)``; zero past each clip's frames."""
+        return self.trimmed(rms(self.waveform, frame_length=self.n_fft, hop_length=self.hop_length))
+
     @property
     def stft(self) -> Tensor:
         """Complex spectra, shape ``(clips, 1 + n_fft // 2, frames)``; zero past each clip's frames. Not kept."""
@@ -131,19 +154,18 @@ class Clips:
         return hpss(self.magnitude, lengths=self.valid_frames)
 
     @cached_property
-    def parts(self) -> tuple[Tensor, Tensor]:
-        """Harmonic and percussive power on the frequency axis, each of shape ``(clips, n_bins, frames)``."""
+    def parts(self) -> Parts:
+        """The harmonic and the percussive part: power on the frequency axis, and energy of the whole spectrum."""
         # A few frames at a time: whole parts are eight times as large as what they are projected onto.
         at_once = self._frames_at_once(self.magnitude)
         pieces = [self._parts(first, first + at_once) for first in range(0, self.n_frames, at_once)]
-        harmonic, percussive = map(_joined, zip(*pieces, strict=True))
-        return harmonic, percussive
+        return Parts._make(map(_joined, zip(*pieces, strict=True)))
 
     def _parts(self, first: int, last: int) -> list[Tensor]:
-        """Return both `parts` of some frames."""
+        """Return the `parts` of some frames."""
         frames = (first, min(last, self.n_frames))
-        parts = hpss(self.magnitude, lengths=self.valid_frames, frames=frames)
-        return [self.projection @ part.square_() for part in parts]
+        powers = [part.square_() for part in hpss(self.magnitude, lengths=self.valid_frames, frames=frames)]
+        return [self.projection @ power for power in powers] + [power.sum(dim=1) for power in powers]
 
     @staticmethod
     def _frames_at_once(S: Tensor) -> int:

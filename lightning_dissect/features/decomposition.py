@@ -1,4 +1,4 @@
-"""Spectrograms on the network's frequency axis: the whole, its harmonic and its percussive part."""
+"""The spectrogram on the network's frequency axis, its harmonic and its percussive part, and the ratio of the two."""
 
 from typing import ClassVar
 
@@ -7,6 +7,7 @@ from torch import Tensor
 from lightning_dissect.features.clips import Clips
 from lightning_dissect.features.feature import Feature, feature
 from lightning_dissect.features.functional.decibels import power_to_db
+from lightning_dissect.features.functional.harmonic_ratio import harmonic_ratio
 from lightning_dissect.levels import Level
 
 
@@ -34,7 +35,7 @@ class HarmonicSpectrogram(_Spectrogram):
 
     def forward(self, clips: Clips) -> Tensor:
         """Return the harmonic part, shape ``(clips, n_bins, frames)``, in dB."""
-        return power_to_db(clips.parts[0])
+        return power_to_db(clips.parts.harmonic)
 
 
 @feature("percussive")
@@ -43,13 +44,42 @@ class PercussiveSpectrogram(_Spectrogram):
 
     def forward(self, clips: Clips) -> Tensor:
         """Return the percussive part, shape ``(clips, n_bins, frames)``, in dB."""
-        return power_to_db(clips.parts[1])
+        return power_to_db(clips.parts.percussive)
 
 
-@feature("mel")
-class MelSpectrogram(_Spectrogram):
+@feature("input")
+class InputSpectrogram(_Spectrogram):
     """The spectrogram itself on the network's frequency axis (mel by default), in dB, as the network sees it."""
 
     def forward(self, clips: Clips) -> Tensor:
         """Return the spectrogram, shape ``(clips, n_bins, frames)``, in dB."""
         return power_to_db(clips.spectrogram)
+
+
+@feature("mel")
+class MelSpectrogram(InputSpectrogram):
+    """`InputSpectrogram` by its earlier name."""
+
+
+@feature("harmonic_ratio")
+class HarmonicRatio(Feature):
+    """Harmonic over percussive energy of each frame, in dB, whatever the clip's level.
+
+    The parts are those of `HarmonicSpectrogram` and `PercussiveSpectrogram`, their energies those of the whole spectrum
+    (of a spectrogram, of its bins). What silence does is said at `functional.harmonic_ratio`.
+
+    Example:
+        >>> import torch
+        >>> from lightning_dissect.features import FeatureBank
+        >>> tone = torch.sin(2 * torch.pi * 440 * torch.arange(22050) / 22050)
+        >>> ratio = FeatureBank(["harmonic_ratio"], 22050)(torch.stack([tone, torch.randn(22050)]))["harmonic_ratio"]
+        >>> (ratio.values[:, 0, 20] > 10).tolist()
+        [True, False]
+    """
+
+    level: ClassVar[Level] = "frame"
+    unit: ClassVar[str] = "dB"
+
+    def forward(self, clips: Clips) -> Tensor:
+        """Return the ratio, shape ``(clips, frames)``, in dB; NaN for silent clips."""
+        return harmonic_ratio(clips.parts.harmonic_energy, clips.parts.percussive_energy)

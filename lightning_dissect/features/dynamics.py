@@ -6,8 +6,9 @@ from torch import Tensor
 
 from lightning_dissect.features.clips import Clips
 from lightning_dissect.features.feature import Feature, feature
+from lightning_dissect.features.functional.decibels import power_to_db
 from lightning_dissect.features.functional.ebur128 import momentary_loudness
-from lightning_dissect.features.functional.loudness import loudness_stevens, rms
+from lightning_dissect.features.functional.loudness import loudness_stevens
 from lightning_dissect.levels import Level
 
 
@@ -37,7 +38,23 @@ class RMS(Feature):
 
     def forward(self, clips: Clips) -> Tensor:
         """Return the root mean square, shape ``(clips, frames)``."""
-        return rms(clips.waveform, frame_length=clips.n_fft, hop_length=clips.hop_length)
+        return clips.rms
+
+
+@feature("rms_db")
+class RMSDecibels(Feature):
+    """Level: the root mean square of each frame in dB, at most 80 dB below the clip's loudest frame.
+
+    It equals `librosa.amplitude_to_db` of `librosa.feature.rms`.
+    """
+
+    level: ClassVar[Level] = "frame"
+    unit: ClassVar[str] = "dB"
+    needs_spectrum: ClassVar[bool] = False
+
+    def forward(self, clips: Clips) -> Tensor:
+        """Return the level, shape ``(clips, frames)``, in dB."""
+        return power_to_db(clips.rms[:, None].square())[:, 0]
 
 
 @feature("loudness_ebur128")

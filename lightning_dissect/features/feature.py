@@ -22,7 +22,7 @@ class Feature(nn.Module, ABC):
 
     Attributes:
         name: Name in tables and arguments.
-        level: Where it can be compared: ``clip`` (one number a clip), ``frame`` (one a frame), ``map`` (rows × time).
+        level: Its finest level: ``clip`` (one number a clip), ``frame`` (one a frame), ``map`` (rows × time).
         unit: Physical unit of the values; empty for ratios.
         row_names: Names of the rows; empty where there is one row, or where the rows are bins of the frequency axis.
         needs_spectrum: False for what is computed from the audio alone. It then comes first, and takes no memory beside
@@ -53,6 +53,15 @@ class Feature(nn.Module, ABC):
             Shape ``(clips,)`` at clip level, ``(clips, frames)`` at frame level, ``(clips, rows, frames)`` at map
             level. With `row_names`, a clip- or frame-level feature has an axis of rows after that of clips.
         """
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Where it can be compared: down from its own level, but for bins of a frequency axis, which meet maps only.
+
+        Averaged over its bins, a spectrum in dB would be how loud the clip is.
+        """
+        below: dict[Level, tuple[Level, ...]] = {"clip": (), "frame": ("clip",), "map": ("frame", "clip")}
+        return (self.level, *(below[self.level] if self.rows else ()))
 
     @property
     def rows(self) -> tuple[str, ...]:

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.bank import FeatureBank, FeatureValues
-from lightning_dissect.features.clips import Clips
+from lightning_dissect.features.clips import Clips, Parts
 from lightning_dissect.features.feature import Feature, feature_names, make_feature
 from lightning_dissect.features.frequency import FrequencyAxis
 from lightning_dissect.features.functional.hpss import hpss
 from lightning_dissect.features.functional.lengths import check_lengths, frame_mask, without_empty
+from lightning_dissect.features.functional.loudness import rms
 
 AmplitudeScale = Literal["magnitude", "power", "db"]
 """What a spectrogram's values are: magnitudes, powers, or decibels, 10 log10 of a power."""
@@ -42,7 +43,7 @@ class SpectrogramClips(Clips):
 
     Example:
         >>> clips = SpectrogramClips(torch.rand(2, 128, 44), Analysis(22050), whole=False)
-        >>> clips.parts[0].shape
+        >>> clips.parts.harmonic.shape
         torch.Size([2, 128, 44])
         >>> clips.waveform
         Traceback (most recent call last):
@@ -80,16 +81,27 @@ class SpectrogramClips(Clips):
             raise NotInSpectrogramError("spectrum")
         return self._given
 
+    @cached_property
+    def rms(self) -> Tensor:
+        """Level of each frame, shape ``(clips, frames)``.
+
+        Of the whole spectrum that of `librosa.feature.rms`, weighted by the window; on another axis, whose bins may
+        overlap, the root of the power summed over them.
+        """
+        if self._whole:
+            return rms(S=self._given, frame_length=self.n_fft)
+        return self.spectrogram.sum(dim=1).sqrt()
+
     @property
     def spectrogram(self) -> Tensor:
         """Power on the frequency axis, shape ``(clips, n_bins, frames)``."""
         return self._given.square()
 
     @cached_property
-    def parts(self) -> tuple[Tensor, Tensor]:
-        """Harmonic and percussive power on the frequency axis, split there; each ``(clips, n_bins, frames)``."""
-        harmonic, percussive = hpss(self._given, lengths=self.valid_frames)
-        return harmonic.square(), percussive.square()
+    def parts(self) -> Parts:
+        """The harmonic and the percussive part, split on the frequency axis, and their energy summed over it."""
+        harmonic, percussive = (part.square() for part in hpss(self._given, lengths=self.valid_frames))
+        return Parts(harmonic, percussive, harmonic.sum(dim=1), percussive.sum(dim=1))
 
 
 class SpectrogramBank(FeatureBank):
@@ -97,7 +109,9 @@ class SpectrogramBank(FeatureBank):
 
     Harmonic and percussive parts are split on the spectrogram's own axis: medians over 31 frames and 31 of its bins. On
     an axis with each bin of the spectrum, all features of the spectrum (`chroma`, `centroid`, …) are those of the
-    audio. Features of the audio itself are refused.
+    audio. `rms` and `rms_db` are those of such a spectrum, weighted by the window (some 4 dB less for Hann's); on
+    another axis, of the power summed over its bins, on which also `harmonic_ratio` is taken. Other features of the
+    audio itself are refused.
 
     Args:
         scale: What the spectrograms' values are: ``magnitude``, ``power`` or ``db`` (10 log10 of a power).
@@ -119,7 +133,8 @@ class SpectrogramBank(FeatureBank):
         >>> SpectrogramBank("db", ["loudness", "chroma"], 16_000)
         Traceback (most recent call last):
         ValueError: features: loudness cannot be computed from spectrograms, only from audio; chroma needs the whole
-        spectrum, frequency=FrequencyAxis("linear", n_bins=1025). These spectrograms give harmonic, mel, percussive.
+        spectrum, frequency=FrequencyAxis("linear", n_bins=1025). These spectrograms give harmonic, harmonic_ratio,
+        input, mel, percussive, rms, rms_db.
     """
 
     def __init__(

@@ -1,8 +1,10 @@
 """The words that pages and tables use for features, metrics and levels."""
 
 FEATURE_WORDS = {
+    "input": "the input itself",
     "harmonic": "harmonic sound: notes that last",
     "percussive": "percussive sound: hits and attacks",
+    "harmonic_ratio": "harmonic against percussive sound",
     "chroma": "pitch class: which of the twelve notes, in any octave",
     "hpcp": "pitch class, from spectral peaks",
     "loudness": "loudness: how strong it sounds",
@@ -10,6 +12,7 @@ FEATURE_WORDS = {
     "onset_rate": "onset rate: how many notes begin a second",
     "onset_strength": "onset strength: where notes begin",
     "rms": "level: the energy of the waveform",
+    "rms_db": "level: how loud, in dB",
     "centroid": "brightness: the spectrum's centre",
     "bandwidth": "the spectrum's spread",
     "rolloff": "where the spectrum ends",
@@ -19,7 +22,7 @@ FEATURE_WORDS = {
     "mfcc": "timbre: the spectrum's coarse shape",
     "tonnetz": "harmony: fifths and thirds",
     "tempo": "tempo",
-    "mel": "the mel spectrogram itself",
+    "mel": "the input itself",
     "cqt": "the constant-Q spectrogram itself",
     "cqt_nnaudio": "the constant-Q spectrogram itself",
     "vqt": "the variable-Q spectrogram itself",

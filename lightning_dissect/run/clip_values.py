@@ -54,7 +54,7 @@ class ClipValues:
         return torch.cat(self._units[layer]).cpu()
 
     def features(self) -> dict[str, Tensor]:
-        """Return the values of each feature, shape (clips, rows), on the CPU."""
+        """Return the values of each feature that has any of clips, shape (clips, rows), on the CPU."""
         return {name: torch.cat(parts).cpu() for name, parts in self._features.items()}
 
     @property
@@ -68,5 +68,5 @@ class ClipValues:
         return sum(part.nbytes for place in (self._units, self._features) for parts in place.values() for part in parts)
 
     def _keep(self, place: dict[str, list[Tensor]], name: str, levels: Levels) -> None:
-        if self._taken:
+        if self._taken and levels.clip is not None:
             place.setdefault(name, []).append(levels.clip[: self._taken].clone())

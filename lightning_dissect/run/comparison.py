@@ -264,24 +264,28 @@ def _by_layer(similarity: Similarity, layers: int) -> Iterator[Similarity]:
     return map(Similarity._make, zip(*(values.chunk(layers) for values in similarity), strict=True))
 
 
-def check_levels(features: Mapping[str, Level], metrics: Sequence[SimilarityMetric], maps: bool = True) -> None:
+def check_levels(
+    features: Mapping[str, Collection[Level]], metrics: Sequence[SimilarityMetric], maps: bool = True
+) -> None:
     """Warn of features that no metric can compare, since they have no level that one works at.
 
     Args:
-        features: The features and their levels; one with maps has frames, too, and one with frames values of clips.
+        features: The levels that each feature has.
         metrics: The metrics.
         maps: Whether maps are compared at all.
 
     Raises:
         ValueError: If that is so for every feature.
     """
-    order = ("clip", "frame", "map")
-    reached = [order.index(metric.level) for metric in metrics if maps or metric.level != "map"]
-    alone = [name for name, level in features.items() if not any(place <= order.index(level) for place in reached)]
+    reached = {metric.level for metric in metrics if maps or metric.level != "map"}
+    alone = [name for name, levels in features.items() if reached.isdisjoint(levels)]
     if len(alone) == len(features):
+        advice = "Add 'pearson', which works at every level" + (
+            "." if maps else ", or compare maps: map_clips above 0."
+        )
         raise ValueError(
             f"metrics: {', '.join(f'{metric.name}.{metric.level}' for metric in metrics)} have no level in "
-            f"common with the features {', '.join(alone)}. Add 'pearson', which works at every level."
+            f"common with the features {', '.join(alone)}. {advice}"
         )
     if alone:
         rank_zero_warn(f"No metric works at a level that these features have: {', '.join(alone)}.")

@@ -278,7 +278,7 @@ class Dissection:
         self._comparison.update(name, levels, batch)
         for keeper in self.keepers:
             keeper.receive(name, levels)
-        self.units[name] = levels.clip.shape[1]
+        self.units[name] = levels.n_rows
         if levels.map is not None and name not in self.drawn:
             features = {other: at.map[:_DRAWN] for other, at in batch.features.items() if at.map is not None}
             self.drawn[name] = DrawnMaps(levels.map[:_DRAWN].clone(), features)

@@ -221,6 +221,7 @@ def _of_layer(layer: str, gathered: Sequence[Mapping[str, _Top]]) -> Iterator[tu
 def _peaks(levels: Levels, windows: Windows) -> tuple[Tensor, Tensor]:
     """The peak of each unit in each clip, -inf for none, and its moment in seconds, both (B, units)."""
     if levels.frame is None:
+        assert levels.clip is not None  # a layer has it always
         activation, time = levels.clip, torch.full_like(levels.clip, torch.nan)
     else:
         frames, mask = levels.frame, windows.extent.valid(levels.frame.shape[-1])

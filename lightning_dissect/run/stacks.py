@@ -21,7 +21,7 @@ Stack = tuple[str, ...]
 
 def n_bytes(levels: Levels) -> int:
     """Return the memory of a layer's activations below map level."""
-    return levels.clip.nbytes + (0 if levels.frame is None else levels.frame.nbytes)
+    return sum(values.nbytes for values in levels[:2] if values is not None)
 
 
 def put_side_by_side(
@@ -45,12 +45,12 @@ def put_side_by_side(
     """
     groups: dict[Hashable, list[tuple[str, Levels]]] = {}
     for layer, levels in layers:
-        alike = (levels.clip.device, levels.clip.shape, levels.frame is None or levels.frame.shape)
+        alike = tuple(None if values is None else (values.device, values.shape) for values in levels[:2])
         groups.setdefault((stacks.get(layer), alike), []).append((layer, levels))
     found = []
     for parts in groups.values():
         layer, levels = parts[0]
-        most = len(parts) if layer in stacks else max(1, UNITS // max(1, levels.clip.shape[1]))
+        most = len(parts) if layer in stacks else max(1, UNITS // max(1, levels.n_rows))
         for first in range(0, len(parts), most):
             names, values = zip(*parts[first : first + most], strict=True)
             found.append((names, list(values)))
@@ -61,8 +61,9 @@ def join_units(layers: Sequence[Levels]) -> Levels:
     """Put the units of layers of the same clips and frames side by side, without maps."""
     if len(layers) == 1:
         return layers[0]
-    frames = [levels.frame for levels in layers if levels.frame is not None]
-    return Levels(torch.cat([levels.clip for levels in layers], 1), torch.cat(frames, 1) if frames else None, None)
+    below = zip(*(levels[:2] for levels in layers), strict=True)
+    clip, frame = ([values for values in level if values is not None] for level in below)
+    return Levels(torch.cat(clip, 1), torch.cat(frame, 1) if frame else None, None)
 
 
 def common_pieces(stacks: Collection[tuple[int, Stack]]) -> dict[tuple[int, Stack], list[Stack]]:

@@ -37,7 +37,7 @@ def test_all_features_are_printed(tone: Path, capsys: pytest.CaptureFixture[str]
     assert printed == {name for name in feature_names() if not name.endswith("_nnaudio")}
 
 
-@pytest.mark.parametrize("name", ["mel", "chroma", "loudness", "tempo"])
+@pytest.mark.parametrize("name", ["input", "chroma", "loudness", "tempo"])
 def test_a_feature_is_drawn(tone: Path, tmp_path: Path, name: str) -> None:
     picture = tmp_path / f"{name}.png"
     assert main(["features", str(tone), "--features", name, "--plot", str(picture)]) == 0

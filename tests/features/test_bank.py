@@ -134,7 +134,9 @@ def test_spectrum_and_decomposition_are_computed_once(audio: Tensor, monkeypatch
 
     monkeypatch.setattr("lightning_dissect.features.clips.magnitude", counted_magnitude)
     monkeypatch.setattr("lightning_dissect.features.clips.hpss", counted_hpss)
-    bank = FeatureBank(["harmonic", "percussive", "chroma", "mfcc", "centroid", "rolloff", "mel"], 22_050)
+    bank = FeatureBank(
+        ["harmonic", "percussive", "chroma", "mfcc", "centroid", "rolloff", "input", "harmonic_ratio"], 22_050
+    )
     bank(audio)
     assert spectra == [6]
     assert split == list(range(bank.frames(audio.shape[1])))
@@ -165,8 +167,8 @@ def test_features_of_the_audio_alone_come_before_the_spectrum(audio: Tensor) -> 
         def forward(self, clips: Clips) -> Tensor:
             return torch.full((clips.n_clips,), float("magnitude" in vars(clips)))
 
-    values = FeatureBank(["mel", Early()], 22_050)(audio)
-    assert list(values) == ["mel", "early"]
+    values = FeatureBank(["input", Early()], 22_050)(audio)
+    assert list(values) == ["input", "early"]
     assert (values["early"].values == 0).all()
 
 
@@ -175,7 +177,7 @@ def test_memory_stays_below_four_times_the_largest_output() -> None:
     pitches = 110 * 2 ** (torch.arange(8)[:, None, None] / 12 + torch.tensor([0, 4, 7])[:, None] / 12)
     clips = torch.sin(2 * torch.pi * pitches * torch.arange(220_500) / 22_050).sum(dim=1)
     clips += 0.003 * torch.randn(clips.shape, generator=torch.Generator().manual_seed(0))
-    bank = FeatureBank(["harmonic", "percussive", "chroma", "loudness"], 22_050)
+    bank = FeatureBank(["harmonic", "percussive", "harmonic_ratio", "chroma", "loudness", "rms_db"], 22_050)
     bank(clips)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         results = bank(clips)
@@ -197,7 +199,7 @@ def test_a_large_batch_is_taken_a_few_clips_at_a_time(audio: Tensor, monkeypatch
 
 
 def test_gradients_flow_through_every_differentiable_feature(audio: Tensor) -> None:
-    names = ["harmonic", "percussive", "loudness", "rms", "centroid", "bandwidth", "flatness", "mfcc", "mel", "cqt"]
+    names = ["harmonic", "percussive", "loudness", "rms", "centroid", "bandwidth", "flatness", "mfcc", "input", "cqt"]
     clips = audio[:2].clone().requires_grad_()
     bank = FeatureBank([*names, Chroma(tuning=0.0)], 22_050)
     for values in bank(clips).values():
@@ -208,12 +210,37 @@ def test_gradients_flow_through_every_differentiable_feature(audio: Tensor) -> N
 
 def test_maps_are_on_the_networks_axis(audio: Tensor) -> None:
     axis = FrequencyAxis("log", n_bins=60, f_min=50.0, f_max=8_000.0)
-    bank = FeatureBank([HarmonicSpectrogram(), "mel"], 22_050, frequency=axis)
+    bank = FeatureBank([HarmonicSpectrogram(), "input"], 22_050, frequency=axis)
     tone = torch.sin(2 * torch.pi * 1_000 * torch.arange(22_050) / 22_050)[None]
     for values in bank(tone).values():
         assert values.values.shape[1] == 60
         loudest = values.values[0, :, 20].argmax()
         assert abs(axis.frequencies(22_050)[loudest].item() - 1_000) < 50
+
+
+def test_mel_is_the_input_by_another_name(audio: Tensor) -> None:
+    values = FeatureBank(["input", "mel"], 22_050)(audio)
+    assert torch.equal(values["input"].values, values["mel"].values)
+
+
+def test_silence_has_no_harmonic_ratio_and_spoils_none(audio: Tensor) -> None:
+    bank = FeatureBank(["harmonic_ratio"], 22_050)
+    ratio = bank(audio)["harmonic_ratio"].values[:, 0]
+    assert ratio[4].isnan().all()  # the clip of silence
+    assert ratio[[0, 1, 2, 3, 5]].isfinite().all()
+    followed = torch.cat([audio[:4], torch.zeros(4, 22_050)], dim=1)
+    found = bank(followed)["harmonic_ratio"].values[:, 0]
+    # Notes that ring on differ from those cut off at the end, so only what comes after is looked at: it is the mean.
+    last = found[:, -10:]
+    torch.testing.assert_close(last, found.mean(1, keepdim=True).expand_as(last), rtol=0, atol=0.5)
+
+
+@pytest.mark.parametrize("gain", [1e-4, 0.1, 3.0, 1e3])
+def test_level_does_not_change_the_harmonic_ratio(gain: float, audio: Tensor) -> None:
+    bank = FeatureBank(["harmonic_ratio"], 22_050)
+    found, expected = (bank(clips)["harmonic_ratio"].values for clips in (gain * audio, audio))
+    # Some roundings of float32, 6e-8 of energies each, are 1e-5 dB; near the floor they count for more.
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3, equal_nan=True)
 
 
 def test_a_feature_from_a_function() -> None:

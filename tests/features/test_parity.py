@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_dissect.features import functional
+from lightning_dissect.features import FeatureBank, functional
 from lightning_dissect.features.functional.ebur128 import k_weighting_coefficients
 from lightning_dissect.features.functional.onset_rate import onset_frames
 
@@ -101,6 +101,25 @@ def reference_hpss(clip: Any) -> Array:
         medians.append(np.median(np.lib.stride_tricks.sliding_window_view(padded, 31, axis), axis=-1))
     masks = [librosa.util.softmask(a, b, power=2, split_zeros=True) for a, b in (medians, medians[::-1])]
     return np.stack([magnitude * mask for mask in masks])
+
+
+def our_features(clip: Any, name: str) -> Tensor:
+    values = FeatureBank([name], clip.sr, n_fft=1024, hop_length=clip.hop_length)(torch.from_numpy(clip.y)[None])
+    return values[name].values[0, 0]
+
+
+def reference_level(clip: Any) -> Array:
+    rms = librosa.feature.rms(y=clip.y, frame_length=1024, hop_length=clip.hop_length)
+    return np.asarray(librosa.amplitude_to_db(rms))
+
+
+def reference_ratio(clip: Any) -> Array:
+    harmonic, percussive = (reference_hpss(clip).astype(np.float64) ** 2).sum(axis=1)
+    energy = harmonic + percussive
+    floor = 1e-8 * energy.max()
+    ratio = 10 * np.log10((harmonic + floor) / (percussive + floor))
+    heard = energy / (energy + floor)
+    return heard * ratio + (1 - heard) * np.average(ratio, weights=heard)
 
 
 def tuning_of_cqt(clip: Any) -> Array:
@@ -208,6 +227,23 @@ COMPARISONS: dict[str, Comparison] = {
         note="of `chroma_stft`, tuning given; difference of coordinates, which lie on circles of radius 1",
     ),
     "rms": with_librosa("feature.rms"),
+    "rms_db": Comparison(
+        "librosa.amplitude_to_db",
+        partial(our_features, name="rms_db"),
+        reference_level,
+        1e-3,
+        "dB",
+        note="of librosa.feature.rms",
+    ),
+    "harmonic_ratio": Comparison(
+        "librosa.decompose.hpss",
+        partial(our_features, name="harmonic_ratio"),
+        reference_ratio,
+        1e-2,
+        "dB",
+        note="the ratio of its parts' energies; a silent clip has none",
+        applies=lambda clip: bool(clip.y.any()),
+    ),
     "spectral_centroid": with_librosa("feature.spectral_centroid"),
     "spectral_bandwidth": with_librosa("feature.spectral_bandwidth"),
     "spectral_flatness": with_librosa("feature.spectral_flatness"),

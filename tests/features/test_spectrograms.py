@@ -18,13 +18,15 @@ from lightning_dissect.features.spectrograms import AmplitudeScale, check_values
 RATE, N_FFT, HOP = 22_050, 512, 256
 WHOLE = FrequencyAxis("linear", n_bins=1 + N_FFT // 2)
 MEL = FrequencyAxis("mel", n_bins=64)
-OF_MAP = ["harmonic", "mel", "percussive"]
+OF_MAP = ["harmonic", "harmonic_ratio", "input", "mel", "percussive"]
+OF_LEVEL = ["rms", "rms_db"]
+"""Features that spectra weigh by the window, as librosa does."""
 OF_SPECTRUM = [
     "bandwidth", "centroid", "chroma", "contrast", "flatness", "hpcp", "mfcc", "onset_strength", "rolloff", "tempo",
 ]  # fmt: skip
 DECIDING = ["chroma", "hpcp", "rolloff", "tempo"]
 """Features that pick peaks, bins or lags, or a tuning on their way."""
-OF_AUDIO = [name for name in feature_names() if name not in OF_MAP + OF_SPECTRUM]
+OF_AUDIO = [name for name in feature_names() if name not in OF_MAP + OF_LEVEL + OF_SPECTRUM]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def test_whole_spectra_give_the_features_of_the_audio(
 
     # Roots and logarithms in float32 move a magnitude by some 1e-6 of it, and powers by twice that.
     def near(values: Any, expected: Any) -> np.ndarray:
-        return np.isclose(values, expected, rtol=1e-4, atol=1e-4 * float(np.abs(expected).max()), equal_nan=True)
+        return np.isclose(values, expected, rtol=1e-4, atol=1e-4 * float(np.nanmax(np.abs(expected))), equal_nan=True)
 
     expected = reference(audio)[name]
     assert found.rows == expected.rows
@@ -74,12 +76,43 @@ def test_parts_on_a_mel_axis_are_those_of_librosa(spectra: Tensor) -> None:
     bank = SpectrogramBank("power", OF_MAP, RATE, N_FFT, HOP, MEL)
     found = bank(torch.from_numpy(mel))
     for clip, S in enumerate(mel):
-        parts = librosa.decompose.hpss(np.sqrt(S))
-        expected = dict(zip(["harmonic", "percussive"], (part**2 for part in parts), strict=True)) | {"mel": S}
-        for name, power in expected.items():
+        harmonic, percussive = (part**2 for part in librosa.decompose.hpss(np.sqrt(S)))
+        for name, power in {"harmonic": harmonic, "percussive": percussive, "input": S, "mel": S}.items():
             # float32 roots, and their squares in dB: 1e-5 dB
             values = found[name].values[clip].numpy()
             np.testing.assert_allclose(values, librosa.power_to_db(power), rtol=0, atol=1e-3)
+        ratio = found["harmonic_ratio"].values[clip, 0].numpy()
+        energies = harmonic.sum(0), percussive.sum(0)
+        if not S.any():
+            assert np.isnan(ratio).all()
+            continue
+        expected = librosa.power_to_db(energies[0] / energies[1], top_db=None)
+        # The floor, 30 dB below both and more, moves each by 4e-3 dB at most.
+        clear = np.minimum(*energies) > 1e-5 * np.add(*energies).max()
+        assert clear.any()
+        np.testing.assert_allclose(ratio[clear], expected[clear], rtol=0, atol=1e-2)
+
+
+@pytest.mark.parametrize("axis", [WHOLE, MEL], ids=["whole", "mel"])
+def test_levels_are_those_of_librosa_where_there_is_a_whole_spectrum(axis: FrequencyAxis, spectra: Tensor) -> None:
+    spectra = axis.projection(RATE, N_FFT) @ spectra
+    found = SpectrogramBank("magnitude", OF_LEVEL, RATE, N_FFT, HOP, axis)(spectra)
+    for clip, S in enumerate(spectra.double().numpy()):
+        whole = librosa.feature.rms(S=S, frame_length=N_FFT)[0] if axis is WHOLE else None
+        expected = np.sqrt((S**2).sum(0)) if whole is None else whole
+        np.testing.assert_allclose(found["rms"].values[clip, 0].numpy(), expected, rtol=1e-5)
+        decibels = librosa.amplitude_to_db(expected)
+        np.testing.assert_allclose(found["rms_db"].values[clip, 0].numpy(), decibels, rtol=0, atol=1e-3)
+
+
+def test_level_of_a_spectrum_is_that_of_the_audio_but_for_the_window(audio: Tensor, spectra: Tensor) -> None:
+    found = SpectrogramBank("magnitude", ["rms_db"], RATE, N_FFT, HOP, WHOLE)(spectra)["rms_db"].values
+    of_audio = FeatureBank(["rms_db"], RATE, N_FFT, HOP)(audio)["rms_db"].values
+    constant = found[5, 0, 5:-5] - of_audio[5, 0, 5:-5]
+    torch.testing.assert_close(constant, torch.full_like(constant, -4.26), rtol=0, atol=0.01)  # 10 log10 3 / 8
+    for clip in (0, 1, 2, 3):
+        # The window rounds off where notes begin and end.
+        assert torch.corrcoef(torch.stack([found[clip, 0], of_audio[clip, 0]]))[0, 1] > 0.9
 
 
 def values_of(name: str, S: np.ndarray) -> np.ndarray:
@@ -98,7 +131,7 @@ def decided_alike(found: np.ndarray, expected: np.ndarray) -> np.ndarray:
 def test_batch_equals_its_clips_whatever_lies_behind_their_ends(
     axis: FrequencyAxis, spectra: Tensor, margin: Any
 ) -> None:
-    names = OF_MAP + (OF_SPECTRUM if axis is WHOLE else [])
+    names = OF_MAP + OF_LEVEL + (OF_SPECTRUM if axis is WHOLE else [])
     bank = SpectrogramBank("magnitude", names, RATE, N_FFT, HOP, axis)
     spectra = axis.projection(RATE, N_FFT) @ spectra
     lengths = torch.tensor([spectra.shape[2], 70, 41, 9, spectra.shape[2], 1])
@@ -126,7 +159,7 @@ def test_batch_equals_its_clips_whatever_lies_behind_their_ends(
 
 
 def test_of_a_clip_of_length_zero_nothing_is_known(spectra: Tensor) -> None:
-    names = OF_MAP + OF_SPECTRUM
+    names = OF_MAP + OF_LEVEL + OF_SPECTRUM
     bank = SpectrogramBank("magnitude", names, RATE, N_FFT, HOP, WHOLE)
     for name, (values, *_) in bank(spectra[:3], torch.tensor([spectra.shape[2], 0, 70])).items():
         assert values[1].isnan().all(), name
@@ -142,7 +175,8 @@ def test_features_of_audio_are_refused(name: str, axis: FrequencyAxis) -> None:
 
 @pytest.mark.parametrize("name", OF_SPECTRUM)
 def test_features_of_the_spectrum_are_refused_on_another_axis(name: str) -> None:
-    message = rf"features: {name} needs the whole spectrum, .*n_bins=257\)\. These spectrograms give harmonic, mel, per"
+    given = ", ".join(sorted(OF_MAP + OF_LEVEL))
+    message = rf"features: {name} needs the whole spectrum, .*n_bins=257\)\. These spectrograms give {given}\.$"
     with pytest.raises(ValueError, match=message):
         SpectrogramBank("power", [name, "mel"], RATE, N_FFT, HOP, MEL)
 
@@ -182,7 +216,7 @@ class Waits(TorchDispatchMode):
 
 
 def test_nothing_waits_for_the_device(spectra: Tensor) -> None:
-    bank = SpectrogramBank("magnitude", OF_MAP, RATE, N_FFT, HOP, WHOLE)
+    bank = SpectrogramBank("magnitude", OF_MAP + OF_LEVEL, RATE, N_FFT, HOP, WHOLE)
     with Waits() as waits:
         bank(spectra)
     assert not waits.seen

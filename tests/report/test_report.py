@@ -273,6 +273,7 @@ def values() -> ClipValues:
         features = {
             "rms": Levels(-clips[:, None], None, None),
             "chroma": Levels(torch.stack([clips, clips * 2], 1), None, None),
+            "harmonic": Levels(None, None, torch.zeros(8, 1, 4, 4)),  # meets maps only
         }
         kept.begin(torch.zeros(8, 4), extent, features, 0, first)
         kept.receive("conv", Levels(clips[:, None] * torch.arange(6), None, None))

@@ -49,7 +49,7 @@ def run_planted(waveform: Tensor, seed: int) -> Scores:
     layers = {name: layer for name, layer in network.named_children() if name != "bank"}
     bank = FeatureBank(FEATURES, RATE, frequency=FrequencyAxis("mel", 48))
     metrics = find_metrics(["pearson", "euclidean", "sift"])
-    with Dissection(layers, bank, metrics, map_clips=8, batches=len(waveform) // 16) as run:
+    with Dissection(layers, bank, metrics, map_clips=16, batches=len(waveform) // 16) as run:
         for batch in waveform.split(16):
             run.begin(batch)
             network(batch)
@@ -60,8 +60,12 @@ def run_planted(waveform: Tensor, seed: int) -> Scores:
 def check_planted(waveform: Tensor, seeds: range) -> None:
     false_labels = 0
     for seed in seeds:
-        labels = run_planted(waveform, seed).labels().set_index(["layer", "unit"])
-        assert {unit: labels.loc[unit, "feature"] for unit in PLANTED} == PLANTED
+        scores = run_planted(waveform, seed)
+        labels = scores.labels().set_index(["layer", "unit"])
+        # A map in dB also is as loud as the clip, which more clips support than maps: over maps it is asked for.
+        of_maps = scores.filter(level="map").labels().set_index(["layer", "unit"])
+        found = {unit: (of_maps if unit[0] == "maps" else labels).loc[unit, "feature"] for unit in PLANTED}
+        assert found == PLANTED
         false_labels += int(labels.drop(index=list(PLANTED))["feature"].notna().sum())
     assert false_labels <= 0.05 * 60 * len(seeds)
 

@@ -60,8 +60,8 @@ def loader(decibels: Tensor) -> Callable[..., DataLoader[Any]]:
 
 def watch(**arguments: Any) -> DissectCallback:
     defaults = {
-        "layers": LAYERS, "features": ["harmonic", "percussive"], "metrics": ["pearson"], "frequency": AXIS,
-        "n_fft": N_FFT, "hop_length": HOP, "spectrogram": "db", "map_clips": 24, "on_error": "raise",
+        "layers": LAYERS, "features": ["harmonic", "percussive", "harmonic_ratio"], "metrics": ["pearson"],
+        "frequency": AXIS, "n_fft": N_FFT, "hop_length": HOP, "spectrogram": "db", "map_clips": 24, "on_error": "raise",
     }  # fmt: skip
     return DissectCallback(RATE, **{**defaults, **arguments})
 

@@ -46,6 +46,7 @@ from lightning_dissect.features.functional.filters import (
     mel_to_hz,
 )
 from lightning_dissect.features.functional.frames import Framing, frame
+from lightning_dissect.features.functional.harmonic_ratio import harmonic_ratio
 from lightning_dissect.features.functional.hpcp import hpcp, hpcp_from_spectrum
 from lightning_dissect.features.functional.hpss import hpss, softmask
 from lightning_dissect.features.functional.lengths import frame_mask
@@ -81,6 +82,7 @@ __all__ = [
     "fft_frequencies",
     "frame",
     "frame_mask",
+    "harmonic_ratio",
     "hpcp",
     "hpcp_from_spectrum",
     "hpss",

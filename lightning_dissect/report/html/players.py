@@ -34,7 +34,7 @@ class Players(NamedTuple):
 
     Attributes:
         units: By ``layer/unit`` (indices) the entries of its playlist, strongest first: ``words``, ``audio`` (an index)
-            and, where the feature changes in time, its ``feature`` and ``curve`` from 0 to 100.
+            and, where the feature has a value a frame, its ``feature`` and ``curve`` from 0 to 100.
         audio: WAV files in base64.
     """
 
@@ -72,7 +72,10 @@ def _describe(row: Any) -> str:
 def _curves(
     folder: Path, files: list[str], features: list[str], settings: Mapping[str, Any]
 ) -> dict[tuple[str, str], list[int]]:
-    """Each row of the features over each excerpt; features of the user's own, which have no name here, are left out."""
+    """Each row of the features over each excerpt, where all its values are known.
+
+    Features of the user's own, which have no name here, and those that meet maps only are left out.
+    """
     banks = list(_banks(features, settings))
     curves: dict[tuple[str, str], list[int]] = {}
     for start in range(0, len(files), _CLIPS):
@@ -82,13 +85,13 @@ def _curves(
         for bank in banks:
             with torch.no_grad():
                 found = bank(waveform, lengths)
-            for name, (values, level, rows, _) in found.items():
-                if level == "clip":
+            for values, level, rows, _ in found.values():
+                if level == "clip" or not rows:
                     continue
-                lines = values if rows else values.mean(dim=1, keepdim=True)
-                for file, clip, own in zip(some, lines, lengths.tolist(), strict=True):
-                    for row, line in zip(rows or (name,), clip, strict=True):
-                        curves[file, row] = _scale(line[: bank.frames(own)].numpy())
+                for file, clip, own in zip(some, values, lengths.tolist(), strict=True):
+                    for row, line in zip(rows, clip[:, : bank.frames(own)], strict=True):
+                        if line.isfinite().all():
+                            curves[file, row] = _scale(line.numpy())
     return curves
 
 

@@ -18,15 +18,15 @@ EVIL = "conv<script>alert(1)</script>&\"'"
 RATE = 8_000
 ROWS = [
     ("loudness", "pearson", "clip"),
-    ("percussive", "pearson", "clip"),
+    ("onset_strength", "pearson", "clip"),
     ("chroma[A]", "pearson", "clip"),
     ("chroma[B]", "pearson", "clip"),
-    ("percussive", "sift", "map"),
+    ("onset_strength", "sift", "map"),
 ]
 
 
 def write_table(epoch: int, units: dict[str, int], seed: int = 0) -> pd.DataFrame:
-    """Units 0, 3, … follow percussive, 1, 4, … chroma[B], more from epoch to epoch; the last of each layer is dead."""
+    """Units 0, 3, … follow onset_strength, 1, 4, … chroma[B], more each epoch; the last of each layer is dead."""
     rng = np.random.default_rng([seed, epoch])
     rows = []
     for layer, size in units.items():
@@ -34,7 +34,7 @@ def write_table(epoch: int, units: dict[str, int], seed: int = 0) -> pd.DataFram
             if metric == "sift" and layer == "embedding":
                 continue
             for unit in range(size):
-                follows = {0: "percussive", 1: "chroma[B]"}.get(unit % 3) == feature and unit < 4 * epoch + 4
+                follows = {0: "onset_strength", 1: "chroma[B]"}.get(unit % 3) == feature and unit < 4 * epoch + 4
                 follows = follows and metric == "pearson"
                 effect = rng.uniform(0.6, 0.9) if follows else rng.normal(0, 0.05)
                 p_value = 1e-12 if follows else rng.uniform(0.2, 1)
@@ -61,7 +61,7 @@ def write_run(folder: Path, epochs: int = 3) -> Path:
 
 
 def write_playlist(folder: Path) -> None:
-    """Units 0 and 1 of the first layer, which follow percussive and chroma[B], are driven by clips 3 and 5."""
+    """Units 0 and 1 of the first layer, which follow onset_strength and chroma[B], are driven by clips 3 and 5."""
     seconds = np.arange(RATE) / RATE
     sounds = {3: np.where(seconds % 0.5 < 0.02, 0.5, 0.0), 5: 0.3 * np.sin(2 * np.pi * 493.88 * seconds)}
     rows = [(EVIL, 0, 1, 3), (EVIL, 0, 2, 5), (EVIL, 1, 1, 5), (EVIL, 1, 2, 9)]

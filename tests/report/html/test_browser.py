@@ -114,19 +114,19 @@ def test_filtering(page: Any, evil: str) -> None:
     page.locator("#filter-feature").select_option("-")
     assert "of 38 units" in page.locator(".dt-info").inner_text()
     page.locator("#filter-feature").select_option("")
-    page.get_by_role("searchbox").fill("percussive")
-    assert column(page, 3) == ["percussive"] * 8
+    page.get_by_role("searchbox").fill("onset_strength")
+    assert column(page, 3) == ["onset_strength"] * 8
 
 
 def test_a_unit_opens_and_closes_by_keyboard(page: Any, evil: str) -> None:
-    page.locator("#filter-feature").select_option("percussive")
+    page.locator("#filter-feature").select_option("onset_strength")
     page.locator("#table button.open").nth(1).focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("#unit[data-unit]")
     assert page.locator("#unit-title").inner_text() == f"{evil}, unit 3"
-    assert "Follows percussive best: correlation, one value a clip" in page.locator("#unit-words").inner_text()
+    assert "Follows onset_strength best: correlation, one value a clip" in page.locator("#unit-words").inner_text()
     first = page.locator("#unit-table tbody tr").first.locator("td").all_inner_texts()
-    assert first[:2] == ["percussive", "correlation, one value a clip"]
+    assert first[:2] == ["onset_strength", "correlation, one value a clip"]
     assert first[3] == "0.100"
     assert page.locator("#unit-trajectory .scatterlayer .trace").count() == 4
     page.keyboard.press("Escape")
@@ -147,7 +147,7 @@ def test_a_unit_can_be_heard(page: Any) -> None:
         page.wait_for_timeout(50)
     assert page.evaluate("document.querySelector('audio').duration") == pytest.approx(1.0, abs=0.05)
     assert float(page.locator("#unit-players svg line").first.get_attribute("x1")) >= 0
-    assert page.get_by_text("percussive over the excerpt").count() == 2
+    assert page.get_by_text("onset_strength over the excerpt").count() == 2
 
 
 def test_the_slider_moves_through_the_epochs(page: Any) -> None:

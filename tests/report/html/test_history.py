@@ -31,9 +31,9 @@ def test_arrays_hold_what_the_tables_hold(run: Path) -> None:
 
 def test_labels_are_counted_at_each_epoch(run: Path) -> None:
     history = read_history(run)
-    assert history.features == ["loudness", "percussive", "chroma"]
+    assert history.features == ["loudness", "onset_strength", "chroma"]
     assert [layer.name for layer in history.layers] == list(dict.fromkeys(history.labels["layer"]))
-    # Of 14 units the first 4, 8 and 12 may follow something: every third percussive, every third chroma.
+    # Of 14 units the first 4, 8 and 12 may follow something: every third onset_strength, every third chroma.
     assert history.counts[:, 0].tolist() == [[0, 2, 1], [0, 3, 3], [0, 4, 4]]
     assert len(history.labels) == 54
 

@@ -1,4 +1,6 @@
 import base64
+import shutil
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +19,8 @@ def test_each_unit_has_its_clips_and_the_curve_of_its_feature(run: Path) -> None
     assert (
         base64.b64decode(players.audio[first["audio"]]) == (run / "dissect/audio/clip00003-from0.00s.wav").read_bytes()
     )
-    assert [first["feature"], second["feature"]] == ["percussive", "percussive"]
-    # Two hits, at 0 and 0.5 s: the percussive part stands out there and nowhere else.
+    assert [first["feature"], second["feature"]] == ["onset_strength", "onset_strength"]
+    # Two hits, at 0 and 0.5 s: the strength of onsets stands out there and nowhere else.
     curve = np.array(first["curve"])
     assert (curve.min(), curve.max()) == (0, 100)
     assert abs(curve.argmax() / len(curve) - 0.5) < 0.1 or curve.argmax() / len(curve) < 0.1
@@ -35,11 +37,35 @@ def test_without_playlists_there_is_nothing_to_play(run: Path, tmp_path: Path) -
 
 def test_a_feature_of_ones_own_has_no_curve(run: Path, tmp_path: Path) -> None:
     scores = Scores.load(run)
-    table = scores.last().assign(feature=scores.last()["feature"].astype(str).replace("percussive", "my_own"))
+    table = scores.last().assign(feature=scores.last()["feature"].astype(str).replace("onset_strength", "my_own"))
     history = read_history(Scores(table, scores.settings).save(tmp_path / "own.parquet"))
     players = load_players(run / "dissect", history)
     assert [set(entry) for entry in players.units["0/0"]] == [{"words", "audio"}] * 2
     assert "curve" in players.units["0/1"][0]
+
+
+def test_features_of_maps_only_have_no_curve(run: Path, tmp_path: Path) -> None:
+    scores = Scores.load(run)
+    table = scores.last().assign(feature=scores.last()["feature"].astype(str).replace("onset_strength", "percussive"))
+    history = read_history(Scores(table, scores.settings).save(tmp_path / "maps.parquet"))
+    players = load_players(run / "dissect", history)
+    assert [set(entry) for entry in players.units["0/0"]] == [{"words", "audio"}] * 2
+
+
+def test_an_excerpt_of_which_the_feature_is_undefined_has_no_curve(run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    with wave.open(str(folder / "dissect/audio/clip00003-from0.00s.wav"), "rb") as file:
+        parameters, frames = file.getparams(), file.getnframes()
+    with wave.open(str(folder / "dissect/audio/clip00003-from0.00s.wav"), "wb") as file:
+        file.setparams(parameters)
+        file.writeframes(bytes(2 * frames))
+    scores = Scores.load(run)
+    feature = scores.last()["feature"].astype(str).replace("onset_strength", "harmonic_ratio")
+    history = read_history(Scores(scores.last().assign(feature=feature), scores.settings).save(tmp_path / "s.parquet"))
+    silent, tone = load_players(folder / "dissect", history).units["0/0"]
+    assert set(silent) == {"words", "audio"}
+    assert tone["feature"] == "harmonic_ratio"
 
 
 @pytest.mark.parametrize("settings", [{}, {"sample_rate": 8_000, "n_fft": 512, "hop_length": 256}])
