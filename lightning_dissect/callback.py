@@ -23,7 +23,7 @@ from lightning_dissect.loggers.watch import check_layers, check_units
 from lightning_dissect.metrics import SimilarityMetric
 from lightning_dissect.publish import Findings, publish
 from lightning_dissect.run.clip_values import ClipValues
-from lightning_dissect.run.comparison import check_levels, find_metrics
+from lightning_dissect.run.plan import CONTROLS, check_levels, find_controls, find_metrics
 from lightning_dissect.run.coverage import check_coverage, remarks
 from lightning_dissect.run.dissection import Dissection
 from lightning_dissect.run.playlist import Playlist, Playlists

@@ -7,19 +7,17 @@ from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_warn
 from torch import Tensor
 
 from lightning_dissect.errors import naming
-from lightning_dissect.levels import Level, Levels, to_frames, to_one_map
-from lightning_dissect.metrics import METRICS, DescriptorMetric, PearsonSimilarity, SimilarityMetric
+from lightning_dissect.levels import Levels, to_frames, to_one_map
+from lightning_dissect.metrics import DescriptorMetric, PearsonSimilarity, SimilarityMetric
 from lightning_dissect.metrics.similarity import Similarity
 from lightning_dissect.run.batch_features import BatchFeatures, Values
 from lightning_dissect.run.stacks import LARGE, MAX_BYTES, Stack, common_pieces, join_units, n_bytes, put_side_by_side
 from lightning_dissect.scores import Block
 from lightning_dissect.scores.rivals import with_rivals
 
-Metrics = Sequence[str | SimilarityMetric]
 
 
 _FEATURES: Stack = ("",)
@@ -52,6 +50,7 @@ class Comparison:
     Example:
         >>> from lightning_dissect.features.bank import FeatureBank
         >>> from lightning_dissect.levels import Extent, pool_activation, pool_feature
+        >>> from lightning_dissect.run.plan import find_metrics
         >>> comparison = Comparison(find_metrics(["pearson"]), ["embedding"], {"rms": ("rms",)})
         >>> clips = torch.randn(8, 4_000) * torch.rand(8, 1)
         >>> extent = Extent(clips=8, frames=8, fraction=None, map_clips=0)
@@ -262,55 +261,6 @@ class Comparison:
 def _by_layer(similarity: Similarity, layers: int) -> Iterator[Similarity]:
     """Take apart the units of several layers of one size."""
     return map(Similarity._make, zip(*(values.chunk(layers) for values in similarity), strict=True))
-
-
-def check_levels(
-    features: Mapping[str, Collection[Level]], metrics: Sequence[SimilarityMetric], maps: bool = True
-) -> None:
-    """Warn of features that no metric can compare, since they have no level that one works at.
-
-    Args:
-        features: The levels that each feature has.
-        metrics: The metrics.
-        maps: Whether maps are compared at all.
-
-    Raises:
-        ValueError: If that is so for every feature.
-    """
-    reached = {metric.level for metric in metrics if maps or metric.level != "map"}
-    alone = [name for name, levels in features.items() if reached.isdisjoint(levels)]
-    if len(alone) == len(features):
-        advice = "Add 'pearson', which works at every level" + (
-            "." if maps else ", or compare maps: map_clips above 0."
-        )
-        raise ValueError(
-            f"metrics: {', '.join(f'{metric.name}.{metric.level}' for metric in metrics)} have no level in "
-            f"common with the features {', '.join(alone)}. {advice}"
-        )
-    if alone:
-        rank_zero_warn(f"No metric works at a level that these features have: {', '.join(alone)}.")
-
-
-def find_metrics(metrics: Metrics) -> list[SimilarityMetric]:
-    """Make metrics from their names, or from metrics: one for each level that it works at, or the one it was made for.
-
-    Raises:
-        ValueError: If a name is unknown.
-
-    Example:
-        >>> [(metric.name, metric.level) for metric in find_metrics(["euclidean"])]
-        [('euclidean', 'clip')]
-    """
-    if isinstance(metrics, str):
-        raise ValueError(f"metrics must be a list of names or metrics, got the string {metrics!r}: use [{metrics!r}].")
-    found: list[SimilarityMetric] = []
-    for metric in metrics:
-        if not isinstance(metric, SimilarityMetric) and metric not in METRICS:
-            raise ValueError(
-                f"metrics: {metric!r} is unknown. Known are {', '.join(METRICS)}, and any SimilarityMetric."
-            )
-        found += (metric if isinstance(metric, SimilarityMetric) else METRICS[metric]()).at_every_level()
-    return found
 
 
 def _as_asked(metric: SimilarityMetric, activations: Values, rows: Values) -> tuple[Any, Any]:

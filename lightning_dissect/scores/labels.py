@@ -8,7 +8,6 @@ import pandas as pd
 
 from lightning_dissect.scores.columns import LABEL_COLUMNS, UNIT
 from lightning_dissect.scores.features import base_feature
-from lightning_dissect.scores.rivals import SUPPORTED
 from lightning_dissect.scores.significance import adjust_p_values, join_p_values, sort_groups
 
 CELL = [*UNIT, "dataloader", "metric", "level"]
@@ -54,7 +53,7 @@ def label_units(rows: pd.DataFrame, q: float, least: float = 0.0) -> pd.DataFram
     number = np.empty(len(rows), dtype=int)  # of the unit that a row is of
     number[order] = np.repeat(np.arange(len(begins)), np.diff(begins, append=len(rows)))
     cell = rows.groupby(CELL, observed=True, sort=False).ngroup().to_numpy()
-    cells = _compare_features(rows, cell, least)
+    cells = _compare_features(rows, cell, q, least)
     chosen = _choose(rows, cells, number[cells.best], q)
     chosen = chosen[(labels["q_value"].to_numpy() < q)[number[cells.best[chosen]]]]
     rivals = _find_rivals(rows, cell, cells, chosen, q)
@@ -62,12 +61,12 @@ def label_units(rows: pd.DataFrame, q: float, least: float = 0.0) -> pd.DataFram
     return labels.join(found[[name for name in found if name not in labels]])[[*LABEL_COLUMNS, *rivals]]
 
 
-def _compare_features(rows: pd.DataFrame, cell: np.ndarray, least: float) -> _Cells:
+def _compare_features(rows: pd.DataFrame, cell: np.ndarray, q: float, least: float) -> _Cells:
     """Find the best row of each cell: of those that are supported, the one that the others were compared with."""
     p_value, lower = rows["p_value"].to_numpy(), rows["lower_p_value"].to_numpy()
     size = rows["effect"].abs().to_numpy()
     tests = np.bincount(cell, np.isfinite(p_value))[cell] if len(cell) else cell
-    supported = (p_value * tests < SUPPORTED) & (size >= least)
+    supported = (p_value * tests < q) & (size >= least)
     order = np.lexsort((-size, np.where(supported, -np.nan_to_num(lower), 1.0), cell))
     best = order[np.flatnonzero(np.diff(cell[order], prepend=-1))]
     family = pd.factorize(base_feature(rows["feature"]))[0]

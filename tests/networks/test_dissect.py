@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_dissect import dissect, networks
 from lightning_dissect.activations.layers import find_layers
 from lightning_dissect.features.bank import FeatureBank
-from lightning_dissect.run.comparison import find_metrics
+from lightning_dissect.run.plan import find_metrics
 from lightning_dissect.run.dissection import Dissection
 
 # name: (network, seconds, units of each layer, one layer of maps and its (frequency, time))

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect import DissectCallback, Scores
 from lightning_dissect.features.bank import FeatureBank
-from lightning_dissect.run.comparison import find_metrics
+from lightning_dissect.run.plan import find_metrics
 from lightning_dissect.run.dissection import Dissection
 from lightning_dissect.run.processes import check_clips_of_their_own, gather
 

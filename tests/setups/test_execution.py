@@ -15,7 +15,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_modul
 from lightning_dissect.activations.capture import Capture
 from lightning_dissect.activations.layers import find_layers
 from lightning_dissect.features import FeatureBank
-from lightning_dissect.run.comparison import find_metrics
+from lightning_dissect.run.plan import find_metrics
 from lightning_dissect.run.dissection import Dissection
 
 LAYERS = ["network.conv", "network.norm", "network.level", "network.head"]
