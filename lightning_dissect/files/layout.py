@@ -15,6 +15,8 @@ from lightning_dissect.files.places import Place, is_inside, rename
 Stage = Literal["validate", "test"]
 
 TABLE = "playlist.parquet"
+UNTRAINED = "untrained.parquet"
+"""The scores of untrained copies, beside those of the run; of scores that a user saved, behind their file's name."""
 AUDIO = "audio"
 PICTURES = "pictures"
 """The folder beside the scores that holds the pictures of the last run, those of a layer in a folder of its name."""
@@ -42,18 +44,35 @@ def picture_file(name: str, layer: str | None = None) -> str:
     return f"{PICTURES}/{name}.png" if layer is None else f"{PICTURES}/{file_name(layer)}/{name}.png"
 
 
+def untrained_file(file: Place) -> Place:
+    """The file beside a file of scores that holds those of untrained copies, whoever wrote the two.
+
+    Example:
+        >>> untrained_file(Path("logs/vggish.parquet")).as_posix()
+        'logs/vggish.untrained.parquet'
+        >>> untrained_file(Path("dissect/epoch=0002-step=00000008.parquet")).as_posix()
+        'dissect/untrained.parquet'
+    """
+    of_run = _SCORES.fullmatch(file.name)
+    return file.parent / (UNTRAINED if of_run else f"{file.name.removesuffix('.parquet')}.{UNTRAINED}")
+
+
 def list_scores(folder: Place, stage: Stage | None = None) -> list[Place]:
-    """The score files at any depth of a folder, in the order of their names.
+    """The score files at any depth of a folder, in the order of their names, without those of untrained copies.
 
     Without a stage, these are those of validation, and those of tests where there is nothing else.
     """
     found: Iterator[Place] = folder.rglob("*.parquet")
-    files = sorted((file for file in found if not file.name.startswith(".") and file.name != TABLE), key=str)
+    files = sorted((file for file in found if _holds_scores(file.name)), key=str)
     tests = [file for file in files if file.name.startswith(_TEST)]
     validations = [file for file in files if file not in tests]
     if stage is None:
         return validations or tests
     return tests if stage == "test" else validations
+
+
+def _holds_scores(name: str) -> bool:
+    return not (name.startswith(".") or name in (TABLE, UNTRAINED) or name.endswith(f".{UNTRAINED}"))
 
 
 def check_one_run(files: Collection[Place], folder: Place, stage: Stage | None = None) -> None:
@@ -91,10 +110,13 @@ def set_aside(folders: Iterable[Place], start: int, keep: Collection[str] = ()) 
     """Rename the score files that a fit does not continue, so that its epochs are not mixed with theirs, and say so.
 
     They get the ending ``.old``, under which nothing looks for scores. What is of the step at which the fit began, or
-    before it, is its own history, except where it began anew, at 0; what is to be kept stays nevertheless.
+    before it, is its own history, except where it began anew, at 0; what is to be kept stays nevertheless. Untrained
+    copies are of step 0.
     """
     for folder in folders:
         steps = {file: match[1] for file in folder.glob("*.parquet") if (match := _SCORES.fullmatch(file.name))}
+        if start == 0 and (folder / UNTRAINED).exists():
+            steps[folder / UNTRAINED] = "0"
         foreign = [file for file, step in steps.items() if str(file) not in keep and not 0 < int(step) <= start]
         for file in foreign:
             rename(file, _free_name(file))

@@ -3,6 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
+from lightning_dissect.scores.significance import adjust_p_values
+
 COLUMNS = {
     "epoch": "int32",
     "step": "int64",
@@ -27,11 +32,13 @@ COLUMNS = {
     "control": "bool",
 }
 UNIT = ["layer", "unit"]
-LABEL_COLUMNS = [*UNIT, "feature", "level", "metric", "score", "null", "effect", "q_value", "unique", "unique_p_value"]
+_CHOSEN = ["feature", "level", "metric", "score", "null", "effect", "q_value", "unique", "unique_p_value"]
+LABEL_COLUMNS = [*UNIT, *_CHOSEN, "rivals", "distinct", "kind", "learned", "learned_q"]
 INTERVAL = ["effect_low", "effect_high"]
-LATER = [*INTERVAL, "unique", "unique_p_value", "lower_p_value"]
+_RUN = ["stage", "epoch", "step"]
+_LATER = [*INTERVAL, "unique", "unique_p_value", "lower_p_value"]
 """Columns that tables of earlier versions lack; they are NaN there."""
-_OPTIONAL = ["q_value", "stage", "control", *LATER]
+_OPTIONAL = ["q_value", "stage", "control", *_LATER]
 """Columns that a table may lack: what they hold can be computed, or was not known when it was written."""
 
 
@@ -44,3 +51,19 @@ def check_columns(columns: Iterable[Any], table: str) -> None:
     missing = [column for column in COLUMNS if column not in [*columns, *_OPTIONAL]]
     if missing:
         raise ValueError(f"{table} lacks the columns {missing}: scores need {list(COLUMNS)}.")
+
+
+def complete_table(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with all columns, each of its type, where optional ones may be missing.
+
+    Raises:
+        ValueError: If others are missing.
+    """
+    check_columns(list(table), "table")
+    if "stage" not in table:
+        table = table.assign(stage="validate")
+    if "q_value" not in table:
+        table = table.assign(q_value=table.groupby(_RUN, observed=True)["p_value"].transform(adjust_p_values))
+    missing: dict[str, Any] = dict.fromkeys(_LATER, np.nan) | {"control": False}
+    table = table.assign(**{column: value for column, value in missing.items() if column not in table})
+    return table[list(COLUMNS)].astype(COLUMNS).reset_index(drop=True)

@@ -58,7 +58,9 @@ def label_units(rows: pd.DataFrame, q: float, least: float = 0.0) -> pd.DataFram
     chosen = chosen[(labels["q_value"].to_numpy() < q)[number[cells.best[chosen]]]]
     rivals = _find_rivals(rows, cell, cells, chosen, q)
     found = rows.loc[cells.best[chosen]].assign(**rivals).set_index(number[cells.best[chosen]])
-    return labels.join(found[[name for name in found if name not in labels]])[[*LABEL_COLUMNS, *rivals]]
+    labels = labels.join(found[[name for name in found if name not in labels]])
+    labels["learned"], labels["learned_q"] = pd.array([pd.NA] * len(labels), dtype="boolean"), np.nan
+    return labels[[*LABEL_COLUMNS, "dataloader"]]
 
 
 def _compare_features(rows: pd.DataFrame, cell: np.ndarray, q: float, least: float) -> _Cells:

@@ -4,20 +4,19 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-import numpy as np
 import pandas as pd
 
 from lightning_dissect.files import Place, RemotePath, find_place
-from lightning_dissect.files.layout import Stage, check_one_run, list_scores
+from lightning_dissect.files.layout import Stage, check_one_run, list_scores, untrained_file
 from lightning_dissect.scores.block import Block, join
-from lightning_dissect.scores.columns import COLUMNS, LATER, UNIT, check_columns
+from lightning_dissect.scores.columns import COLUMNS, UNIT, complete_table
 from lightning_dissect.scores.duplicates import find_duplicates
-from lightning_dissect.scores.features import base_feature, is_feature, matches
+from lightning_dissect.scores.features import base_feature
 from lightning_dissect.scores.labels import compare_labels, count_labels, label_units
-from lightning_dissect.scores.significance import adjust_p_values, best_first
+from lightning_dissect.scores.selection import last_run, rows_of_feature, rows_of_unit, select_rows
+from lightning_dissect.scores.significance import best_first
 from lightning_dissect.scores.storage import read_table, write_table
-
-_RUN = ["stage", "epoch", "step"]
+from lightning_dissect.scores.summary import sum_up
 
 
 class Scores:
@@ -28,31 +27,48 @@ class Scores:
             missing and is then computed; the interval may be missing and is then NaN; without ``stage``, it is a
             validation's.
         settings: What the run was made with, for citation: versions, sample rate, features, metrics.
+        baseline: The scores of untrained copies of the network on the same clips, ``epoch`` being a copy's number.
 
     Attributes:
         table: A DataFrame with the columns ``epoch, step, dataloader, layer, unit, feature, level, metric, score, null,
-            effect, p_value, q_value, n_clips, effect_low, effect_high, stage``. ``unit`` is missing for a metric of the
-            whole layer. ``null`` is the score that chance gives, ``effect`` is ``score - null``, ``p_value`` tests the
-            effect over clips, ``q_value`` is the Benjamini–Hochberg adjusted p-value over all rows of its run (one
-            stage, epoch and step), ``effect_low`` and ``effect_high`` are the ends of the effect's 95 % interval,
-            ``stage`` is ``"validate"`` or ``"test"``. Undefined scores are NaN.
+            effect, p_value, q_value, n_clips, effect_low, effect_high, stage, unique, unique_p_value, lower_p_value,
+            control``. ``unit`` is missing for a metric of the whole layer. ``null`` is the score that chance gives,
+            ``effect`` is ``score - null``, ``p_value`` tests the effect over clips, ``q_value`` is the
+            Benjamini–Hochberg adjusted p-value over all rows of its run (one stage, epoch and step), ``effect_low`` and
+            ``effect_high`` are the ends of the effect's 95 % interval, ``stage`` is ``"validate"`` or ``"test"``.
+            ``unique`` is the correlation that is left when all other features are held fixed (of Pearson's and
+            Spearman's over clips and Pearson's over frames), with its own p-value. ``lower_p_value`` tests whether the
+            feature explains the unit less than the one that explains it best by this metric at this level.
+            ``control`` marks trivial explanations. Undefined scores are NaN.
         settings: As given.
 
     Raises:
         ValueError: If the table lacks a column.
     """
 
-    def __init__(self, table: pd.DataFrame, settings: Mapping[str, Any] | None = None) -> None:
-        check_columns(list(table), "table")
-        if "stage" not in table:
-            table = table.assign(stage="validate")
-        if "q_value" not in table:
-            groups = table.groupby(_RUN, observed=True)["p_value"]
-            table = table.assign(q_value=groups.transform(adjust_p_values))
-        missing: dict[str, Any] = {column: np.nan for column in LATER} | {"control": False}
-        table = table.assign(**{column: value for column, value in missing.items() if column not in table})
-        self.table = table[list(COLUMNS)].astype(COLUMNS).reset_index(drop=True)
+    def __init__(
+        self, table: pd.DataFrame, settings: Mapping[str, Any] | None = None, baseline: "Scores | None" = None
+    ) -> None:
+        self.table = complete_table(table)
         self.settings = dict(settings or {})
+        self._baseline: Scores | Place | None = baseline
+
+    @property
+    def baseline(self) -> "Scores | None":
+        """The scores of untrained copies, see the class; ``None`` if there are none.
+
+        Those beside a file that was loaded are read when they are asked for.
+
+        Raises:
+            ValueError: If their file cannot be read.
+        """
+        if not isinstance(self._baseline, Scores | None):
+            self._baseline = Scores(*read_table(self._baseline))
+        return self._baseline
+
+    @baseline.setter
+    def baseline(self, baseline: "Scores | None") -> None:
+        self._baseline = baseline
 
     @classmethod
     def from_blocks(cls, blocks: Sequence[Block], settings: Mapping[str, Any] | None = None) -> Self:
@@ -69,9 +85,7 @@ class Scores:
 
     def last(self) -> pd.DataFrame:
         """The rows of the last run, the latest step of the latest epoch; of a validation and a test, the one below."""
-        in_last = self.table["epoch"] == self.table["epoch"].max()
-        table: pd.DataFrame = self.table.loc[in_last & (self.table["step"] == self.table.loc[in_last, "step"].max())]
-        return table if table["stage"].nunique() < 2 else table[table["stage"] == table["stage"].iloc[-1]]
+        return last_run(self.table)
 
     def labels(self, q: float = 0.05) -> pd.DataFrame:
         """Label each unit of the last run with the feature that is best supported.
@@ -103,13 +117,7 @@ class Scores:
             One row for each ``dataloader, layer, feature, metric, level``, with ``best`` (the score with the smallest
             p-value), ``mean`` (of the scores) and ``supported`` (the number of units with ``q_value < q``).
         """
-        last = self.last()
-        keys = ["dataloader", "layer", "feature", "metric", "level"]
-        last = last[[*keys, "unit", "score", "effect", "p_value", "q_value"]]
-        last = last.assign(feature=base_feature(last["feature"]), unit=last["unit"].where(last["q_value"] < q))
-        groups = best_first(last).groupby(keys, observed=True)
-        named = {"best": groups["score"].first(), "mean": groups["score"].mean(), "supported": groups["unit"].nunique()}
-        return pd.DataFrame(named).reset_index()
+        return sum_up(self.last(), q)
 
     def filter(
         self,
@@ -138,20 +146,16 @@ class Scores:
             stage: ``"validate"`` or ``"test"``.
 
         Returns:
-            Scores with these rows, none if nothing fits. Its :meth:`labels` are decided among these rows alone.
+            Scores with these rows, none if nothing fits. Its :meth:`labels` are decided among these rows alone. Of
+            its baseline, too, only the rows are kept that have these values, whatever their copy.
         """
-        numbers = {"epoch": epoch, "step": step, "dataloader": dataloader, "unit": unit}
-        globs = {"layer": layer, "level": level, "metric": metric, "stage": stage}
-        keep = pd.Series(True, index=self.table.index)
-        for column, number in numbers.items():
-            if number is not None:
-                keep &= (self.table[column] == number).fillna(False).astype(bool)
-        for column, glob in globs.items():
-            if glob is not None:
-                keep &= matches(self.table[column], glob)
-        if feature is not None:
-            keep &= is_feature(self.table["feature"], feature)
-        return type(self)(self.table[keep], self.settings)
+        of_unit = {"dataloader": dataloader, "layer": layer, "unit": unit}
+        values = of_unit | {"feature": feature, "level": level, "metric": metric}
+        baseline = self.baseline
+        if baseline is not None:
+            baseline = Scores(select_rows(baseline.table, values), baseline.settings)
+        rows = select_rows(self.table, values | {"epoch": epoch, "step": step, "stage": stage})
+        return type(self)(rows, self.settings, baseline)
 
     def best_units(self, feature: str, n: int = 10, metric: str | None = None) -> pd.DataFrame:
         """The units of the last run that a feature explains best.
@@ -168,11 +172,7 @@ class Scores:
         Raises:
             ValueError: If the last run has no such feature.
         """
-        last = self.last().dropna(subset=["unit", "p_value"])
-        rows = last[is_feature(last["feature"], feature)]
-        if rows.empty and not is_feature(self.last()["feature"], feature).any():
-            known = ", ".join(dict.fromkeys(base_feature(self.last()["feature"])))
-            raise ValueError(f"feature={feature!r} is not in this run, whose features are {known}.")
+        rows = rows_of_feature(self.last(), feature).dropna(subset=["unit", "p_value"])
         rows = rows if metric is None else rows[rows["metric"] == metric]
         return best_first(rows).drop_duplicates(UNIT).head(n).reset_index(drop=True)
 
@@ -187,11 +187,7 @@ class Scores:
         Raises:
             ValueError: If the last run has no such unit.
         """
-        last = self.last()
-        rows = last[((last["layer"] == layer) & (last["unit"] == unit)).fillna(False).astype(bool)]
-        if rows.empty:
-            layers = ", ".join(dict.fromkeys(last["layer"].astype(str)))
-            raise ValueError(f"layer={layer!r}, unit={unit}: not in this run, whose layers are {layers}.")
+        rows = rows_of_unit(self.last(), layer, unit)
         return best_first(rows.dropna(subset="p_value")).drop_duplicates("feature").head(n).reset_index(drop=True)
 
     def compare(self, other: "Scores", q: float = 0.05) -> pd.DataFrame:
@@ -245,22 +241,28 @@ class Scores:
         return find_duplicates(self.last().dropna(subset=["unit", "score"]), tolerance)
 
     def save(self, path: str | os.PathLike[str] | RemotePath) -> Place:
-        """Write the table to a Parquet file, wholly or not at all.
+        """Write the table to a Parquet file, wholly or not at all, and the baseline to one beside it.
 
         Args:
             path: The file; its folder is made if it is missing, and an older file of that name is replaced. A path with
-                a scheme (``s3://…``) is written to by fsspec.
+                a scheme (``s3://…``) is written to by fsspec. The baseline of ``scores.parquet`` goes into
+                ``scores.untrained.parquet``, or there is none.
 
         Returns:
             The path.
         """
-        place = find_place(path)
+        place, baseline = find_place(path), self.baseline
+        beside = untrained_file(place)
+        if beside.exists():  # never beside a table that it does not belong to, whatever happens on the way
+            beside.unlink()
         write_table(self.table, self.settings, place)
+        if baseline is not None:
+            write_table(baseline.table, baseline.settings, beside)
         return place
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | RemotePath, stage: Stage | None = None) -> Self:
-        """Read a file that :meth:`save` wrote, or join all the epochs of a run.
+        """Read a file that :meth:`save` wrote, or join all the epochs of a run, with the baseline beside, if any.
 
         Args:
             path: A ``.parquet`` file, or a folder that holds those of one run at any depth, such as a logger's run
@@ -279,7 +281,9 @@ class Scores:
         check_one_run(files, place, stage)
         tables, settings = zip(*map(read_table, files), strict=True)
         joined: pd.DataFrame = pd.concat(tables, ignore_index=True).sort_values(["epoch", "step"], kind="stable")
-        return cls(joined, settings[-1])
+        scores, beside = cls(joined, settings[-1]), untrained_file(files[-1])
+        scores._baseline = beside if beside.exists() else None
+        return scores
 
     def __len__(self) -> int:
         return len(self.table)

@@ -289,3 +289,63 @@ def test_intervals_are_kept_and_a_file_without_them_is_read(scores: Scores, tmp_
     old = Scores(known.table.drop(columns=["effect_low", "effect_high"]))
     assert old.table[["effect_low", "effect_high"]].isna().all(axis=None)
     assert scores.table["effect_low"].isna().all()
+
+
+@pytest.fixture
+def epochs(scores: Scores) -> Scores:
+    return Scores(pd.concat([scores.table, scores.table.assign(epoch=1, step=20)]), scores.settings)
+
+
+def copies_of(scores: Scores, effects: tuple[float, ...] = (0.1, 0.2)) -> Scores:
+    """A baseline as untrained copies give it: the same rows once a copy, with effects of its own."""
+    tables = [scores.table.assign(epoch=copy, step=0, effect=effect) for copy, effect in enumerate(effects)]
+    return Scores(pd.concat(tables), {"untrained": len(effects)})
+
+
+def test_scores_are_saved_with_their_baseline_and_loaded_with_it(epochs: Scores, tmp_path: Path) -> None:
+    assert epochs.baseline is None
+    epochs.baseline = copies_of(epochs)
+    epochs.save(tmp_path / "scores.parquet")
+    for path in (tmp_path / "scores.parquet", tmp_path):
+        loaded = Scores.load(path)
+        pd.testing.assert_frame_equal(loaded.table, epochs.table)
+        assert loaded.baseline is not None
+        pd.testing.assert_frame_equal(loaded.baseline.table, epochs.baseline.table)
+        assert loaded.baseline.settings == {"untrained": 2}
+        assert loaded.baseline.baseline is None
+    other = Scores(epochs.table, epochs.settings)
+    other.save(tmp_path / "other.parquet")  # beside it, and of another network
+    assert Scores.load(tmp_path / "other.parquet").baseline is None
+    other.save(tmp_path / "scores.parquet")
+    assert Scores.load(tmp_path / "scores.parquet").baseline is None
+
+
+def test_a_run_has_one_baseline_beside_its_epochs(epochs: Scores, tmp_path: Path) -> None:
+    for epoch in (0, 1):
+        epochs.filter(epoch=epoch).save(tmp_path / "dissect" / f"epoch=000{epoch}-step=00000003.parquet")
+    copies_of(epochs).save(tmp_path / "dissect" / "untrained.parquet")
+    for path in (tmp_path, tmp_path / "dissect", tmp_path / "dissect" / "epoch=0001-step=00000003.parquet"):
+        baseline = Scores.load(path).baseline
+        assert baseline is not None
+        assert baseline.table["epoch"].unique().tolist() == [0, 1]
+    assert len(Scores.load(tmp_path)) == len(epochs)
+
+
+def test_a_baseline_that_cannot_be_read_is_named(epochs: Scores, tmp_path: Path) -> None:
+    epochs.save(tmp_path / "scores.parquet")
+    (tmp_path / "scores.untrained.parquet").write_bytes(b"no table")
+    loaded = Scores.load(tmp_path / "scores.parquet")
+    with pytest.raises(ValueError, match=r"scores\.untrained\.parquet cannot be read as scores"):
+        _ = loaded.baseline
+
+
+def test_a_filter_keeps_the_same_part_of_every_copy(epochs: Scores) -> None:
+    epochs.baseline = copies_of(epochs)
+    part = epochs.filter(epoch=1, layer=str(epochs.table["layer"].iloc[0]), unit=0)
+    assert part.baseline is not None
+    rows = part.baseline.table
+    assert rows["epoch"].unique().tolist() == [0, 1]
+    whole = epochs.baseline.table
+    expected = whole[(whole["layer"] == epochs.table["layer"].iloc[0]) & (whole["unit"] == 0)]
+    pd.testing.assert_frame_equal(rows, expected.reset_index(drop=True), check_categorical=False)
+    assert 0 < len(rows) < len(whole)
