@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 # A second environment: the newest torch that is tested, beside which no torchaudio and no torchvision is installed.
 NEWEST := .venv-newest
 NEWEST_TORCH := 2.13.0
-EXTRAS := audio,demo,docs,fast,lint,networks,report,setups,test
+EXTRAS := audio,crepe,demo,docs,fast,lint,networks,report,setups,test
 
 DEMO_ARGS ?=
 TEST_ARGS ?= -n 2

@@ -5,8 +5,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 
 from lightning_dissect.activations.axes import Axes, Axis, name_axes
+from lightning_dissect.activations.examples import Examples
 from lightning_dissect.nested import named_leaves
 
 
@@ -36,6 +38,8 @@ class Outputs:
         axes: How the output of each layer was read.
         left_out: Layers whose output could not be read, and why.
         repeated: Layers that ran several times in a batch, of which only the first run was read, and the most runs.
+        in_examples: Layers whose batch axis was taken for the examples that clips are cut into, though nobody said so,
+            and how many a clip had.
 
     Example:
         >>> import torch
@@ -52,21 +56,24 @@ class Outputs:
         self.axes: dict[str, Axes] = {}
         self.left_out: dict[str, str] = {}
         self.repeated: dict[str, int] = {}
+        self._examples = Examples()
+        self.in_examples = self._examples.assumed
         self._named = {name: Axes.parse(words) for name, words in (axes or {}).items()}
         self._kinds = dict(kinds or {})
         self._strict = strict
         self._runs: Counter[str] = Counter()
         self._calls: dict[str, list[Tensor]] = {}
 
-    def begin(self, clips: int, taken: int) -> None:
+    def begin(self, clips: int, taken: int, length: int | None = None) -> None:
         """Begin a batch.
 
         Args:
             clips: How many clips it has in all.
             taken: How many of these are compared, the first ones.
+            length: Of its clips, padding included: where batches have clips as long, a layer cuts them alike.
         """
         self.clear()
-        self._clips, self._taken = clips, taken
+        self._clips, self._taken, self._length = clips, taken, length
 
     def read(self, name: str, layer: nn.Module, output: Any) -> Activation | None:
         """Read what a layer put out in one run.
@@ -111,9 +118,21 @@ class Outputs:
 
     def _read(self, name: str, layer: nn.Module, output: Any) -> tuple[Axes, Tensor]:
         found = first_tensor(output)
-        axes = self._named.get(name) or name_axes(self._kinds.get(name, layer), found.shape, self._clips)
+        axes = self._named.get(name)
+        if axes is None:
+            axes = self._name_axes(name, layer, found, is_packed(output))
         values = axes.read(found, self._clips)
         return axes, _first_clips(values, axes.names.index("batch"), self._taken, self._clips)
+
+    def _name_axes(self, name: str, layer: nn.Module, output: Tensor, packed: bool) -> Axes:
+        """Say what the axes mean, where nobody else has; a packed sequence has no axis of clips or examples."""
+        kind = self._kinds.get(name, layer)
+        # A single clip can be cut into any number of examples: how a layer does it, batches of several have told.
+        alone = self._clips == 1 and name in self.in_examples
+        axes = self.axes[name] if alone else name_axes(kind, output.shape, None if packed else self._clips)
+        if axes.in_examples or (axes.names[0] == "batch" and len(output) == self._clips):
+            self._examples.check(name, output, self._clips, self._length)
+        return axes
 
     def _keep(self, name: str, axes: Axes, values: Tensor) -> None:
         """Keep a copy until the batch's end, since the network may write over it."""
@@ -149,6 +168,18 @@ def first_tensor(output: Any) -> Tensor:
     raise ValueError(
         f"its output is a {type(output).__name__} without a tensor of real or complex numbers. Dissect another layer."
     )
+
+
+def is_packed(output: Any) -> bool:
+    """Whether what a layer put out is, or begins with, a packed sequence, whose clips take turns along one axis.
+
+    Example:
+        >>> import torch
+        >>> is_packed((nn.utils.rnn.pack_sequence([torch.zeros(3, 2)]), None))
+        True
+    """
+    first = next(iter(output), None) if isinstance(output, (tuple, list)) else output
+    return isinstance(output, PackedSequence) or isinstance(first, PackedSequence)
 
 
 def _first_clips(values: Tensor, axis: int, taken: int, clips: int) -> Tensor:

@@ -78,6 +78,11 @@ class Axes:
         return cls(tuple(item for item in items if item), each_call != text)
 
     @property
+    def in_examples(self) -> bool:
+        """Whether the batch axis holds the examples that clips were cut into."""
+        return any(item.of_examples for item in self.items)
+
+    @property
     def names(self) -> tuple[Axis, ...]:
         """The axes after :meth:`read`."""
         names = [name for item in self.items for name in item.names]
@@ -168,11 +173,15 @@ def name_axes(layer: nn.Module, shape: Sequence[int], clips: int | None = None) 
     is read by the last layer inside it for which only one of the two is, so also where it transposes. Without any known
     kind inside, a layer is taken for a convolution.
 
+    Where the batch axis has several items for each of two clips or more, these are taken for the examples that each
+    clip was cut into. That is not done for three axes and more with the units last, since windows, attention heads and
+    bands lie on the batch axis there, nor for embeddings, nor without any known kind.
+
     Args:
         layer: The layer, or another one whose kind stands for it.
         shape: The shape of its output, of two to four axes.
         clips: How many clips the batch has: if the second of three axes is as long, and the first is not, they are
-            (time, batch, unit), as recurrent layers have them.
+            (time, batch, unit), as recurrent layers have them; if the first is a multiple, it holds examples.
 
     Raises:
         ValueError: If the output has another number of axes.
@@ -182,6 +191,8 @@ def name_axes(layer: nn.Module, shape: Sequence[int], clips: int | None = None) 
         batch unit frequency time
         >>> print(name_axes(nn.Linear(8, 4), (2, 100, 4)))
         batch time unit
+        >>> print(name_axes(nn.Linear(8, 4), (20, 4), clips=2))
+        (batch example) unit
     """
     others = {2: "", 3: "time", 4: "frequency time"}.get(len(shape))
     if others is None:
@@ -189,11 +200,11 @@ def name_axes(layer: nn.Module, shape: Sequence[int], clips: int | None = None) 
             f"its output has the shape {tuple(shape)}: two to four axes are understood. "
             "Dissect another layer, or name its axes with the argument `axes`."
         )
-    if not _has_units_last(layer, shape):
-        return Axes.parse(f"batch unit {others}")
-    if len(shape) == 3 and clips is not None and shape[0] != clips == shape[1]:
+    units_last = _has_units_last(layer, shape)
+    if units_last and len(shape) == 3 and clips is not None and shape[0] != clips == shape[1]:
         return Axes.parse("time batch unit")
-    return Axes.parse(f"batch {others} unit")
+    batch = "(batch example)" if clips is not None and _has_examples(layer, shape, clips, units_last) else "batch"
+    return Axes.parse(f"{batch} {others} unit" if units_last else f"{batch} unit {others}")
 
 
 def known_kinds(layer: nn.Module) -> list[nn.Module]:
@@ -209,6 +220,14 @@ def _has_units_last(layer: nn.Module, shape: Sequence[int]) -> bool:
         if last != second:
             return last
     return bool(kinds) and isinstance(kinds[0], _UNIT_LAST)
+
+
+def _has_examples(layer: nn.Module, shape: Sequence[int], clips: int, units_last: bool) -> bool:
+    """A single clip has any number of items, so that two are needed to tell."""
+    if units_last and len(shape) > 2:
+        return False
+    is_known = not isinstance(layer, nn.Embedding) and bool(known_kinds(layer))
+    return is_known and clips > 1 and shape[0] > clips and shape[0] % clips == 0
 
 
 def _units(kind: nn.Module) -> int | None:

@@ -51,6 +51,15 @@ def remarks(run: Dissection, layers: Sequence[str] | None, network: nn.Module, n
             "run gets a part of the clips, join the runs along time with the argument `axes`, for example "
             f"{name!r}: 'call {run.axes[name]}'; for another run, dissect the layer around it."
         )
+    if run.in_examples:
+        counts = ", ".join(f"{name!r} ({count} a clip)" for name, count in run.in_examples.items())
+        name = next(iter(run.in_examples))
+        yield (
+            "These layers have several items for each clip on their batch axis, which are taken for the examples that "
+            f"a clip is cut into, one after the other in time: {counts}. If that is so, say it with the argument "
+            f"`axes`, for example {name!r}: '{run.axes[name]}', and this line does not come again; if they are "
+            "channels, views or bands, dissect another layer."
+        )
     tokens = [] if named_axes else find_class_tokens(network)
     flat = [name for name, axes in run.axes.items() if str(axes) == "batch time unit"]
     if tokens and flat:

@@ -81,6 +81,8 @@ class Dissection:
         left_out: Layers that take no hook, or whose output could not be read, and why; none of the latter if
             ``strict``.
         repeated: Layers that ran several times in a batch, of which only the first run was compared, and the most runs.
+        in_examples: Layers whose batch axis was taken for the examples that clips are cut into, though nobody said so,
+            and how many a clip had.
         drawn: Maps of a few clips of each layer that has maps.
 
     Example:
@@ -119,6 +121,7 @@ class Dissection:
         self.drawn: dict[str, DrawnMaps] = {}
         self._outputs = Outputs(axes, kinds, strict)
         self.axes, self.repeated, self.left_out = self._outputs.axes, self._outputs.repeated, self._outputs.left_out
+        self.in_examples = self._outputs.in_examples
         self.left_out |= {name: f"it {IS_SCRIPTED}" for name, layer in layers.items() if is_scripted(layer)}
         self.max_clips, self.map_clips = max_clips, map_clips
         self._clips, self._map_clips = Budget(max_clips, batches), Budget(map_clips, batches)
@@ -170,7 +173,7 @@ class Dissection:
             }
             for keeper in self.keepers:
                 keeper.begin(waveform, extent, features, dataloader, first)
-        self._outputs.begin(clips, taken)
+        self._outputs.begin(clips, taken, samples)
         self._batch = BatchFeatures(extent, features, dataloader)
 
     def end(self) -> None:
