@@ -23,9 +23,9 @@ from lightning_dissect.loggers.watch import check_layers, check_units
 from lightning_dissect.metrics import SimilarityMetric
 from lightning_dissect.publish import Findings, publish
 from lightning_dissect.run.clip_values import ClipValues
-from lightning_dissect.run.plan import CONTROLS, check_levels, find_controls, find_metrics
 from lightning_dissect.run.coverage import check_coverage, remarks
 from lightning_dissect.run.dissection import Dissection
+from lightning_dissect.run.plan import CONTROLS, check_levels, find_controls, find_metrics, with_controls
 from lightning_dissect.run.playlist import Playlist, Playlists
 from lightning_dissect.run.processes import check_clips_of_their_own, gather
 from lightning_dissect.scores import Scores
@@ -76,6 +76,9 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
             raises until the first training step and warns after it, so that a long training never dies of its monitor.
         analysis: ``sample_rate``, ``n_fft``, ``hop_length`` and ``frequency`` in one, instead of these; a network of
             the papers has its own as ``network.analysis``.
+        controls: Trivial explanations that are always compared with the features, by name or as
+            :class:`~lightning_dissect.features.Feature`: how loud a clip is, in dB, and the spectrogram itself. A label
+            that one of them explains as well is called trivial. An empty list asks for none.
         sift_clips: The former name of ``map_clips``.
 
     Attributes:
@@ -111,6 +114,7 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         watch: Mapping[str, Sequence[int]] | None = None,
         on_error: Literal["auto", "raise", "warn"] = "auto",
         analysis: Analysis | None = None,
+        controls: Sequence[str | Feature] = CONTROLS,
         sift_clips: int | None = None,
     ) -> None:
         super().__init__()
@@ -134,10 +138,13 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         self.playlist = playlist if isinstance(playlist, Playlists) else Playlists(clips=playlist)
         self.watch, self.on_error = dict(watch or {}), on_error
         self.scores: Scores | None = None
-        self._bank = (
-            FeatureBank(features, analysis) if spectrogram is None else SpectrogramBank(spectrogram, features, analysis)
-        )
         self._metrics = find_metrics(metrics)
+        found = find_controls(controls, self._metrics, maps=map_clips > 0)
+        self._controls = [control.name for control in found]
+        chosen = with_controls(features, found)
+        self._bank = (
+            FeatureBank(chosen, analysis) if spectrogram is None else SpectrogramBank(spectrogram, chosen, analysis)
+        )
         check_levels(self._bank.levels, self._metrics, maps=map_clips > 0)
         self._inputs = Inputs(analysis.sample_rate, waveform, spectrogram, lengths, analysis.frequency.n_bins)
         self._axes = dict(axes or {})
@@ -258,6 +265,7 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
             kinds=find_kinds(network, layers),
             strict=self.layers is not None,
             keepers=[keeper for keeper in (self._values, self._playlist) if keeper is not None],
+            controls=self._controls,
         )
         self._run.__enter__()
 

@@ -17,6 +17,7 @@ from lightning_dissect.features.spectrograms import AmplitudeScale
 from lightning_dissect.frameworks import lightning_of
 from lightning_dissect.inputs import Where, find_waveform
 from lightning_dissect.metrics import SimilarityMetric
+from lightning_dissect.run.plan import CONTROLS
 from lightning_dissect.scores import Scores
 
 
@@ -41,6 +42,7 @@ def dissect(  # noqa: D417, since the other arguments are described where they b
     max_clips: int | None = None,
     map_clips: int = 16,
     analysis: Analysis | None = None,
+    controls: Sequence[str | Feature] = CONTROLS,
     sift_clips: int | None = None,
 ) -> Scores:
     """Compare the units of a trained network with audio features, over all clips of a data loader.
@@ -89,6 +91,7 @@ def dissect(  # noqa: D417, since the other arguments are described where they b
         map_clips=map_clips,
         on_error="raise",
         analysis=analysis,
+        controls=controls,
         sift_clips=sift_clips,
     )
     _check_free(model, callback.analysis.sample_rate)

@@ -93,8 +93,8 @@ class EuclideanSimilarity(SimilarityMetric):
             (by_chance - normalised_distance(moments, extremes, self.normalization, end)[0]) / largest
             for end in correlation_interval(r, n, inflation)
         )
-        found = (values.flatten(0, 1) for values in (score, null, score - null, p_value, n, *ends))
-        return Similarity(*found, correlation=r.flatten(0, 1), inflation=inflation.flatten(0, 1))
+        found = Similarity(*(values.flatten(0, 1) for values in (score, null, score - null, p_value, n, *ends)))
+        return found._replace(correlation=r.flatten(0, 1), inflation=inflation.flatten(0, 1))
 
     def _merged_extremes(self, moments: CrossMoments) -> Tensor:
         """Extremes over all processes; those without a clip hold zeros there and are left out."""

@@ -119,16 +119,16 @@ class PearsonSimilarity(PairedMetric):
         p_value = correlation_p_value(r, n, inflation=inflation)
         null = torch.where(r.isnan(), r, 0.0)
         interval = correlation_interval(r, n, inflation)
-        found = (values.flatten(0, 1) for values in (r, null, r, p_value, n, *interval))
-        return Similarity(*found, correlation=r.flatten(0, 1), inflation=inflation.flatten(0, 1))
+        found = Similarity(*(values.flatten(0, 1) for values in (r, null, r, p_value, n, *interval)))
+        return found._replace(correlation=r.flatten(0, 1), inflation=inflation.flatten(0, 1))
 
     def _with_unique(self, found: Similarity) -> Similarity:
         """Put what others leave of the correlations, their second half, beside them."""
         if not self._families:
             return found
         rows = found.score.shape[1] // 2
-        whole = (values[:, :rows] for values in found[:7])
-        return Similarity(*whole, found.score[:, rows:], found.p_value[:, rows:], found.groups)
+        whole = Similarity(*(values[:, :rows] for values in found[:7]))
+        return whole._replace(unique=found.score[:, rows:], unique_p_value=found.p_value[:, rows:], groups=found.groups)
 
 
 def _standardised(values: Tensor) -> Tensor:

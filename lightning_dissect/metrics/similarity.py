@@ -65,11 +65,8 @@ class Similarity(_Fields):
         inflation: Tensor | None = None,
     ) -> Similarity:
         """Build the tuple with every tensor two-dimensional at least; what is not given is NaN, or no groups."""
-
-        def known(values: Tensor | None) -> Tensor:
-            return torch.atleast_2d(torch.full_like(effect, torch.nan) if values is None else values)
-
-        tested = map(torch.atleast_2d, (score, null, effect, p_value, n_clips))
-        optional = map(known, (low, high, unique, unique_p_value))
-        dealt = known(None).new_empty((*known(None).shape, 0)) if groups is None else groups
-        return super().__new__(cls, *tested, *optional, dealt, known(correlation), known(inflation))
+        missing = torch.atleast_2d(torch.full_like(effect, torch.nan))
+        groups = missing.new_empty((*missing.shape, 0)) if groups is None else groups
+        tested, optional = (score, null, effect, p_value, n_clips), (low, high, unique, unique_p_value)
+        fields = (*tested, *optional, groups, correlation, inflation)
+        return super().__new__(cls, *(missing if t is None else torch.atleast_2d(t) for t in fields))

@@ -18,8 +18,6 @@ from lightning_dissect.run.stacks import LARGE, MAX_BYTES, Stack, common_pieces,
 from lightning_dissect.scores import Block
 from lightning_dissect.scores.rivals import with_rivals
 
-
-
 _FEATURES: Stack = ("",)
 """Stands for the features themselves, which are compared with each other as if they were units of a layer."""
 
@@ -214,7 +212,9 @@ class Comparison:
             found |= {(dataloader, layer, place, index): block for place, block in zip(places, blocks, strict=True)}
         return [found[place] for place in sorted(found)]
 
-    def _compute(self, constant: Mapping[str, Any], leave_out: set[str]) -> tuple[_Cells, dict[tuple[int, int], Tensor]]:
+    def _compute(
+        self, constant: Mapping[str, Any], leave_out: set[str]
+    ) -> tuple[_Cells, dict[tuple[int, int], Tensor]]:
         """Compute every metric: blocks by feature of each data loader, layer and metric, and the features' own."""
         features = {name: place for place, name in enumerate(self.rows)}
         cells: _Cells = {}

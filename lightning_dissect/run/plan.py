@@ -30,10 +30,20 @@ def find_controls(
         ['rms_db']
     """
     if isinstance(controls, str):
-        raise ValueError(f"controls must be a list of names or features, got the string {controls!r}: use [{controls!r}].")
+        raise ValueError(
+            f"controls must be a list of names or features, got the string {controls!r}: use [{controls!r}]."
+        )
     found = [make_feature(control) if isinstance(control, str) else control for control in controls]
     reached = _reached(metrics, maps)
     return [feature for feature in found if not reached.isdisjoint(feature.levels)]
+
+
+def with_controls(features: Sequence[str | Feature], controls: Sequence[Feature]) -> Sequence[str | Feature]:
+    """Put those controls after the features that are not among them."""
+    if isinstance(features, str) or not features:
+        return features  # which is an error that the bank explains
+    names = {feature if isinstance(feature, str) else feature.name for feature in features}
+    return [*features, *(control for control in controls if control.name not in names)]
 
 
 def check_levels(

@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-
 from torch import Tensor
 
 from lightning_dissect.metrics.similarity import Similarity

@@ -32,7 +32,7 @@ COLUMNS = {
     "control": "bool",
 }
 UNIT = ["layer", "unit"]
-_CHOSEN = ["feature", "level", "metric", "score", "null", "effect", "q_value", "unique", "unique_p_value"]
+_CHOSEN = ["feature", "level", "metric", "score", "null", "effect", "q_value", "unique", "unique_p_value", "dataloader"]
 LABEL_COLUMNS = [*UNIT, *_CHOSEN, "rivals", "distinct", "kind", "learned", "learned_q"]
 INTERVAL = ["effect_low", "effect_high"]
 _RUN = ["stage", "epoch", "step"]

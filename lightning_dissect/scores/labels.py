@@ -60,7 +60,7 @@ def label_units(rows: pd.DataFrame, q: float, least: float = 0.0) -> pd.DataFram
     found = rows.loc[cells.best[chosen]].assign(**rivals).set_index(number[cells.best[chosen]])
     labels = labels.join(found[[name for name in found if name not in labels]])
     labels["learned"], labels["learned_q"] = pd.array([pd.NA] * len(labels), dtype="boolean"), np.nan
-    return labels[[*LABEL_COLUMNS, "dataloader"]]
+    return labels[LABEL_COLUMNS]
 
 
 def _compare_features(rows: pd.DataFrame, cell: np.ndarray, q: float, least: float) -> _Cells:
@@ -84,8 +84,10 @@ def _compare_features(rows: pd.DataFrame, cell: np.ndarray, q: float, least: flo
 def _choose(rows: pd.DataFrame, cells: _Cells, unit: np.ndarray, q: float) -> np.ndarray:
     """Of each unit's cells, take the one that says most: a distinct feature, else one that no control explains.
 
-    Where that leaves several, the one with the smallest p-value is taken.
+    Where that leaves several, it is that of the finest level, since what holds at each frequency and time says more
+    than what holds in the mean; and of these, the one with the smallest p-value.
     """
+    level = rows["level"].astype(str).map({"map": 0, "frame": 1, "clip": 2}).to_numpy()
     control = rows["control"].to_numpy()[cells.best]
     apart = cells.known & ~control & (cells.rival_p < q)
     trivial = control | (cells.control_p >= q)
@@ -93,12 +95,14 @@ def _choose(rows: pd.DataFrame, cells: _Cells, unit: np.ndarray, q: float) -> np
         (
             -rows["effect"].abs().to_numpy()[cells.best],
             rows["p_value"].to_numpy()[cells.best],
+            level[cells.best],
             np.select([apart, ~trivial], [0, 1], 2),
             unit,
         )
     )
     order = order[cells.supported[order]]
-    return order[np.flatnonzero(np.diff(unit[order], prepend=-1))]
+    first: np.ndarray = order[np.flatnonzero(np.diff(unit[order], prepend=-1))]
+    return first
 
 
 def _find_rivals(
@@ -125,7 +129,7 @@ def _find_rivals(
     index = cells.best[chosen]
     return {
         "rivals": pd.Series([tuple(named.get(place, ())) for place in chosen], index, dtype=object),
-        "distinct": pd.Series(pd.array(np.where(known, kind == "distinct", pd.NA), dtype="boolean"), index),
+        "distinct": pd.Series(kind == "distinct", index, dtype="boolean").where(known),
         "kind": pd.Series(kind, index, dtype=object).where(kind != ""),
     }
 

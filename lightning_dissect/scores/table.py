@@ -13,6 +13,7 @@ from lightning_dissect.scores.columns import COLUMNS, UNIT, complete_table
 from lightning_dissect.scores.duplicates import find_duplicates
 from lightning_dissect.scores.features import base_feature
 from lightning_dissect.scores.labels import compare_labels, count_labels, label_units
+from lightning_dissect.scores.learned import Untrained, mark_learned
 from lightning_dissect.scores.selection import last_run, rows_of_feature, rows_of_unit, select_rows
 from lightning_dissect.scores.significance import best_first
 from lightning_dissect.scores.storage import read_table, write_table
@@ -52,6 +53,7 @@ class Scores:
         self.table = complete_table(table)
         self.settings = dict(settings or {})
         self._baseline: Scores | Place | None = baseline
+        self._untrained: dict[tuple[float, float], Untrained] = {}
 
     @property
     def baseline(self) -> "Scores | None":
@@ -87,26 +89,46 @@ class Scores:
         """The rows of the last run, the latest step of the latest epoch; of a validation and a test, the one below."""
         return last_run(self.table)
 
-    def labels(self, q: float = 0.05) -> pd.DataFrame:
-        """Label each unit of the last run with the feature that is best supported.
+    def labels(self, q: float = 0.05, least: float = 0.0) -> pd.DataFrame:
+        """Label each unit of the last run with the feature that sets it apart.
 
         Whether a unit has a label is decided unit by unit, so that of the labelled units at most a share of ``q`` is
         expected to be false: its rows are joined to one p-value by Simes' test, and these are adjusted over units by
-        Benjamini & Hochberg. The label is the row with the smallest p-value, and where p-values are equal (they end at
-        about 1e-300), the one with the largest effect.
+        Benjamini & Hochberg.
+
+        Which label is decided within a metric and level, where scores can be compared: the supported row with the
+        largest effect. Its rivals are the rows whose effect is not significantly lower. Of several metrics and levels,
+        that one is taken where a feature has no rival among other features; else one where no control explains the unit
+        as well; else any; and of equals, the finest level, and then the smallest p-value.
 
         Args:
-            q: The false discovery rate that is accepted, in (0, 1).
+            q: The false discovery rate that is accepted, in (0, 1): of units with a label, of labels that are called
+                distinct, and of those that are called learned.
+            least: The smallest effect, of either sign, that is called one.
 
         Returns:
-            One row a unit, in the network's order, with ``layer, unit, feature, level, metric, score, null, effect``
-            of the label and the unit's ``q_value``; where nothing is supported, only ``layer``, ``unit`` and
-            ``q_value`` are given.
+            One row a unit, in the network's order:
+
+            - ``layer, unit``, and the unit's ``q_value``; where nothing is supported, that is all.
+            - ``feature, level, metric, score, null, effect, unique, unique_p_value, dataloader`` of the label.
+            - ``rivals``: the rows that the label cannot be told apart from, as a tuple of names. Rows of the label's
+              own feature (``chroma[A#]`` beside ``chroma[A]``) are named, too.
+            - ``kind``: ``"trivial"`` if a control is the label or a rival, ``"distinct"`` if no other feature is a
+              rival, else ``"shared"``; missing where rivals are not known, as in files of earlier versions, or where
+              :meth:`filter` has taken away the row that the others were compared with.
+            - ``distinct``: whether the kind is that.
+            - ``learned, learned_q``: whether the effect is larger than those of untrained copies (their labels for
+              the same feature, metric, level and layer), and the q-value of that; missing without a baseline.
 
         Raises:
-            ValueError: If ``q`` is not in (0, 1).
+            ValueError: If ``q`` is not in (0, 1), or ``least`` is negative.
         """
-        return label_units(self.last().dropna(subset="unit"), q)
+        labels = label_units(self.last().dropna(subset="unit"), q, least)
+        if self.baseline is None:
+            return labels
+        if (q, least) not in self._untrained:
+            self._untrained[q, least] = Untrained(self.baseline.table, q, least)
+        return mark_learned(labels, self._untrained[q, least], q)
 
     def summary(self, q: float = 0.05) -> pd.DataFrame:
         """Sum up the units of each layer for each feature and metric in the last run.

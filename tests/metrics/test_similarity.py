@@ -90,7 +90,7 @@ def test_state_of_a_large_layer_is_small_and_does_not_grow(name, level):
         frames = () if level == "clip" else (16,)
         metric.update(torch.randn(1, 10_000, *frames), torch.randn(1, 50, *frames))
         sizes.append(sum(state.nbytes for state in metric.metric_state.values()))
-    # Twelve numbers of a unit and a row at most, eight of them its effect in groups of clips; and what a clip sample has.
+    # Fourteen numbers of a unit and a row at most, eight of them its effect in groups of clips.
     assert sizes[0] == sizes[1] <= 28.1e6
 
 

@@ -37,7 +37,13 @@ def batch(clips: int, frames: int, g: torch.Generator, padded: bool = False, dat
 def by_place(blocks: list[Block]) -> dict[Any, Tensor]:
     """Each block's values, by where they belong."""
     return {
-        (*block.constant.values(), *block.features): torch.cat([values.double().flatten(2) if values.ndim == 3 else values.double().unsqueeze(-1) for values in block.similarity], -1)
+        (*block.constant.values(), *block.features): torch.cat(
+            [
+                values.double().flatten(2) if values.ndim == 3 else values.double().unsqueeze(-1)
+                for values in block.similarity
+            ],
+            -1,
+        )
         for block in blocks
     }
 

@@ -1,4 +1,4 @@
-"""Correlations that share a variable: which of two features follows a unit more closely, and what one adds to others."""
+"""Correlations that share a variable: which of two features a unit follows more closely, and what is each one's own."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class GroupMoments(NamedTuple):
     @classmethod
     def zeros(cls, units: int = 0, rows: int = 0, device: torch.device | str | None = None) -> GroupMoments:
         """Groups without a pair."""
-        return cls(*(torch.zeros(*size, GROUPS, device=device) for size in ((1, 1), (units, rows))))
+        return cls(*(torch.zeros((*size, GROUPS), device=device) for size in ((1, 1), (units, rows))))
 
     @classmethod
     def merge(cls, stacked: GroupMoments) -> GroupMoments:
@@ -95,7 +95,7 @@ def group_moments_update(groups: GroupMoments, effect: Tensor, first: int) -> Gr
         first: How many pairs came before: the same pairs are of the same group whatever the feature.
     """
     if not groups.effect.numel():
-        groups = GroupMoments.zeros(*effect.shape[1:], device=effect.device)
+        groups = GroupMoments.zeros(effect.shape[1], effect.shape[2], effect.device)
     place = (torch.arange(len(effect), device=effect.device) + first) % GROUPS
     dealt = (place.unsqueeze(1) == torch.arange(GROUPS, device=effect.device)).to(effect.dtype)
     sums = effect.where(torch.isfinite(effect), 0).flatten(1).T @ dealt
