@@ -46,6 +46,7 @@ WORDS = {
     "unit": ("activations.axes", "Axes"),
     "layer": ("activations.layers", "find_layers"),
     "activation": ("activations.activation", "Activation"),
+    "example": ("activations.examples", "Examples"),
     "capture": ("activations.capture", "Capture"),
     "input": ("inputs", "Inputs"),
     "metric": ("metrics.metric", "SimilarityMetric"),
