@@ -30,6 +30,7 @@ ROOMS = (
     "report",
     "publish",
     "frameworks",
+    "untrained",
     "callback",
     "offline",
     "cli",
@@ -52,6 +53,7 @@ WORDS = {
     "metric": ("metrics.metric", "SimilarityMetric"),
     "similarity": ("metrics.similarity", "Similarity"),
     "run": ("run.dissection", "Dissection"),
+    "plan": ("run.plan", "Plan"),
     "comparison": ("run.comparison", "Comparison"),
     "features of a batch": ("run.batch_features", "BatchFeatures"),
     "budget": ("run.budget", "Budget"),
@@ -60,6 +62,8 @@ WORDS = {
     "score": ("scores.table", "Scores"),
     "block": ("scores.block", "Block"),
     "label": ("scores.labels", "label_units"),
+    "untrained": ("untrained.copies", "Untrained"),
+    "baseline": ("untrained.baseline", "find_or_make"),
     "stage": ("files.layout", "Stage"),
 }
 """Where a newcomer would look for what a word of the design means."""

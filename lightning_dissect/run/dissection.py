@@ -86,7 +86,7 @@ class Dissection:
         drawn: Maps of a few clips of each layer that has maps.
 
     Example:
-        >>> from lightning_dissect.run.plan import find_metrics
+        >>> from lightning_dissect.run.choice import find_metrics
         >>> net = nn.Sequential(nn.Conv1d(1, 4, 64, 32), nn.ReLU())
         >>> with Dissection({"relu": net[1]}, FeatureBank(["rms"], 8_000), find_metrics(["pearson"])) as run:
         ...     for _ in range(4):

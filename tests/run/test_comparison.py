@@ -13,8 +13,8 @@ from lightning_dissect.levels import Extent, Levels
 from lightning_dissect.metrics import EuclideanSimilarity, PearsonSimilarity
 from lightning_dissect.run import comparison, stacks
 from lightning_dissect.run.batch_features import BatchFeatures
+from lightning_dissect.run.choice import check_levels, find_metrics
 from lightning_dissect.run.comparison import Comparison
-from lightning_dissect.run.plan import check_levels, find_metrics
 from lightning_dissect.scores import Block
 
 ROWS = {"loudness": ("loudness",), "chroma": ("c", "d", "e")}

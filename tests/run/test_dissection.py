@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.features.frequency import FrequencyAxis
+from lightning_dissect.run.choice import find_metrics
 from lightning_dissect.run.dissection import Dissection
-from lightning_dissect.run.plan import find_metrics
 from lightning_dissect.scores import Scores
 
 RATE = 16_000
