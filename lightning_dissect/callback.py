@@ -21,7 +21,7 @@ from lightning_dissect.inputs import Where
 from lightning_dissect.loggers.watch import check_layers, check_units
 from lightning_dissect.metrics import SimilarityMetric
 from lightning_dissect.publish import Findings, publish
-from lightning_dissect.run.choice import CONTROLS
+from lightning_dissect.run.choice import CONTROLS, DEFAULT_FEATURES, DEFAULT_METRICS
 from lightning_dissect.run.clip_values import ClipValues
 from lightning_dissect.run.coverage import check_coverage, remarks
 from lightning_dissect.run.dissection import Dissection
@@ -31,9 +31,6 @@ from lightning_dissect.run.processes import check_clips_of_their_own, gather
 from lightning_dissect.scores import Scores
 from lightning_dissect.untrained.baseline import check_baseline, find_or_make
 from lightning_dissect.untrained.copies import check_untrained
-
-DEFAULT_FEATURES = ("harmonic", "percussive", "chroma", "loudness", "onset_rate", "harmonic_ratio")
-DEFAULT_METRICS = ("pearson", "euclidean", "sift")
 
 
 class DissectCallback(*callback_bases()):  # type: ignore[misc]
@@ -71,10 +68,6 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         max_clips: How many clips of each data loader are compared in a run, in each process, spread over the batches
             where their number is known; ``None`` for all. The rest costs nothing.
         map_clips: How many of these are compared at map level, by SIFT and every other metric of maps; 0 for none.
-        untrained: How many copies of the network with new weights are dissected once, before the first training step,
-            on the clips of a validation: the baseline of what training makes. Each costs a validation run. ``"start"``
-            takes the network as it comes: what does fine-tuning add? A function that builds such a network gives the
-            weights of four copies, where layers cannot be initialised anew by their ``reset_parameters``.
         playlist: How many clips of each unit are kept, those that drive it most, with the audio of labelled units; 0
             for none. More can be said by :class:`~lightning_dissect.run.playlist.Playlists`.
         watch: Single units to follow as scalars, by the layer's name, like ``{"embedding": [12, 259]}``.
@@ -82,9 +75,12 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
             raises until the first training step and warns after it, so that a long training never dies of its monitor.
         analysis: ``sample_rate``, ``n_fft``, ``hop_length`` and ``frequency`` in one, instead of these; a network of
             the papers has its own as ``network.analysis``.
-        controls: Trivial explanations that are always compared with the features, by name or as
-            :class:`~lightning_dissect.features.Feature`: how loud a clip is, in dB, and the spectrogram itself. A label
-            that one of them explains as well is called trivial. An empty list asks for none.
+        controls: Trivial explanations that are always compared beside the features, given like these: how loud a clip
+            is, in dB, and the spectrogram itself. A label that one of them explains as well is called trivial.
+        untrained: How many copies of the network with new weights are dissected once, before the first training step,
+            on the clips of a validation: the baseline of what training makes. Each costs a validation run. ``"start"``
+            takes the network as it comes: what does fine-tuning add? A function that builds such a network gives the
+            weights of four copies, where layers cannot be initialised anew by their ``reset_parameters``.
         sift_clips: The former name of ``map_clips``.
 
     Attributes:
@@ -116,12 +112,12 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         axes: Mapping[str, str] | None = None,
         max_clips: int | None = None,
         map_clips: int = 16,
-        untrained: int | Literal["start"] | Callable[[], nn.Module] = 0,
         playlist: int | Playlists = 3,
         watch: Mapping[str, Sequence[int]] | None = None,
         on_error: Literal["auto", "raise", "warn"] = "auto",
         analysis: Analysis | None = None,
         controls: Sequence[str | Feature] = CONTROLS,
+        untrained: int | Literal["start"] | Callable[[], nn.Module] = 0,
         sift_clips: int | None = None,
     ) -> None:
         super().__init__()
@@ -135,17 +131,8 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         check_untrained(untrained)
         self.analysis = as_analysis(sample_rate, n_fft, hop_length, frequency, analysis)
         self._plan = Plan.of(
-            self.analysis,
-            layers,
-            features,
-            metrics,
-            waveform,
-            spectrogram,
-            lengths,
-            axes,
-            max_clips,
-            map_clips,
-            controls,
+            *(self.analysis, layers, features, metrics, waveform, spectrogram, lengths),
+            *(axes, max_clips, map_clips, controls),
         )
         self.layers, self.every_n_epochs, self.untrained = layers, every_n_epochs, untrained
         self.map_clips = map_clips

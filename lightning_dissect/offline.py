@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_dissect.callback import DEFAULT_FEATURES, DEFAULT_METRICS, DissectCallback
+from lightning_dissect.callback import DissectCallback
 from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.feature import Feature
 from lightning_dissect.features.frequency import FrequencyAxis
@@ -16,7 +16,7 @@ from lightning_dissect.features.spectrograms import AmplitudeScale
 from lightning_dissect.frameworks import lightning_of
 from lightning_dissect.inputs import Where, find_waveform
 from lightning_dissect.metrics import SimilarityMetric
-from lightning_dissect.run.choice import CONTROLS
+from lightning_dissect.run.choice import CONTROLS, DEFAULT_FEATURES, DEFAULT_METRICS
 from lightning_dissect.scores import Scores
 from lightning_dissect.untrained.baseline import join_copies
 from lightning_dissect.untrained.copies import check_copies, check_untrained, make_copies

@@ -20,10 +20,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_dissect.callback
 from lightning_dissect import DissectCallback, FrequencyAxis, Scores
-from lightning_dissect.callback import DEFAULT_FEATURES
 from lightning_dissect.features import Analysis
 from lightning_dissect.metrics import PearsonSimilarity
 from lightning_dissect.networks import CNNAT
+from lightning_dissect.run.choice import DEFAULT_FEATURES
 from lightning_dissect.run.playlist import Playlist, Playlists
 from lightning_dissect.run.playlist_files import load_playlists
 

@@ -1,4 +1,4 @@
-"""What a run is to compare: the metrics, and the controls beside the features."""
+"""What is compared where nothing else is asked for, and how metrics and controls are found by their names."""
 
 from collections.abc import Collection, Mapping, Sequence
 
@@ -8,6 +8,8 @@ from lightning_dissect.features.feature import Feature, make_feature
 from lightning_dissect.levels import Level
 from lightning_dissect.metrics import METRICS, SimilarityMetric
 
+DEFAULT_FEATURES = ("harmonic", "percussive", "chroma", "loudness", "onset_rate", "harmonic_ratio")
+DEFAULT_METRICS = ("pearson", "euclidean", "sift")
 CONTROLS = ("rms_db", "input")
 """The trivial explanations that are always compared: how loud a clip is, and the spectrogram itself."""
 

@@ -78,7 +78,8 @@ class Plan:
         bank = (
             FeatureBank(features, analysis) if spectrogram is None else SpectrogramBank(spectrogram, features, analysis)
         )
-        check_levels(bank.levels, found, maps=map_clips > 0)
+        asked = {name: levels for name, levels in bank.levels.items() if name not in names}
+        check_levels(asked or bank.levels, found, maps=map_clips > 0)
         inputs = Inputs(analysis.sample_rate, waveform, spectrogram, lengths, analysis.frequency.n_bins)
         return cls(layers, bank, found, inputs, dict(axes or {}), max_clips, map_clips, names)
 

@@ -116,7 +116,7 @@ def _copy(model: nn.Module) -> nn.Module:
         raise ValueError(f"untrained: {type(model).__name__} cannot be copied: {error}") from error
     for part in made.modules():
         if hasattr(part, "_metric_attributes"):  # by which Lightning knows the metrics of the original
-            part._metric_attributes = None
+            vars(part)["_metric_attributes"] = None
     return made
 
 
