@@ -235,23 +235,22 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         self._close()
         in_fit = trainer.state.fn == "fit" and not trainer.sanity_checking
         self._due = not self._switched_off and not (in_fit and (trainer.current_epoch + 1) % self.every_n_epochs)
-        if self._due:
-            with self._guarded(trainer):
-                check_clips_of_their_own(trainer)
-                self._open(trainer, self._network(pl_module), batches)
-
-    def _open(self, trainer: Any, network: nn.Module, batches: Sequence[int | float]) -> None:
-        check_layers(self.watch, list(find_layers(network, self.layers)))
-        self._values = self._playlist = None
-        if trainer.loggers and not trainer.fast_dev_run:
-            self._values = ClipValues(batches=known_number(batches))
-            if self.playlist.clips and self._plan.inputs.spectrogram is None:
-                self._playlist = Playlist(self.analysis.sample_rate, self.playlist, favoured=self._labelled)
-        keepers = [keeper for keeper in (self._values, self._playlist) if keeper is not None]
-        # A sanity check only shows that everything fits together: one pair of maps is enough for that.
-        map_clips = min(self.map_clips, 2) if trainer.sanity_checking else self.map_clips
-        self._run = self._plan.begin(network, batches, keepers, map_clips)
-        self._run.__enter__()
+        if not self._due:
+            return
+        with self._guarded(trainer):
+            check_clips_of_their_own(trainer)
+            network = self._network(pl_module)
+            check_layers(self.watch, list(find_layers(network, self.layers)))
+            self._values = self._playlist = None
+            if trainer.loggers and not trainer.fast_dev_run:
+                self._values = ClipValues(batches=known_number(batches))
+                if self.playlist.clips and self._plan.inputs.spectrogram is None:
+                    self._playlist = Playlist(self.analysis.sample_rate, self.playlist, favoured=self._labelled)
+            keepers = [keeper for keeper in (self._values, self._playlist) if keeper is not None]
+            # A sanity check only shows that everything fits together: one pair of maps is enough for that.
+            map_clips = min(self.map_clips, 2) if trainer.sanity_checking else self.map_clips
+            self._run = self._plan.begin(network, batches, keepers, map_clips)
+            self._run.__enter__()
 
     def _finish(self, trainer: Any) -> None:
         # Before anything is computed together, processes tell each other whether one has failed.

@@ -412,6 +412,7 @@ def test_one_line_says_what_is_compared_and_what_it_costs(
     assert "compares 13 units of 3 layers" in line
     assert "batch unit frequency time: network.conv.0 (6); batch unit: network.embedding (5), network.head (2)" in line
     assert f"{', '.join(DEFAULT_FEATURES)} by pearson.clip, pearson.frame, pearson.map" in line
+    assert "controls: rms_db, input;" in line
     assert re.search(r"its state takes [\d.]+ MB, however many clips there are", line)
 
 

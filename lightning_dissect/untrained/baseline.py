@@ -85,7 +85,7 @@ def dissect_copies(trainer: Any, module: Any, plan: Plan, untrained: Untrained) 
     with random_numbers_as_found(), _validation_data(trainer) as data:
         for untrained_copy in make_copies(module, untrained):
             with random_numbers_as_found(), data_as_found(data.flattened) as loaders:
-                failure = _run(aside, _without_setup(untrained_copy), _source(trainer, data, loaders))
+                failure = _run(aside, _without_setup(_uncompiled(untrained_copy)), _source(trainer, data, loaders))
             runs.append(_scores_of(listener, failure))
     return join_copies(runs, untrained)
 
@@ -206,6 +206,13 @@ def _source(trainer: Any, data: Any, loaders: list[Any]) -> dict[str, Any]:
     module = _without_setup(copy.copy(trainer.datamodule))
     vars(module)["val_dataloader"] = lambda: combined
     return {"datamodule": module}
+
+
+def _uncompiled(module: Any) -> Any:
+    """Let a LightningModule that was compiled as a whole run its own code: what was compiled is its original's."""
+    if getattr(module, "_compiler_ctx", None) is not None:
+        module = importlib.import_module(f"{lightning_of(module).__name__}.utilities.compile").to_uncompiled(module)
+    return module
 
 
 def _without_setup(module: Any) -> Any:

@@ -115,7 +115,7 @@ def _copy(model: nn.Module) -> nn.Module:
     except Exception as error:
         raise ValueError(f"untrained: {type(model).__name__} cannot be copied: {error}") from error
     for part in made.modules():
-        if hasattr(part, "_metric_attributes"):  # by which Lightning knows the metrics of the original
+        if "_metric_attributes" in vars(part):  # by which Lightning knows the metrics of the original
             vars(part)["_metric_attributes"] = None
     return made
 

@@ -252,6 +252,23 @@ def test_every_n_epochs_does_not_concern_it_and_a_test_has_none(data: TensorData
     assert {file.name for file in tmp_path.rglob("untrained.parquet")} == {"untrained.parquet"}
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_copies_of_compiled_networks_run_as_they_are_written(whole: bool, data: TensorDataset, tmp_path: Path) -> None:
+    model, loader, tables = Talking(), DataLoader(data, 6), []
+    for compiled in (False, True):
+        one: Any = copy.deepcopy(model)
+        if compiled and whole:
+            one = torch.compile(one, backend="eager")
+        elif compiled:
+            one.network = torch.compile(one.network, backend="eager")
+        watch = watching("start")
+        trainer([watch], tmp_path, max_epochs=1).fit(one, loader, loader)
+        assert watch.scores is not None
+        assert watch.scores.baseline is not None
+        tables.append(watch.scores.baseline.table)
+    pd.testing.assert_frame_equal(*tables)
+
+
 class Gain(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
