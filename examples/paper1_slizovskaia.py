@@ -3,7 +3,8 @@
     python examples/paper1_slizovskaia.py
 
 writes figures, the tables of scores and `summary.md` into `--folder`. Each claim stands there beside what was found,
-with the score that chance gives, q-values, and an untrained network for comparison.
+with the score that chance gives, q-values, the input itself as a rival, and untrained copies as a baseline: how many
+maps resemble the harmonic or percussive part more than the input, and did training make it so?
 """
 
 from argparse import ArgumentParser
@@ -25,11 +26,13 @@ from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.metrics import SIFTSimilarity
 from lightning_dissect.networks import CNNAT, POOLS_3_S, AudioNetwork, MMCNNSingle, VGGish
 from lightning_dissect.report import best_matches
-from lightning_dissect.run.choice import find_metrics
+from lightning_dissect.run.choice import CONTROLS, find_metrics
 from lightning_dissect.run.dissection import Dissection
+from lightning_dissect.untrained.baseline import join_copies
+from lightning_dissect.untrained.copies import make_copies
 
 FEATURES = ("harmonic", "percussive", "chroma", "loudness", "onset_rate")
-MAP_FEATURES = FEATURES[:3]
+MAP_FEATURES = (*FEATURES[:3], "input")
 METRICS = find_metrics(["pearson", "euclidean", SIFTSimilarity()])
 N_CLASSES = len(INSTRUMENTS)
 
@@ -45,7 +48,7 @@ class Study:
         learning_rate: to train it with.
         epochs: to train it for.
         accuracy: on held-out clips, in [0, 1].
-        tables: scores `"trained"` and `"untrained"`.
+        scores: of the trained network, with those of untrained copies as their baseline.
     """
 
     make: Callable[[], AudioNetwork]
@@ -54,7 +57,13 @@ class Study:
     learning_rate: float = 2e-3
     epochs: int = 8
     accuracy: float = float("nan")
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    scores: Scores = field(default_factory=lambda: Scores.from_blocks([]))
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The table of the trained network, and that of its first untrained copy."""
+        assert self.scores.baseline is not None
+        return {"trained": self.scores.table, "untrained": self.scores.baseline.filter(epoch=0).table}
 
     def layers(self, depth: int | None = None) -> list[str]:
         """The layers of the first so many convolutions, or of all."""
@@ -94,10 +103,12 @@ def dissect_network(network: AudioNetwork, study: Study, data: InstrumentData, m
     """Compare the network's layers with the paper's features, over the validation clips."""
     layers = find_layers(network, [*study.layers(), *study.embedding])
     axes = {name: words for glob, words in network.axes.items() for name in find_layers(network, [glob])}
-    bank = FeatureBank(FEATURES, network.analysis)
+    bank = FeatureBank([*FEATURES, *CONTROLS], network.analysis)
     loader = data.val_dataloader()
     network.eval()
-    with Dissection(layers, bank, METRICS, map_clips=map_clips, batches=len(loader), axes=axes) as run:
+    with Dissection(
+        layers, bank, METRICS, map_clips=map_clips, batches=len(loader), axes=axes, controls=CONTROLS
+    ) as run:
         for waveform, _ in loader:
             run.begin(waveform)
             network(waveform)
@@ -106,21 +117,23 @@ def dissect_network(network: AudioNetwork, study: Study, data: InstrumentData, m
     return run
 
 
-def carry_out(name: str, study: Study, folder: Path, epochs: int | None, limit: int, map_clips: int) -> None:
-    """Dissect the untrained network, train it, dissect it again, and write its tables and figures."""
+def carry_out(
+    name: str, study: Study, folder: Path, epochs: int | None, limit: int, map_clips: int, copies: int
+) -> None:
+    """Dissect untrained copies of a network, train it, dissect it, and write its tables and figures."""
     pl.seed_everything(0, verbose=False)
     network = study.make()
     data = InstrumentData(sample_rate=network.sample_rate, n_train=limit, n_validation=limit // 3)
-    study.tables["untrained"] = dissect_network(network, study, data, map_clips).scores().table
+    untrained = [dissect_network(other, study, data, map_clips).scores() for other in make_copies(network, copies)]
     trainer = pl.Trainer(
         max_epochs=epochs or study.epochs, logger=False, enable_checkpointing=False, num_sanity_val_steps=0
     )
     trainer.fit(InstrumentClassifier(network, study.learning_rate), data)
     study.accuracy = float(trainer.callback_metrics["validation_accuracy"])
     run = dissect_network(network, study, data, map_clips)
-    study.tables["trained"] = run.scores().table
-    for state, table in study.tables.items():
-        Scores(table).save(folder / f"{name}-{state}.parquet")
+    study.scores = run.scores(settings=run.settings)
+    study.scores.baseline = join_copies(untrained, copies)
+    study.scores.save(folder / f"{name}.parquet")
     histograms(study).savefig(folder / f"{name}-histograms.png")
     for layer, figure in best_matches(study.tables["trained"], run.drawn, METRICS).items():
         if layer in study.layers(2)[:2]:
@@ -189,6 +202,25 @@ def unit_rows(study: Study) -> list[str]:
     return lines
 
 
+def more_than_the_input(scores: Scores, layers: tuple[str, ...], features: tuple[str, ...]) -> pd.DataFrame:
+    """The labels by SIFT of the layers' maps that resemble one of the features more than the input itself."""
+    labels = scores.filter(metric="sift").labels()
+    return labels[labels["layer"].isin(layers) & labels["feature"].isin(features) & (labels["kind"] != "trivial")]
+
+
+def answer_beside_the_input(study: Study, layers: tuple[str, ...], features: tuple[str, ...]) -> str:
+    """How many maps resemble one of the features more than the input, how many of these by training."""
+    assert study.scores.baseline is not None
+    found = more_than_the_input(study.scores, layers, features)
+    copies = sorted(study.scores.baseline.table["epoch"].unique())
+    counts = [len(more_than_the_input(study.scores.baseline.filter(epoch=copy), layers, features)) for copy in copies]
+    learned = int(found["learned"].fillna(False).sum())
+    return (
+        f"more than the input itself: {len(found)}, of which {learned} more than untrained copies do; "
+        f"of {len(counts)} untrained copies: {', '.join(map(str, counts))}"
+    )
+
+
 def share(table: pd.DataFrame, layers: tuple[str, ...], features: tuple[str, ...]) -> str:
     """How many of the layers' maps resemble one of the features, and the score beside its chance."""
     rows = pd.concat([select(table, layer, feature, "sift") for layer in layers for feature in features])
@@ -203,7 +235,8 @@ def map_answer(study: Study, depth: int | None, features: tuple[str, ...]) -> li
     return [
         f"- {ordinal} convolution, maps that resemble {' or '.join(features)}: "
         f"{share(study.tables['trained'], layers, features)}; "
-        f"untrained: {share(study.tables['untrained'], layers, features)}"
+        f"untrained: {share(study.tables['untrained'], layers, features)}; "
+        f"{answer_beside_the_input(study, layers, features)}"
         for ordinal, layers in list(study.convolutions.items())[:depth]
     ]
 
@@ -245,7 +278,9 @@ def summary(results: dict[str, Study]) -> str:
         "# Slizovskaia, Gómez and Haro 2019 on rendered instruments",
         "",
         "Scores of maps are means over a layer; “q < 0.05” counts its maps that resemble the feature. “Chance” is the "
-        "similarity with another clip's feature. q-values are over all units × features of a network. "
+        "similarity with another clip's feature. q-values are over all units × features of a network. A map that "
+        "resembles a feature may resemble the input itself as much, of which the feature is a part: so the input is "
+        "compared, too, and “more than the input” counts maps whose similarity to it is significantly lower. "
         f"Single units rest on {n_clips(results, 'pearson')} clips, maps on {n_clips(results, 'sift')}.",
         "",
         "| network | accuracy on held-out pitches | guessing |",
@@ -258,7 +293,7 @@ def summary(results: dict[str, Study]) -> str:
             "VGGish's first convolution has many such maps, the second few; CNN-AT's second layer is inconsistent.",
             MAP_HEADER,
             lambda study: map_answer(study, 2, ("harmonic", "percussive")),
-            lambda study: map_rows(study, study.layers(2), ("harmonic", "percussive")),
+            lambda study: map_rows(study, study.layers(2), ("harmonic", "percussive", "input")),
         ),
         (
             "Deep maps resemble the chromagram",
@@ -296,12 +331,13 @@ def main() -> None:
     parser.add_argument(
         "--map-clips", type=int, default=64, help="validation clips whose maps are compared, at least 4"
     )
+    parser.add_argument("--copies", type=int, default=4, help="untrained copies of each network, at least 2")
     options = parser.parse_args()
 
     options.folder.mkdir(parents=True, exist_ok=True)
     results = studies(options.vggish)
     for name, study in results.items():
-        carry_out(name, study, options.folder, options.epochs, options.limit, options.map_clips)
+        carry_out(name, study, options.folder, options.epochs, options.limit, options.map_clips, options.copies)
     (options.folder / "summary.md").write_text(summary(results), encoding="utf-8")
     print(f"{options.folder / 'summary.md'}")
 

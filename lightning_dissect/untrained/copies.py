@@ -3,7 +3,7 @@
 import copy
 import random
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from lightning_dissect.untrained.surroundings import random_numbers_as_found
 
+Network = TypeVar("Network", bound=nn.Module)
 Untrained = int | Literal["start"] | Callable[[], nn.Module]
 """How many copies, ``"start"`` for the network as it came, or what builds a network, for four copies."""
 
@@ -47,7 +48,7 @@ def check_copies(model: nn.Module, untrained: Untrained) -> None:
         _raise_for([name for name, module in model.named_modules() if _has_own_weights(module) and not _reset(module)])
 
 
-def make_copies(model: nn.Module, untrained: Untrained) -> Iterator[nn.Module]:
+def make_copies(model: Network, untrained: Untrained) -> Iterator[Network]:
     """Copy a network, each time with other weights, on the CPU; the n-th copy has the same ones wherever it is made.
 
     Args:
@@ -105,7 +106,7 @@ def describe_untrained(untrained: Untrained) -> int | str:
     return getattr(untrained, "__qualname__", type(untrained).__name__) if callable(untrained) else untrained
 
 
-def _copy(model: nn.Module) -> nn.Module:
+def _copy(model: Network) -> Network:
     trainer = getattr(model, "_trainer", None)  # `trainer` raises where there is none
     held = vars(model).values()
     memo: dict[int, Any] = {id(value): value for value in held if isinstance(value, (Dataset, DataLoader))}
