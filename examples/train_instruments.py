@@ -46,7 +46,8 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"error: {error}")
     network = CNNAT(len(data.classes), pools=POOLS_3_S, n_embedding=128)
-    callback = DissectCallback(analysis=network.analysis, layers=[f"network.{name}" for name in network.layers])
+    layers = [f"network.{name}" for name in network.layers]
+    callback = DissectCallback(analysis=network.analysis, layers=layers, untrained=4)
     logger = TensorBoardLogger("lightning_logs", name="instruments")
     trainer = pl.Trainer(max_epochs=options.epochs, callbacks=[callback], logger=logger, log_every_n_steps=10)
     trainer.fit(InstrumentClassifier(network), data)

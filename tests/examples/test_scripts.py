@@ -100,7 +100,7 @@ def test_paper1_trains_the_network_in_training_mode():
 @pytest.mark.slow
 @pytest.mark.timeout(1000)
 def test_paper1_writes_a_summary(tmp_path):
-    options = ("--epochs", 1, "--limit", 30, "--map-clips", 4)
+    options = ("--epochs", 1, "--limit", 30, "--map-clips", 4, "--copies", 2)
     finished = run("paper1_slizovskaia.py", "--folder", "out", *options, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     summary = (tmp_path / "out" / "summary.md").read_text()
