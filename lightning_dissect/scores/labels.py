@@ -24,13 +24,15 @@ class _Cells(NamedTuple):
         best: Position of the row that explains the unit best; it is supported only if ``supported``.
         supported: Whether there is a supported row at all.
         known: Whether the rows have been compared with this one.
-        rival_p: Largest p-value of another feature, that it explains the unit less.
+        tests: Number of the unit's cells that are supported, from which its label is chosen.
+        rival_p: Largest p-value of another feature, that it explains the unit less, adjusted for these.
         control_p: The same of controls alone.
     """
 
     best: np.ndarray
     supported: np.ndarray
     known: np.ndarray
+    tests: np.ndarray
     rival_p: np.ndarray
     control_p: np.ndarray
 
@@ -53,7 +55,7 @@ def label_units(rows: pd.DataFrame, q: float, least: float = 0.0) -> pd.DataFram
     number = np.empty(len(rows), dtype=int)  # of the unit that a row is of
     number[order] = np.repeat(np.arange(len(begins)), np.diff(begins, append=len(rows)))
     cell = rows.groupby(CELL, observed=True, sort=False).ngroup().to_numpy()
-    cells = _compare_features(rows, cell, q, least)
+    cells = _compare_features(rows, cell, number, q, least)
     chosen = _choose(rows, cells, number[cells.best], q)
     chosen = chosen[(labels["q_value"].to_numpy() < q)[number[cells.best[chosen]]]]
     rivals = _find_rivals(rows, cell, cells, chosen, q)
@@ -63,8 +65,11 @@ def label_units(rows: pd.DataFrame, q: float, least: float = 0.0) -> pd.DataFram
     return labels[LABEL_COLUMNS]
 
 
-def _compare_features(rows: pd.DataFrame, cell: np.ndarray, q: float, least: float) -> _Cells:
-    """Find the best row of each cell: of those that are supported, the one that the others were compared with."""
+def _compare_features(rows: pd.DataFrame, cell: np.ndarray, unit: np.ndarray, q: float, least: float) -> _Cells:
+    """Find the best row of each cell: of those that are supported, the one that the others were compared with.
+
+    A unit's cell is chosen for having no rival, out of several, so that p-values are adjusted for these (Bonferroni).
+    """
     p_value, lower = rows["p_value"].to_numpy(), rows["lower_p_value"].to_numpy()
     size = rows["effect"].abs().to_numpy()
     tests = np.bincount(cell, np.isfinite(p_value))[cell] if len(cell) else cell
@@ -73,12 +78,14 @@ def _compare_features(rows: pd.DataFrame, cell: np.ndarray, q: float, least: flo
     best = order[np.flatnonzero(np.diff(cell[order], prepend=-1))]
     family = pd.factorize(base_feature(rows["feature"]))[0]
     other = (family != family[best[cell]]) & np.isfinite(lower)
+    n_cells = np.bincount(unit[best], supported[best], minlength=1)[unit[best]].clip(min=1)
     largest = []
     for mask in (other, other & rows["control"].to_numpy()):
         largest.append(np.zeros(len(best)))
         np.maximum.at(largest[-1], cell[mask], lower[mask])
     # Where the best row of the run is not among these rows, the others were compared with that.
-    return _Cells(best, supported[best], lower[best] == 1, *largest)
+    adjusted = (np.minimum(p * n_cells, 1) for p in largest)
+    return _Cells(best, supported[best], lower[best] == 1, n_cells, *adjusted)
 
 
 def _choose(rows: pd.DataFrame, cells: _Cells, unit: np.ndarray, q: float) -> np.ndarray:
@@ -121,7 +128,7 @@ def _find_rivals(
     limit = closest[distinct].max(initial=q / max(asked.sum(), 1))
     trivial = control | (known & (cells.control_p[chosen] > limit))
     kind = np.select([trivial, ~known, distinct], ["trivial", "", "distinct"], "shared")
-    is_rival = np.isin(cell, chosen) & (rows["lower_p_value"].to_numpy() > limit)
+    is_rival = np.isin(cell, chosen) & (rows["lower_p_value"].to_numpy() * cells.tests[cell] > limit)
     is_rival[cells.best] = False
     named: dict[int, list[str]] = {}
     for place, name in zip(cell[is_rival], rows["feature"].astype(str).to_numpy()[is_rival], strict=True):
