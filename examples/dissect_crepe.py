@@ -9,7 +9,6 @@ bin k stands for one pitch, so that what a label says can be checked.
 
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +21,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect import Scores, dissect
 
-Capacity = Literal["tiny", "full"]
-
 SAMPLE_RATE = 16_000
+HOP_LENGTH = 320
 SECONDS = 0.8
 KEYS = range(41, 85)
 SUSTAINED = ("organ", "violin", "trumpet", "clarinet", "flute")
@@ -37,31 +35,28 @@ PITCH_CLASSES = ("C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"
 
 
 class PitchNetwork(nn.Module):
-    """CREPE from waveforms to the probabilities of 360 bins of pitch, frame by frame.
+    """The small CREPE from waveforms to the probabilities of 360 bins of pitch, frame by frame.
 
     Args:
-        capacity: of the network.
         pretrained: or with random weights.
-        hop_length: samples between frames.
 
     Attributes:
         frames: that it has seen.
         active: in how many of them each bin had a probability of at least `ACTIVE`.
     """
 
-    def __init__(self, capacity: Capacity = "tiny", pretrained: bool = True, hop_length: int = 320) -> None:
+    def __init__(self, pretrained: bool = True) -> None:
         super().__init__()
-        self.crepe = torchcrepe.Crepe(capacity)
-        self.hop_length = hop_length
+        self.crepe = torchcrepe.Crepe("tiny")
         self.frames = 0
         self.active = torch.zeros(torchcrepe.PITCH_BINS)
         if pretrained:
-            weights = Path(torchcrepe.__file__).parent / "assets" / f"{capacity}.pth"
+            weights = Path(torchcrepe.__file__).parent / "assets" / "tiny.pth"
             self.crepe.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True))
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Probabilities [shape=(B * frames, 360)], the frames of the first clip first."""
-        frames = next(torchcrepe.preprocess(waveform, SAMPLE_RATE, self.hop_length, device=waveform.device, pad=False))
+        frames = next(torchcrepe.preprocess(waveform, SAMPLE_RATE, HOP_LENGTH, device=waveform.device, pad=False))
         probability: Tensor = self.crepe(frames)
         self.frames += len(probability)
         self.active += (probability >= ACTIVE).sum(0).cpu()
@@ -208,15 +203,13 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, default=Path("lightning_logs/crepe"), help="takes the tables of scores and summary.md"
     )
-    parser.add_argument("--capacity", choices=("tiny", "full"), default="tiny", help="full is some 20 times as slow")
-    parser.add_argument("--hop-length", type=int, default=320, help="samples between CREPE's frames, at 16 kHz")
     options = parser.parse_args()
 
     options.folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     notes = render_notes()
-    trained = PitchNetwork(options.capacity, hop_length=options.hop_length)
-    untrained = PitchNetwork(options.capacity, pretrained=False, hop_length=options.hop_length)
+    trained = PitchNetwork()
+    untrained = PitchNetwork(pretrained=False)
     scores = {"trained": dissect_network(trained, notes), "untrained": dissect_network(untrained, notes)}
     for state, found in scores.items():
         found.save(options.folder / f"{state}.parquet")

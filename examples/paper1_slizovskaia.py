@@ -25,7 +25,7 @@ from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.metrics import SIFTSimilarity
 from lightning_dissect.networks import CNNAT, POOLS_3_S, AudioNetwork, MMCNNSingle, VGGish
 from lightning_dissect.report import best_matches
-from lightning_dissect.run.plan import find_metrics
+from lightning_dissect.run.choice import find_metrics
 from lightning_dissect.run.dissection import Dissection
 
 FEATURES = ("harmonic", "percussive", "chroma", "loudness", "onset_rate")

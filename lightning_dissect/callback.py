@@ -1,6 +1,6 @@
 """DissectCallback: Lightning's hooks, thin."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -8,30 +8,29 @@ import pandas as pd
 from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
 from torch import nn
 
-from lightning_dissect.activations.layers import find_kinds, find_layers
+from lightning_dissect.activations.layers import find_layers
 from lightning_dissect.errors import text_of
 from lightning_dissect.features.analysis import Analysis, as_analysis
-from lightning_dissect.features.bank import FeatureBank
 from lightning_dissect.features.feature import Feature
 from lightning_dissect.features.frequency import FrequencyAxis
-from lightning_dissect.features.spectrograms import AmplitudeScale, SpectrogramBank
+from lightning_dissect.features.spectrograms import AmplitudeScale
 from lightning_dissect.files.earlier import Earlier
 from lightning_dissect.files.layout import Stage
 from lightning_dissect.frameworks import callback_bases
-from lightning_dissect.inputs import Inputs, Where
+from lightning_dissect.inputs import Where
 from lightning_dissect.loggers.watch import check_layers, check_units
 from lightning_dissect.metrics import SimilarityMetric
 from lightning_dissect.publish import Findings, publish
+from lightning_dissect.run.choice import CONTROLS, DEFAULT_FEATURES, DEFAULT_METRICS
 from lightning_dissect.run.clip_values import ClipValues
 from lightning_dissect.run.coverage import check_coverage, remarks
 from lightning_dissect.run.dissection import Dissection
-from lightning_dissect.run.plan import CONTROLS, check_levels, find_controls, find_metrics, with_controls
+from lightning_dissect.run.plan import Plan, known_number
 from lightning_dissect.run.playlist import Playlist, Playlists
 from lightning_dissect.run.processes import check_clips_of_their_own, gather
 from lightning_dissect.scores import Scores
-
-DEFAULT_FEATURES = ("harmonic", "percussive", "chroma", "loudness", "onset_rate", "harmonic_ratio")
-DEFAULT_METRICS = ("pearson", "euclidean", "sift")
+from lightning_dissect.untrained.baseline import check_baseline, find_or_make
+from lightning_dissect.untrained.copies import check_untrained
 
 
 class DissectCallback(*callback_bases()):  # type: ignore[misc]
@@ -76,9 +75,12 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
             raises until the first training step and warns after it, so that a long training never dies of its monitor.
         analysis: ``sample_rate``, ``n_fft``, ``hop_length`` and ``frequency`` in one, instead of these; a network of
             the papers has its own as ``network.analysis``.
-        controls: Trivial explanations that are always compared with the features, by name or as
-            :class:`~lightning_dissect.features.Feature`: how loud a clip is, in dB, and the spectrogram itself. A label
-            that one of them explains as well is called trivial. An empty list asks for none.
+        controls: Trivial explanations that are always compared beside the features, given like these: how loud a clip
+            is, in dB, and the spectrogram itself. A label that one of them explains as well is called trivial.
+        untrained: How many copies of the network with new weights are dissected once, before the first training step,
+            on the clips of a validation: the baseline of what training makes. Each costs a validation run. ``"start"``
+            takes the network as it comes: what does fine-tuning add? A function that builds such a network gives the
+            weights of four copies, where layers cannot be initialised anew by their ``reset_parameters``.
         sift_clips: The former name of ``map_clips``.
 
     Attributes:
@@ -115,39 +117,29 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         on_error: Literal["auto", "raise", "warn"] = "auto",
         analysis: Analysis | None = None,
         controls: Sequence[str | Feature] = CONTROLS,
+        untrained: int | Literal["start"] | Callable[[], nn.Module] = 0,
         sift_clips: int | None = None,
     ) -> None:
         super().__init__()
         if sift_clips is not None:
             rank_zero_warn("sift_clips is called map_clips now, since it bounds every metric of maps.")
             map_clips = sift_clips
-        counts = (("every_n_epochs", every_n_epochs, 1), ("max_clips", max_clips, 1), ("map_clips", map_clips, 0))
-        for argument, count, least in counts:
-            if count is not None and count < least:
-                raise ValueError(f"{argument}={count}: it is a number from {least} on.")
+        if every_n_epochs < 1:
+            raise ValueError(f"every_n_epochs={every_n_epochs}: it is a number from 1 on.")
         if on_error not in ("auto", "raise", "warn"):
             raise ValueError(f"on_error={on_error!r} is none of 'auto', 'raise' and 'warn'.")
-        if analysis is not None and sample_rate not in (None, analysis.sample_rate):
-            raise ValueError(f"sample_rate={sample_rate} is not that of analysis={analysis}: give one of them.")
-        given = sample_rate if analysis is None else analysis
-        if given is None:
-            raise ValueError("sample_rate: give that of the audio, in Hz, or an `analysis`, which has it.")
-        self.analysis = analysis = as_analysis(given, n_fft, hop_length, frequency)
-        self.layers, self.every_n_epochs = layers, every_n_epochs
-        self.max_clips, self.map_clips = max_clips, map_clips
+        check_untrained(untrained)
+        self.analysis = as_analysis(sample_rate, n_fft, hop_length, frequency, analysis)
+        self._plan = Plan.of(
+            *(self.analysis, layers, features, metrics, waveform, spectrogram, lengths),
+            *(axes, max_clips, map_clips, controls),
+        )
+        self.layers, self.every_n_epochs, self.untrained = layers, every_n_epochs, untrained
+        self.map_clips = map_clips
         self.playlist = playlist if isinstance(playlist, Playlists) else Playlists(clips=playlist)
         self.watch, self.on_error = dict(watch or {}), on_error
         self.scores: Scores | None = None
-        self._metrics = find_metrics(metrics)
-        found = find_controls(controls, self._metrics, maps=map_clips > 0)
-        self._controls = [control.name for control in found]
-        chosen = with_controls(features, found)
-        self._bank = (
-            FeatureBank(chosen, analysis) if spectrogram is None else SpectrogramBank(spectrogram, chosen, analysis)
-        )
-        check_levels(self._bank.levels, self._metrics, maps=map_clips > 0)
-        self._inputs = Inputs(analysis.sample_rate, waveform, spectrogram, lengths, analysis.frequency.n_bins)
-        self._axes = dict(axes or {})
+        self._baseline: Scores | None = None
         self._run: Dissection | None = None
         self._values: ClipValues | None = None
         self._playlist: Playlist | None = None
@@ -162,13 +154,19 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
 
     def on_fit_start(self, trainer: Any, pl_module: nn.Module) -> None:
         """Check the processes and the layer names before the first training step."""
+        self._baseline = None
         with self._guarded(trainer):
             check_clips_of_their_own(trainer)
+            check_baseline(trainer, pl_module, self.untrained)
         check_layers(self.watch, list(find_layers(self._network(pl_module), self.layers)))
 
     def on_train_start(self, trainer: Any, pl_module: nn.Module) -> None:
-        """Remember the step, by which the fit's score files are told from those of an older one."""
+        """Remember the step, by which the fit's score files are told from an older one's; dissect untrained copies."""
         self._earlier.begin(trainer.global_step)
+        if self.untrained and not self._switched_off and trainer.enable_validation and not trainer.fast_dev_run:
+            with self._guarded(trainer):
+                untrained, index = self.untrained, self._index(trainer)
+                self._baseline = find_or_make(trainer, pl_module, self._plan, untrained, index, self._earlier)
 
     def on_validation_start(self, trainer: Any, pl_module: nn.Module) -> None:
         """Put the hooks in place, if this run is due."""
@@ -181,7 +179,7 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         """Compute the features of the batch."""
         if self._run is not None:
             with self._guarded(trainer):
-                values, lengths = self._inputs.find(batch, first=batch_idx == 0)
+                values, lengths = self._plan.inputs.find(batch, first=batch_idx == 0)
                 self._run.begin(values, lengths, dataloader_idx)
 
     def on_validation_batch_end(
@@ -199,7 +197,7 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         """Compute the scores and give them to the loggers."""
         if self._due:
             with self._guarded(trainer):
-                self._inputs.settle()
+                self._plan.inputs.settle()
             with self._guarded(trainer):
                 self._finish(trainer)
         self._close()
@@ -237,37 +235,22 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         self._close()
         in_fit = trainer.state.fn == "fit" and not trainer.sanity_checking
         self._due = not self._switched_off and not (in_fit and (trainer.current_epoch + 1) % self.every_n_epochs)
-        if self._due:
-            with self._guarded(trainer):
-                check_clips_of_their_own(trainer)
-                fewest = min(batches, default=0)
-                self._open(trainer, self._network(pl_module), int(fewest) if 0 < fewest < float("inf") else None)
-
-    def _open(self, trainer: Any, network: nn.Module, batches: int | None) -> None:
-        """Begin a run over so many batches, if their number is known."""
-        layers = find_layers(network, self.layers)
-        check_layers(self.watch, list(layers))
-        self._inputs.begin()
-        self._values = self._playlist = None
-        if trainer.loggers and not trainer.fast_dev_run:
-            self._values = ClipValues(batches=batches)
-            if self.playlist.clips and self._inputs.spectrogram is None:
-                self._playlist = Playlist(self.analysis.sample_rate, self.playlist, favoured=self._labelled)
-        self._run = Dissection(
-            layers,
-            self._bank,
-            self._metrics,
-            max_clips=self.max_clips,
+        if not self._due:
+            return
+        with self._guarded(trainer):
+            check_clips_of_their_own(trainer)
+            network = self._network(pl_module)
+            check_layers(self.watch, list(find_layers(network, self.layers)))
+            self._values = self._playlist = None
+            if trainer.loggers and not trainer.fast_dev_run:
+                self._values = ClipValues(batches=known_number(batches))
+                if self.playlist.clips and self._plan.inputs.spectrogram is None:
+                    self._playlist = Playlist(self.analysis.sample_rate, self.playlist, favoured=self._labelled)
+            keepers = [keeper for keeper in (self._values, self._playlist) if keeper is not None]
             # A sanity check only shows that everything fits together: one pair of maps is enough for that.
-            map_clips=min(self.map_clips, 2) if trainer.sanity_checking else self.map_clips,
-            batches=batches,
-            axes={name: words for glob, words in self._axes.items() for name in find_layers(network, [glob])},
-            kinds=find_kinds(network, layers),
-            strict=self.layers is not None,
-            keepers=[keeper for keeper in (self._values, self._playlist) if keeper is not None],
-            controls=self._controls,
-        )
-        self._run.__enter__()
+            map_clips = min(self.map_clips, 2) if trainer.sanity_checking else self.map_clips
+            self._run = self._plan.begin(network, batches, keepers, map_clips)
+            self._run.__enter__()
 
     def _finish(self, trainer: Any) -> None:
         # Before anything is computed together, processes tell each other whether one has failed.
@@ -285,18 +268,22 @@ class DissectCallback(*callback_bases()):  # type: ignore[misc]
         if not self._warned:
             self._warned = True
             network = self._network(trainer.lightning_module)
-            for remark in remarks(run, self.layers, network, named_axes=bool(self._axes)):
+            for remark in remarks(run, self.layers, network, named_axes=bool(self._plan.axes)):
                 rank_zero_warn(remark)
-        settings = run.settings | {"spectrogram": self._inputs.spectrogram, "playlist": self.playlist.clips}
+        settings = self._plan.settings(run) | {"playlist": self.playlist.clips}
         stage: Stage = "test" if trainer.testing else "validate"
         self.scores = run.scores(trainer.current_epoch, trainer.global_step, settings, stage)
+        self.scores.baseline = None if trainer.testing else self._baseline  # the clips of a test are others
         if self._values is not None:
             labels = self.scores.labels()
             self._labelled = labels.dropna(subset="feature")[["layer", "unit"]]
             played = None if self._playlist is None else self._playlist.compute(self._labelled)
             findings = Findings(run, self.scores, labels, self._values, played)
-            mine = [callback for callback in trainer.callbacks if isinstance(callback, DissectCallback)]
-            publish(findings, trainer, mine.index(self), self._earlier, self.watch)
+            publish(findings, trainer, self._index(trainer), self._earlier, self.watch)
+
+    def _index(self, trainer: Any) -> int:
+        """Its place among the callbacks of its kind, each of which writes into a folder of its own."""
+        return [callback for callback in trainer.callbacks if isinstance(callback, DissectCallback)].index(self)
 
     def _network(self, pl_module: nn.Module) -> nn.Module:
         """The module whose submodules are dissected."""

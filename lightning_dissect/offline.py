@@ -1,15 +1,14 @@
 """The dissection of a trained network, without a training script."""
 
-import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from lightning_dissect.callback import DEFAULT_FEATURES, DEFAULT_METRICS, DissectCallback
+from lightning_dissect.callback import DissectCallback
 from lightning_dissect.features.analysis import Analysis
 from lightning_dissect.features.feature import Feature
 from lightning_dissect.features.frequency import FrequencyAxis
@@ -17,8 +16,11 @@ from lightning_dissect.features.spectrograms import AmplitudeScale
 from lightning_dissect.frameworks import lightning_of
 from lightning_dissect.inputs import Where, find_waveform
 from lightning_dissect.metrics import SimilarityMetric
-from lightning_dissect.run.plan import CONTROLS
+from lightning_dissect.run.choice import CONTROLS, DEFAULT_FEATURES, DEFAULT_METRICS
 from lightning_dissect.scores import Scores
+from lightning_dissect.untrained.baseline import join_copies
+from lightning_dissect.untrained.copies import check_copies, check_untrained, make_copies
+from lightning_dissect.untrained.surroundings import data_as_found, left_as_found
 
 
 def dissect(  # noqa: D417, since the other arguments are described where they belong
@@ -41,6 +43,7 @@ def dissect(  # noqa: D417, since the other arguments are described where they b
     axes: Mapping[str, str] | None = None,
     max_clips: int | None = None,
     map_clips: int = 16,
+    untrained: int | Callable[[], nn.Module] = 0,
     analysis: Analysis | None = None,
     controls: Sequence[str | Feature] = CONTROLS,
     sift_clips: int | None = None,
@@ -51,7 +54,7 @@ def dissect(  # noqa: D417, since the other arguments are described where they b
 
     Args:
         model: A LightningModule, whose ``validation_step`` is run, or any other module, which is called with the
-            waveform (clips, samples) of each batch. Modes, device and torch's random numbers are left as they were,
+            waveform (clips, samples) of each batch. Modes, device, weights and random numbers are left as they were,
             also when something goes wrong.
         dataloader: Gives batches with audio, like a validation data loader.
         sample_rate: Of the audio, in Hz.
@@ -59,6 +62,8 @@ def dissect(  # noqa: D417, since the other arguments are described where they b
             that takes spectrograms, it is needed.
         accelerator: Lightning's: ``"auto"``, ``"cpu"``, ``"gpu"``, …
         progress: Show a progress bar.
+        untrained: How many copies of the network with new weights are dissected, too, on the same clips: the
+            ``baseline`` of the scores. A function that builds such a network gives the weights of four copies.
 
     Returns:
         The scores.
@@ -94,7 +99,11 @@ def dissect(  # noqa: D417, since the other arguments are described where they b
         controls=controls,
         sift_clips=sift_clips,
     )
+    if isinstance(untrained, str):
+        raise ValueError(f"untrained={untrained!r}: it is a number of copies, or a function that builds the network.")
+    check_untrained(untrained)
     _check_free(model, callback.analysis.sample_rate)
+    check_copies(model, untrained)
     lightning = lightning_of(model)
     module = model
     is_plain = not isinstance(model, lightning.LightningModule)
@@ -115,48 +124,44 @@ def dissect(  # noqa: D417, since the other arguments are described where they b
         enable_progress_bar=progress,
         callbacks=[callback],
     )
-    with left_as_found(model):
-        trainer.validate(module, dataloader, verbose=False)
-    if callback.scores is None:
-        raise ValueError("dataloader: it gave no batch, so there is nothing to compare. Is its data set empty?")
-    return callback.scores
+
+    def scores_of_model() -> Scores:
+        with left_as_found(model), data_as_found(dataloader) as batches:
+            trainer.validate(module, batches, verbose=False)
+        if callback.scores is None:
+            raise ValueError("dataloader: it gave no batch, so there is nothing to compare. Is its data set empty?")
+        return callback.scores
+
+    scores = scores_of_model()
+    if untrained:
+        runs = []
+        for untrained_copy in make_copies(model, untrained):
+            with _lend(untrained_copy, model):
+                runs.append(scores_of_model())
+        scores.baseline = join_copies(runs, untrained)
+    return scores
 
 
 @contextmanager
-def left_as_found(model: nn.Module) -> Iterator[None]:
-    """Undo what Lightning does beside running a network, however the block ends.
-
-    Each submodule gets its mode back, a network that was on one device that device (Lightning leaves it on the CPU),
-    torch's random numbers their state, and Ctrl-C its meaning (Lightning ignores it from a first one on).
-
-    Args:
-        model: The network.
-
-    Example:
-        >>> net = nn.Linear(2, 2)
-        >>> with left_as_found(net):
-        ...     _ = net.eval()
-        >>> net.training
-        True
-    """
-    modes = {module: module.training for module in model.modules()}
-    devices = _devices(model)
-    interrupt = signal.getsignal(signal.SIGINT)
+def _lend(weights: nn.Module, model: nn.Module) -> Iterator[None]:
+    """Give a network the weights and buffers of a copy of it for a while: `forward` knows no other network."""
+    own = {name: tensor.detach().clone() for name, tensor in _tensors(model).items()}
     try:
-        # A GPU that is not in use yet has no random numbers to keep, and asking for them would take memory.
-        with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()):
-            yield
+        _fill(model, _tensors(weights))
+        yield
     finally:
-        for module, training in modes.items():
-            module.training = training
-        if len(devices) == 1 and devices != _devices(model):
-            model.to(devices.pop())
-        if signal.getsignal(signal.SIGINT) != interrupt:
-            signal.signal(signal.SIGINT, interrupt)
+        _fill(model, own)
 
 
-def _devices(model: nn.Module) -> set[torch.device]:
-    return {tensor.device for tensor in chain(model.parameters(), model.buffers())}
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return dict(chain(model.named_parameters(), model.named_buffers()))
+
+
+@torch.no_grad()
+def _fill(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in _tensors(model).items():
+        if name in tensors:
+            tensor.copy_(tensors[name])
 
 
 def _check_free(model: nn.Module, sample_rate: int) -> None:

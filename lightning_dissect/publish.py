@@ -1,6 +1,8 @@
 """What a run leaves behind: files in the run's folder, and what the loggers are given."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from itertools import chain
 from typing import Any, NamedTuple
@@ -13,7 +15,7 @@ from matplotlib.figure import Figure
 from lightning_dissect import loggers
 from lightning_dissect.files import Place, is_inside, whole
 from lightning_dissect.files.earlier import Earlier
-from lightning_dissect.files.layout import TABLE, Stage, leads_out, list_scores, picture_file, score_file
+from lightning_dissect.files.layout import TABLE, UNTRAINED, Stage, leads_out, list_scores, picture_file, score_file
 from lightning_dissect.loggers.folder import run_folder
 from lightning_dissect.loggers.scalars import summarise
 from lightning_dissect.loggers.watch import Watch, watched_scores
@@ -32,8 +34,9 @@ from lightning_dissect.run.clip_values import ClipValues
 from lightning_dissect.run.dissection import Dissection
 from lightning_dissect.run.playlist import Played
 from lightning_dissect.run.playlist_files import save_playlists
+from lightning_dissect.run.processes import gather
 from lightning_dissect.scores import Scores, base_feature
-from lightning_dissect.scores.storage import read_table
+from lightning_dissect.scores.storage import read_table, write_table
 
 _MOST_EPOCHS_DRAWN = 60
 _MOST_LAYERS_DRAWN = 8
@@ -50,11 +53,49 @@ class Findings(NamedTuple):
     played: Played | None
 
 
-def publish(findings: Findings, trainer: Any, index: int, earlier: Earlier, watch: Watch) -> None:
-    """Write the files of a run and give the loggers what they can show of it; of several processes, one does this.
+def score_folders(trainer: Any, index: int) -> tuple[Place, Place]:
+    """The folders for a callback's files in that of the logger's run: of fits and validations, and of tests.
 
     The index is that of the callback among those of its kind: the second writes beside the first, so that neither
     overwrites the other.
+    """
+    logs = run_folder(trainer.loggers[0], trainer.default_root_dir)
+    name = f"dissect{index + 1 if index else ''}"
+    return logs / name, logs / f"{name}-test"
+
+
+def publish_baseline(baseline: Scores, trainer: Any, index: int, earlier: Earlier) -> None:
+    """Write the scores of untrained copies, where a fit writes its own; of several processes, one does this.
+
+    Raises:
+        OSError: If they cannot be written.
+        ValueError: As :func:`publish` does.
+    """
+    if trainer.is_global_zero and trainer.loggers:
+        folders = score_folders(trainer, index)
+        earlier.make_way(folders[0] / UNTRAINED, folders, fitting=True)
+        _check_folder(folders[0])
+        write_table(baseline.table, baseline.settings, folders[0] / UNTRAINED)
+
+
+def find_baseline(trainer: Any, index: int, settings: Mapping[str, Any]) -> Scores | None:
+    """The scores of untrained copies that a fit which goes on has written, if they were made with these settings.
+
+    Processes that find none get those that the first has found.
+    """
+    found: Scores | None = None
+    if trainer.is_global_zero and trainer.loggers and trainer.global_step:
+        file = score_folders(trainer, index)[0] / UNTRAINED
+        with suppress(ValueError, OSError):  # one that cannot be read is made again
+            known = Scores(*read_table(file))
+            if all(known.settings.get(name) == value for name, value in json.loads(json.dumps(settings)).items()):
+                found = known
+    first: Scores | None = gather(found)[0]
+    return first
+
+
+def publish(findings: Findings, trainer: Any, index: int, earlier: Earlier, watch: Watch) -> None:
+    """Write the files of a run and give the loggers what they can show of it; of several processes, one does this.
 
     Raises:
         OSError: If something cannot be written.
@@ -63,16 +104,15 @@ def publish(findings: Findings, trainer: Any, index: int, earlier: Earlier, watc
     if not trainer.is_global_zero:
         return
     run, scores, labels, _, played = findings
-    logs = run_folder(trainer.loggers[0], trainer.default_root_dir)
-    folders = [logs / f"dissect{index + 1 if index else ''}{ending}" for ending in ("", "-test")]
+    folders = score_folders(trainer, index)
     folder = folders[trainer.testing]
     stage: Stage = "test" if trainer.testing else "validate"
     file = folder / score_file(stage, trainer.current_epoch, trainer.global_step)
     earlier.make_way(file, folders, fitting=trainer.state.fn == "fit")
-    if not is_inside(folder, folder.parent):
-        raise ValueError(f"{folder} is a link that leads out of the run's folder: nothing is written there. Remove it.")
+    _check_folder(folder)
     name, epoch, step = folder.name, trainer.current_epoch, trainer.global_step
-    files = [scores.save(file)]
+    write_table(scores.table, scores.settings, file)
+    files = [file]
     players: list[loggers.Player] = []
     if played is not None:
         playlists = save_playlists(played, folder, run.bank.analysis.sample_rate, epoch=epoch, step=step)
@@ -84,6 +124,11 @@ def publish(findings: Findings, trainer: Any, index: int, earlier: Earlier, watc
     shown = {f"{name}{drawn.tag}": png for drawn, png in pictures.items()}
     scalars = summarise(scores, labels, name) | watched_scores(scores, watch, name)
     loggers.write(trainer.loggers, loggers.Contents(name, step, scores, labels, scalars, shown, players, files))
+
+
+def _check_folder(folder: Place) -> None:
+    if not is_inside(folder, folder.parent):
+        raise ValueError(f"{folder} is a link that leads out of the run's folder: nothing is written there. Remove it.")
 
 
 class _Drawn(NamedTuple):

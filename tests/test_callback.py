@@ -20,10 +20,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import lightning_dissect.callback
 from lightning_dissect import DissectCallback, FrequencyAxis, Scores
-from lightning_dissect.callback import DEFAULT_FEATURES
 from lightning_dissect.features import Analysis
 from lightning_dissect.metrics import PearsonSimilarity
 from lightning_dissect.networks import CNNAT
+from lightning_dissect.run.choice import DEFAULT_FEATURES
 from lightning_dissect.run.playlist import Playlist, Playlists
 from lightning_dissect.run.playlist_files import load_playlists
 
@@ -412,6 +412,7 @@ def test_one_line_says_what_is_compared_and_what_it_costs(
     assert "compares 13 units of 3 layers" in line
     assert "batch unit frequency time: network.conv.0 (6); batch unit: network.embedding (5), network.head (2)" in line
     assert f"{', '.join(DEFAULT_FEATURES)} by pearson.clip, pearson.frame, pearson.map" in line
+    assert "controls: rms_db, input;" in line
     assert re.search(r"its state takes [\d.]+ MB, however many clips there are", line)
 
 

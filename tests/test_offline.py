@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import lightning.pytorch
+import pandas as pd
 import pytest
 import pytorch_lightning
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect import DissectCallback, dissect
-from lightning_dissect.offline import left_as_found
+from lightning_dissect.untrained.copies import make_copies
 
 RATE = 8_000
 
@@ -142,14 +143,6 @@ def test_a_part_of_a_module_that_is_being_trained_can_be_dissected(batches: Data
         assert torch.equal(plain, watched)
 
 
-def test_a_network_comes_back_to_its_device() -> None:
-    """The device without values stands for a GPU: Lightning leaves what it has run on the CPU."""
-    net = network().to("meta")
-    with left_as_found(net):
-        net.to_empty(device="cpu")
-    assert {parameter.device.type for parameter in net.parameters()} == {"meta"}
-
-
 def test_a_function_runs_a_lightning_module_in_place_of_its_validation_step(batches: DataLoader[Any]) -> None:
     class Module(pytorch_lightning.LightningModule):
         def __init__(self) -> None:
@@ -215,5 +208,83 @@ def test_its_signature_is_the_callbacks_but_for_what_training_alone_needs() -> N
     ours, theirs = (inspect.signature(function).parameters for function in (dissect, DissectCallback.__init__))
     of_training = {"self", "every_n_epochs", "playlist", "watch", "on_error"}
     assert set(theirs) - of_training <= set(ours)
-    for name in set(theirs) - of_training:
+    assert ours["untrained"].default == theirs["untrained"].default == 0  # before a training alone, it may be "start"
+    for name in set(theirs) - of_training - {"untrained"}:
         assert (ours[name].default, ours[name].annotation) == (theirs[name].default, theirs[name].annotation)
+
+
+class Recurrent(nn.Module):
+    """Units that follow the clip's level in a way that its weights say, and a recurrent layer that flattens its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.units, self.lstm = nn.Linear(2, 4), nn.LSTM(4, 3)
+        self.norm = nn.BatchNorm1d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        level = torch.stack([x.square().mean(1).sqrt(), x.abs().amax(1)], 1)
+        return self.lstm(self.norm(self.units(level))[None])[0]
+
+
+@pytest.mark.parametrize("way", ["plain", "forward", "lightning"])
+def test_a_baseline_is_what_untrained_copies_give_on_the_same_clips(way: str, batches: DataLoader[Any]) -> None:
+    torch.manual_seed(1)
+    net = Recurrent().train()
+
+    class Module(pytorch_lightning.LightningModule):
+        def __init__(self, network: nn.Module) -> None:
+            super().__init__()
+            self.network = network
+
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.network(batch[0])
+
+    data = DataLoader(batches.dataset, 8, shuffle=True, generator=torch.Generator().manual_seed(0))
+    arguments: dict[str, Any] = {
+        "layers": ["**units", "**lstm"], "features": ["rms"], "metrics": ["pearson"], "max_clips": 12, "progress": False
+    }  # fmt: skip
+    model = Module(net) if way == "lightning" else net
+    if way == "forward":
+        arguments["forward"] = lambda batch: net(batch[0])
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    found = data.generator.get_state(), torch.get_rng_state()
+    scores = dissect(model, data, RATE, untrained=2, **arguments)
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    assert net.training
+    assert torch.equal(data.generator.get_state(), found[0])
+    assert torch.equal(torch.get_rng_state(), found[1])
+    assert dissect(model, data, RATE, **arguments).table.equals(scores.table)
+    assert scores.baseline is not None
+    assert scores.baseline.table["epoch"].unique().tolist() == [0, 1]
+    for number, made in enumerate(make_copies(model, 2)):
+        alone = arguments | ({"forward": lambda batch, made=made: made(batch[0])} if way == "forward" else {})
+        expected = dissect(made, data, RATE, **alone).table
+        rows = scores.baseline.table.query(f"epoch == {number}")
+        pd.testing.assert_frame_equal(
+            rows.reset_index(drop=True), expected.assign(epoch=rows["epoch"].iloc[0]), check_dtype=False
+        )
+        assert not rows["score"].reset_index(drop=True).equals(scores.table["score"])
+
+
+def test_weights_come_back_when_a_copy_fails(batches: DataLoader[Any]) -> None:
+    net, runs = network(), []
+
+    def forward(batch: Any) -> None:
+        runs.append(batch)
+        if len(runs) > 4:
+            raise RuntimeError("no more")
+        net(batch[0])
+
+    before = net[1].weight.clone()
+    with pytest.raises(RuntimeError, match="no more"):
+        dissect(net, batches, RATE, forward=forward, features=["rms"], metrics=["pearson"], progress=False, untrained=1)
+    assert torch.equal(net[1].weight, before)
+
+
+def test_what_cannot_be_a_baseline_of_a_trained_network_is_refused(batches: DataLoader[Any]) -> None:
+    with pytest.raises(ValueError, match="untrained='start': it is a number of copies, or a function"):
+        dissect(network(), batches, RATE, untrained="start")  # type: ignore[arg-type]
+    net = network()
+    net.gain = nn.Parameter(torch.ones(1))
+    with pytest.raises(ValueError, match="no `reset_parameters` gives new weights to the network itself"):
+        dissect(net, batches, RATE, untrained=2)

@@ -44,6 +44,7 @@ class Examples:
                 f"an earlier batch, of clips as long, had {self._counts[name, length]}: they are no examples of the "
                 "clips. Name its axes with the argument `axes`, or dissect another layer."
             )
+        # Looking at numbers waits for a GPU, so that it is done once a layer.
         if count > 1 and name not in self.assumed:
             if clips > 1 and _lie_apart(output, clips):
                 raise ValueError(
@@ -57,7 +58,7 @@ class Examples:
 
 def _lie_apart(output: Tensor, clips: int) -> bool:
     """Whether the items of a clip seem to lie as far apart as there are clips: views, or time before clips."""
-    items = output.detach().float().reshape(*output.shape[:2], -1).mean(2)
+    items = output.detach().reshape(*output.shape[:2], -1).mean(2, dtype=torch.float32)
     side_by_side = _likeness(items.unflatten(0, (clips, -1)))
     apart = _likeness(items.unflatten(0, (-1, clips)).transpose(0, 1))
     return bool(apart > side_by_side.clamp(min=_CLEARLY_ALIKE))

@@ -19,11 +19,11 @@ from ast import literal_eval
 from pathlib import Path
 from typing import Any
 
-from lightning_dissect.callback import DEFAULT_FEATURES, DEFAULT_METRICS
 from lightning_dissect.cli.configuration import dissect_configured
 from lightning_dissect.cli.models import load_model, load_network
 from lightning_dissect.cli.options import add_q, count, length
 from lightning_dissect.cli.terminal import print_table, say
+from lightning_dissect.run.choice import DEFAULT_FEATURES, DEFAULT_METRICS
 from lightning_dissect.scores import Scores
 
 

@@ -53,22 +53,31 @@ class Analysis:
 
 
 def as_analysis(
-    sample_rate: int | Analysis, n_fft: int = 2048, hop_length: int = 512, frequency: FrequencyAxis | None = None
+    sample_rate: int | Analysis | None,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    frequency: FrequencyAxis | None = None,
+    analysis: Analysis | None = None,
 ) -> Analysis:
-    """Return an analysis as it was given, or of four numbers.
+    """Return an analysis as it was given, in place of a sample rate or beside the same one, or of four numbers.
 
     Raises:
-        ValueError: If an analysis is given and a number beside it, or as `Analysis`.
+        ValueError: If none is given, or an analysis and other numbers beside it, or as `Analysis`.
 
     Example:
         >>> as_analysis(16_000).hop_length
         512
     """
-    if not isinstance(sample_rate, Analysis):
-        return Analysis(sample_rate, n_fft, hop_length, frequency or FrequencyAxis())
+    if analysis is not None and sample_rate not in (None, analysis.sample_rate):
+        raise ValueError(f"sample_rate={sample_rate} is not that of analysis={analysis}: give one of them.")
+    given = sample_rate if analysis is None else analysis
+    if given is None:
+        raise ValueError("sample_rate: give that of the audio, in Hz, or an `analysis`, which has it.")
+    if not isinstance(given, Analysis):
+        return Analysis(given, n_fft, hop_length, frequency or FrequencyAxis())
     if (n_fft, hop_length, frequency) != (2048, 512, None):
         raise ValueError(
             f"n_fft, hop_length and frequency are those of the Analysis; found {n_fft}, {hop_length} and {frequency} "
-            f"beside {sample_rate}."
+            f"beside {given}."
         )
-    return sample_rate
+    return given

@@ -13,7 +13,7 @@ from lightning_dissect.metrics.functional.sift import sift_matches
 from lightning_dissect.report.panel import Panel, ticks
 from lightning_dissect.report.sheet import Sheet, shorten
 from lightning_dissect.report.style import COLOURS, MAP, style
-from lightning_dissect.run.dissection import DrawnMaps
+from lightning_dissect.run.drawn_maps import DrawnMaps
 from lightning_dissect.scores import best_first
 
 

@@ -48,7 +48,7 @@ class Comparison:
     Example:
         >>> from lightning_dissect.features.bank import FeatureBank
         >>> from lightning_dissect.levels import Extent, pool_activation, pool_feature
-        >>> from lightning_dissect.run.plan import find_metrics
+        >>> from lightning_dissect.run.choice import find_metrics
         >>> comparison = Comparison(find_metrics(["pearson"]), ["embedding"], {"rms": ("rms",)})
         >>> clips = torch.randn(8, 4_000) * torch.rand(8, 1)
         >>> extent = Extent(clips=8, frames=8, fraction=None, map_clips=0)

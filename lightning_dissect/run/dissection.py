@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,24 +19,11 @@ from lightning_dissect.metrics import SimilarityMetric
 from lightning_dissect.run.batch_features import BatchFeatures
 from lightning_dissect.run.budget import Budget
 from lightning_dissect.run.comparison import Comparison
+from lightning_dissect.run.drawn_maps import DrawnMaps
 from lightning_dissect.run.processes import gather
 from lightning_dissect.scores import Scores
 
 _PACKAGES = ("lightning-dissect", "torch", "pytorch-lightning", "torchmetrics")
-_DRAWN = 4
-"""Clips whose maps are kept to be drawn."""
-
-
-class DrawnMaps(NamedTuple):
-    """The maps of a few clips, kept to be drawn.
-
-    Attributes:
-        activations: Shape (clips, units, frequency, time).
-        features: Of each map feature, shape (clips, 1, frequency, time).
-    """
-
-    activations: Tensor
-    features: dict[str, Tensor]
 
 
 class Keeper(Protocol):
@@ -86,7 +73,7 @@ class Dissection:
         drawn: Maps of a few clips of each layer that has maps.
 
     Example:
-        >>> from lightning_dissect.run.plan import find_metrics
+        >>> from lightning_dissect.run.choice import find_metrics
         >>> net = nn.Sequential(nn.Conv1d(1, 4, 64, 32), nn.ReLU())
         >>> with Dissection({"relu": net[1]}, FeatureBank(["rms"], 8_000), find_metrics(["pearson"])) as run:
         ...     for _ in range(4):
@@ -125,6 +112,7 @@ class Dissection:
         self.left_out |= {name: f"it {IS_SCRIPTED}" for name, layer in layers.items() if is_scripted(layer)}
         self.max_clips, self.map_clips = max_clips, map_clips
         self._clips, self._map_clips = Budget(max_clips, batches), Budget(map_clips, batches)
+        self._controls = tuple(controls)
         self._comparison = Comparison(metrics, layers, bank.rows, controls)
         chosen = {name: layer for name, layer in layers.items() if name not in self.left_out}
         self._capture = Capture(chosen, self._receive)
@@ -225,9 +213,14 @@ class Dissection:
         memory = f"{kilobytes:.0f} kB" if kilobytes < 1e3 else f"{kilobytes / 1e3:.1f} MB"
         return (
             f"compares {sum(self.units.values())} units of {len(self.units)} layers ({layers}) with "
-            f"{', '.join(self.bank.names)} by {', '.join(metrics)}; "
+            f"{', '.join(self._asked)} by {', '.join(metrics)}; controls: {', '.join(self._controls) or 'none'}; "
             f"its state takes {memory}, however many clips there are"
         )
+
+    @property
+    def _asked(self) -> list[str]:
+        """The features that are no controls."""
+        return [name for name in self.bank.names if name not in self._controls]
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -241,8 +234,8 @@ class Dissection:
             "hop_length": analysis.hop_length,
             "layers": list(self.layers),
             "axes": {layer: str(axes) for layer, axes in self.axes.items()},
-            "features": list(self.bank.names),
-            "controls": sorted(self._comparison.controls),
+            "features": self._asked,
+            "controls": list(self._controls),
             "metrics": [f"{metric.name}.{metric.level}" for metric in self.metrics],
             "max_clips": self.max_clips,
             "map_clips": self.map_clips,
@@ -283,8 +276,7 @@ class Dissection:
             keeper.receive(name, levels)
         self.units[name] = levels.n_rows
         if levels.map is not None and name not in self.drawn:
-            features = {other: at.map[:_DRAWN] for other, at in batch.features.items() if at.map is not None}
-            self.drawn[name] = DrawnMaps(levels.map[:_DRAWN].clone(), features)
+            self.drawn[name] = DrawnMaps.of(levels.map, batch)
 
     @contextmanager
     def _plainly(self) -> Iterator[None]:

@@ -1,100 +1,133 @@
-"""What a run is to compare: the metrics, and the controls beside the features."""
+"""What each run of a callback compares, and how: all that is known before the network is."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
-from lightning_utilities.core.rank_zero import rank_zero_warn
+from torch import nn
 
-from lightning_dissect.features.feature import Feature, make_feature
-from lightning_dissect.levels import Level
-from lightning_dissect.metrics import METRICS, SimilarityMetric
-
-CONTROLS = ("rms_db", "input")
-"""The trivial explanations that are always compared: how loud a clip is, and the spectrogram itself."""
-
-
-def find_controls(
-    controls: Sequence[str | Feature], metrics: Sequence[SimilarityMetric], maps: bool = True
-) -> list[Feature]:
-    """Find the controls that some metric can compare; the others would be computed for nothing.
-
-    Args:
-        controls: Names or features.
-        metrics: The metrics.
-        maps: Whether maps are compared at all.
-
-    Raises:
-        ValueError: If a name is unknown.
-
-    Example:
-        >>> [feature.name for feature in find_controls(CONTROLS, find_metrics(["euclidean"]))]
-        ['rms_db']
-    """
-    if isinstance(controls, str):
-        raise ValueError(
-            f"controls must be a list of names or features, got the string {controls!r}: use [{controls!r}]."
-        )
-    found = [make_feature(control) if isinstance(control, str) else control for control in controls]
-    reached = _reached(metrics, maps)
-    return [feature for feature in found if not reached.isdisjoint(feature.levels)]
+from lightning_dissect.activations.layers import find_kinds, find_layers
+from lightning_dissect.features.analysis import Analysis
+from lightning_dissect.features.bank import FeatureBank
+from lightning_dissect.features.feature import Feature
+from lightning_dissect.features.spectrograms import AmplitudeScale, SpectrogramBank
+from lightning_dissect.inputs import Inputs, Where
+from lightning_dissect.metrics import SimilarityMetric
+from lightning_dissect.run.choice import CONTROLS, check_levels, find_controls, find_metrics, with_controls
+from lightning_dissect.run.dissection import Dissection, Keeper
 
 
-def with_controls(features: Sequence[str | Feature], controls: Sequence[Feature]) -> Sequence[str | Feature]:
-    """Put those controls after the features that are not among them."""
-    if isinstance(features, str) or not features:
-        return features  # which is an error that the bank explains
-    names = {feature if isinstance(feature, str) else feature.name for feature in features}
-    return [*features, *(control for control in controls if control.name not in names)]
-
-
-def check_levels(
-    features: Mapping[str, Collection[Level]], metrics: Sequence[SimilarityMetric], maps: bool = True
-) -> None:
-    """Warn of features that no metric can compare, since they have no level that one works at.
+@dataclass(frozen=True)
+class Plan:
+    """Begins runs that all compare the same.
 
     Args:
-        features: The levels that each feature has.
-        metrics: The metrics.
-        maps: Whether maps are compared at all.
-
-    Raises:
-        ValueError: If that is so for every feature.
-    """
-    reached = _reached(metrics, maps)
-    alone = [name for name, levels in features.items() if reached.isdisjoint(levels)]
-    if len(alone) == len(features):
-        advice = "Add 'pearson', which works at every level" + (
-            "." if maps else ", or compare maps: map_clips above 0."
-        )
-        raise ValueError(
-            f"metrics: {', '.join(f'{metric.name}.{metric.level}' for metric in metrics)} have no level in "
-            f"common with the features {', '.join(alone)}. {advice}"
-        )
-    if alone:
-        rank_zero_warn(f"No metric works at a level that these features have: {', '.join(alone)}.")
-
-
-def find_metrics(metrics: Sequence[str | SimilarityMetric]) -> list[SimilarityMetric]:
-    """Make metrics from their names, or from metrics: one for each level that it works at, or the one it was made for.
-
-    Raises:
-        ValueError: If a name is unknown.
+        layers: Names or globs, see :func:`~lightning_dissect.activations.layers.find_layers`.
+        bank: The features.
+        metrics: A prototype of each metric.
+        inputs: Finds the audio in a batch.
+        axes: By name or glob of a layer, the axes of its output in words.
+        max_clips: How many clips of each data loader are compared; None for all.
+        map_clips: How many of these are compared at map level.
+        controls: Names of the features that are trivial explanations.
 
     Example:
-        >>> [(metric.name, metric.level) for metric in find_metrics(["euclidean"])]
-        [('euclidean', 'clip')]
+        >>> plan = Plan.of(Analysis(8_000), ["0"], ["centroid"], ["pearson"], None, None, None, None, None, 16)
+        >>> plan.bank.names, plan.controls
+        (('centroid', 'rms_db', 'input'), ('rms_db', 'input'))
+        >>> list(plan.begin(nn.Sequential(nn.Linear(3, 2)), [4]).layers)
+        ['0']
     """
-    if isinstance(metrics, str):
-        raise ValueError(f"metrics must be a list of names or metrics, got the string {metrics!r}: use [{metrics!r}].")
-    found: list[SimilarityMetric] = []
-    for metric in metrics:
-        if not isinstance(metric, SimilarityMetric) and metric not in METRICS:
-            raise ValueError(
-                f"metrics: {metric!r} is unknown. Known are {', '.join(METRICS)}, and any SimilarityMetric."
-            )
-        found += (metric if isinstance(metric, SimilarityMetric) else METRICS[metric]()).at_every_level()
-    return found
+
+    layers: Sequence[str] | None
+    bank: FeatureBank
+    metrics: Sequence[SimilarityMetric]
+    inputs: Inputs
+    axes: Mapping[str, str]
+    max_clips: int | None
+    map_clips: int
+    controls: Sequence[str] = ()
+
+    @classmethod
+    def of(
+        cls,
+        analysis: Analysis,
+        layers: Sequence[str] | None,
+        features: Sequence[str | Feature],
+        metrics: Sequence[str | SimilarityMetric],
+        waveform: Where | None,
+        spectrogram: AmplitudeScale | None,
+        lengths: Where | None,
+        axes: Mapping[str, str] | None,
+        max_clips: int | None,
+        map_clips: int,
+        controls: Sequence[str | Feature] = CONTROLS,
+    ) -> Self:
+        """Make the plan that the arguments of :class:`~lightning_dissect.DissectCallback` with these names tell.
+
+        Raises:
+            ValueError: If one of them cannot work.
+        """
+        for argument, count, least in (("max_clips", max_clips, 1), ("map_clips", map_clips, 0)):
+            if count is not None and count < least:
+                raise ValueError(f"{argument}={count}: it is a number from {least} on.")
+        found = find_metrics(metrics)
+        trivial = find_controls(controls, found, maps=map_clips > 0)
+        names = tuple(control.name for control in trivial)
+        features = with_controls(features, trivial)
+        bank = (
+            FeatureBank(features, analysis) if spectrogram is None else SpectrogramBank(spectrogram, features, analysis)
+        )
+        asked = {name: levels for name, levels in bank.levels.items() if name not in names}
+        check_levels(asked or bank.levels, found, maps=map_clips > 0)
+        inputs = Inputs(analysis.sample_rate, waveform, spectrogram, lengths, analysis.frequency.n_bins)
+        return cls(layers, bank, found, inputs, dict(axes or {}), max_clips, map_clips, names)
+
+    def begin(
+        self,
+        network: nn.Module,
+        batches: Sequence[int | float],
+        keepers: Sequence[Keeper] = (),
+        map_clips: int | None = None,
+    ) -> Dissection:
+        """Begin a run, without its hooks yet.
+
+        Args:
+            network: The module whose submodules are dissected.
+            batches: How many are to come, of each data loader; infinite where that is not known.
+            keepers: Look on.
+            map_clips: Instead of the plan's.
+
+        Raises:
+            ValueError: If the network lacks a layer.
+        """
+        layers = find_layers(network, self.layers)
+        self.inputs.begin()
+        return Dissection(
+            layers,
+            self.bank,
+            self.metrics,
+            max_clips=self.max_clips,
+            map_clips=self.map_clips if map_clips is None else map_clips,
+            batches=known_number(batches),
+            axes={name: words for glob, words in self.axes.items() for name in find_layers(network, [glob])},
+            kinds=find_kinds(network, layers),
+            strict=self.layers is not None,
+            keepers=keepers,
+            controls=self.controls,
+        )
+
+    def settings(self, run: Dissection) -> dict[str, Any]:
+        """What a run has compared and how, for citation."""
+        return run.settings | {"spectrogram": self.inputs.spectrogram}
 
 
-def _reached(metrics: Sequence[SimilarityMetric], maps: bool) -> set[Level]:
-    """The levels at which anything is compared."""
-    return {metric.level for metric in metrics if maps or metric.level != "map"}
+def known_number(batches: Sequence[int | float]) -> int | None:
+    """The number of batches of the shortest data loader, if it is known.
+
+    Example:
+        >>> known_number([4, 7]), known_number([float("inf")]), known_number([])
+        (4, None, None)
+    """
+    fewest = min(batches, default=0)
+    return int(fewest) if 0 < fewest < float("inf") else None

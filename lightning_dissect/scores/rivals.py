@@ -47,6 +47,8 @@ def with_rivals(blocks: Sequence[Block], two_sided: bool, between: Tensor | None
     """
     sizes = [len(block.features) for block in blocks]
     found = Similarity(*(torch.cat(fields, 1) for fields in zip(*(block.similarity for block in blocks), strict=True)))
+    if not found.score.numel():
+        return list(blocks)
     if between is not None and between.shape != 2 * found.score.shape[1:]:
         between = None  # no clip was seen
     if between is not None and torch.equal(found.score.nan_to_num(), found.correlation.nan_to_num()):

@@ -18,8 +18,8 @@ from lightning_dissect.metrics.functional import (
     sift_matches,
 )
 from lightning_dissect.run.batch_features import BatchFeatures
+from lightning_dissect.run.choice import find_metrics
 from lightning_dissect.run.comparison import Comparison
-from lightning_dissect.run.plan import find_metrics
 
 
 def run(units, feature, sizes=None, **kwargs):

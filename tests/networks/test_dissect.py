@@ -6,8 +6,8 @@ from torch.utils.data import DataLoader, TensorDataset
 from lightning_dissect import dissect, networks
 from lightning_dissect.activations.layers import find_layers
 from lightning_dissect.features.bank import FeatureBank
+from lightning_dissect.run.choice import find_metrics
 from lightning_dissect.run.dissection import Dissection
-from lightning_dissect.run.plan import find_metrics
 
 # name: (network, seconds, units of each layer, one layer of maps and its (frequency, time))
 CASES = {

@@ -31,7 +31,7 @@ from lightning_dissect.report import (
 from lightning_dissect.report.panel import ticks
 from lightning_dissect.report.style import style
 from lightning_dissect.run.clip_values import ClipValues
-from lightning_dissect.run.dissection import DrawnMaps
+from lightning_dissect.run.drawn_maps import DrawnMaps
 from lightning_dissect.scores import Block, Scores
 
 

@@ -8,13 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from lightning_dissect.features import FeatureBank
 from lightning_dissect.levels import Extent, Levels
 from lightning_dissect.metrics import EuclideanSimilarity, PearsonSimilarity
 from lightning_dissect.run import comparison, stacks
 from lightning_dissect.run.batch_features import BatchFeatures
+from lightning_dissect.run.choice import find_metrics
 from lightning_dissect.run.comparison import Comparison
-from lightning_dissect.run.plan import check_levels, find_metrics
 from lightning_dissect.scores import Block
 
 ROWS = {"loudness": ("loudness",), "chroma": ("c", "d", "e")}
@@ -200,28 +199,6 @@ def test_processes_in_which_other_layers_stand_side_by_side_agree() -> None:
     after = by_place(processes[0].blocks())
     assert before.keys() < after.keys()  # those of layers that ran in another process alone are undefined here
     for place, values in before.items():
-        torch.testing.assert_close(values[0], after[place][0], rtol=0, atol=0, equal_nan=True)  # the scores
+        torch.testing.assert_close(values[..., 0], after[place][..., 0], rtol=0, atol=0, equal_nan=True)  # the scores
         # Functions of float64, of p-values and intervals, round otherwise at the end of a longer row.
         torch.testing.assert_close(values, after[place], rtol=1e-12, atol=1e-15, equal_nan=True)
-
-
-def test_a_name_and_an_instance_run_at_every_level_and_one_of_a_level_there() -> None:
-    levels = [[metric.level for metric in find_metrics([given])] for given in ("pearson", PearsonSimilarity())]
-    assert levels == [["clip", "frame", "map"]] * 2
-    assert [metric.level for metric in find_metrics([PearsonSimilarity(level="clip")])] == ["clip"]
-    scaled = find_metrics([EuclideanSimilarity("minmax")])
-    assert [metric.normalization for metric in scaled if isinstance(metric, EuclideanSimilarity)] == ["minmax"]
-
-
-def test_features_without_a_level_in_common_are_told() -> None:
-    features = FeatureBank(["harmonic", "chroma", "onset_rate"], 16_000).levels
-    check_levels(features, find_metrics(["pearson"]))
-    with pytest.warns(UserWarning, match=r"No metric works at a level that these features have: harmonic\."):
-        check_levels(features, find_metrics(["pearson"]), maps=False)
-    with pytest.warns(UserWarning, match=r"these features have: onset_rate\."):
-        check_levels(features, find_metrics(["sift"]))
-    of_bins = FeatureBank(["harmonic", "input"], 16_000).levels
-    with pytest.raises(ValueError, match=r"euclidean\.clip have no level in common .* harmonic, input\. Add 'pearson'"):
-        check_levels(of_bins, find_metrics(["euclidean"]))
-    with pytest.raises(ValueError, match=r"or compare maps: map_clips above 0\."):
-        check_levels(of_bins, find_metrics(["pearson"]), maps=False)

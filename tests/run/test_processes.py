@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect import DissectCallback, Scores
 from lightning_dissect.features.bank import FeatureBank
+from lightning_dissect.run.choice import find_metrics
 from lightning_dissect.run.dissection import Dissection
-from lightning_dissect.run.plan import find_metrics
 from lightning_dissect.run.processes import check_clips_of_their_own, gather
 
 RATE = 8_000

@@ -15,8 +15,8 @@ from torch.distributed.tensor.parallel import ColwiseParallel, parallelize_modul
 from lightning_dissect.activations.capture import Capture
 from lightning_dissect.activations.layers import find_layers
 from lightning_dissect.features import FeatureBank
+from lightning_dissect.run.choice import find_metrics
 from lightning_dissect.run.dissection import Dissection
-from lightning_dissect.run.plan import find_metrics
 
 LAYERS = ["network.conv", "network.norm", "network.level", "network.head"]
 

@@ -18,8 +18,8 @@ from lightning_dissect import DissectCallback, FrequencyAxis, Scores
 from lightning_dissect.features import FeatureBank
 from lightning_dissect.levels import Levels
 from lightning_dissect.metrics import EuclideanSimilarity
+from lightning_dissect.run.choice import find_metrics
 from lightning_dissect.run.dissection import Dissection
-from lightning_dissect.run.plan import find_metrics
 
 RATE = 8_000
 
