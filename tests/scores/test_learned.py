@@ -124,3 +124,13 @@ def test_what_the_copies_do_not_have_is_not_known() -> None:
     labelled = labels["feature"].notna()
     assert labels["learned"][labelled & (labels["layer"] == "dense")].isna().all()
     assert labels["learned"][labelled & (labels["layer"] == "conv")].notna().all()
+
+
+def test_untrained_networks_have_learned_little() -> None:
+    tables = [network(seed, epoch=seed, units=60) for seed in range(10)]
+    shares = []
+    for place, table in enumerate(tables):
+        others = pd.concat([tables[(place + number) % 10] for number in range(1, 5)])
+        shares.append(float(Scores(table, baseline=Scores(others)).labels()["learned"].fillna(False).mean()))
+    assert np.mean(shares) <= 0.05
+    assert max(shares) <= 0.1

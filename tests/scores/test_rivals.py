@@ -169,3 +169,19 @@ def test_no_unique_part_where_scores_are_no_correlations_or_clips_too_few():
     found = with_rivals(blocks(few.similarity, [1, 3]), True, few.between)
     assert found[0].similarity.unique.isnan().all()  # three held fixed leave three clips
     assert found[1].similarity.unique.isfinite().all()
+
+
+@pytest.mark.parametrize("rho", [0.5, 0.99])
+def test_what_follows_another_feature_has_nothing_of_its_own(rho):
+    runs, g = 600, torch.Generator().manual_seed(0)
+    p = []
+    for _ in range(runs):
+        a, b, noise = torch.randn(3, 30, 1, generator=g)
+        f = torch.cat([a, rho * a + (1 - rho**2) ** 0.5 * b], 1)
+        metric, related = PearsonSimilarity(), PearsonSimilarity()
+        metric.update(a + noise, f)
+        related.update(f, f)
+        found = with_rivals(blocks(metric.compute(), [1, 1]), True, related.compute().correlation)
+        p.append(found[1].similarity.unique_p_value.item())
+    least, most = stats.binom.interval(0.9999, runs, 0.05)
+    assert least <= np.sum(np.array(p) < 0.05) <= most
