@@ -8,7 +8,7 @@ import pandas as pd
 
 from lightning_dissect.scores.columns import LABEL_COLUMNS, UNIT
 from lightning_dissect.scores.features import base_feature
-from lightning_dissect.scores.significance import adjust_p_values, join_p_values, sort_groups
+from lightning_dissect.scores.significance import adjust_in_groups, adjust_p_values, join_p_values, sort_groups
 
 CELL = [*UNIT, "dataloader", "metric", "level"]
 """What the rows of a unit have in common whose scores can be compared with each other."""
@@ -24,8 +24,9 @@ class _Cells(NamedTuple):
         best: Position of the row that explains the unit best; it is supported only if ``supported``.
         supported: Whether there is a supported row at all.
         known: Whether the rows have been compared with this one.
-        rival_p: Largest p-value of another feature, that it explains the unit less.
+        rival_p: Largest p-value of another feature, that it explains the unit less, adjusted for the unit's cells.
         control_p: The same of controls alone.
+        factor: How many times larger the adjusted p-values are.
     """
 
     best: np.ndarray
@@ -33,6 +34,7 @@ class _Cells(NamedTuple):
     known: np.ndarray
     rival_p: np.ndarray
     control_p: np.ndarray
+    factor: np.ndarray
 
 
 def label_units(rows: pd.DataFrame, q: float, least: float = 0.0) -> pd.DataFrame:
@@ -53,7 +55,7 @@ def label_units(rows: pd.DataFrame, q: float, least: float = 0.0) -> pd.DataFram
     number = np.empty(len(rows), dtype=int)  # of the unit that a row is of
     number[order] = np.repeat(np.arange(len(begins)), np.diff(begins, append=len(rows)))
     cell = rows.groupby(CELL, observed=True, sort=False).ngroup().to_numpy()
-    cells = _compare_features(rows, cell, q, least)
+    cells = _compare_features(rows, cell, number, q, least)
     chosen = _choose(rows, cells, number[cells.best], q)
     chosen = chosen[(labels["q_value"].to_numpy() < q)[number[cells.best[chosen]]]]
     rivals = _find_rivals(rows, cell, cells, chosen, q)
@@ -63,8 +65,11 @@ def label_units(rows: pd.DataFrame, q: float, least: float = 0.0) -> pd.DataFram
     return labels[LABEL_COLUMNS]
 
 
-def _compare_features(rows: pd.DataFrame, cell: np.ndarray, q: float, least: float) -> _Cells:
-    """Find the best row of each cell: of those that are supported, the one that the others were compared with."""
+def _compare_features(rows: pd.DataFrame, cell: np.ndarray, unit: np.ndarray, q: float, least: float) -> _Cells:
+    """Find the best row of each cell: of those that are supported, the one that the others were compared with.
+
+    A unit's label is chosen from its cells for having no rival, so that p-values are adjusted for their number.
+    """
     p_value, lower = rows["p_value"].to_numpy(), rows["lower_p_value"].to_numpy()
     size = rows["effect"].abs().to_numpy()
     tests = np.bincount(cell, np.isfinite(p_value))[cell] if len(cell) else cell
@@ -77,8 +82,13 @@ def _compare_features(rows: pd.DataFrame, cell: np.ndarray, q: float, least: flo
     for mask in (other, other & rows["control"].to_numpy()):
         largest.append(np.zeros(len(best)))
         np.maximum.at(largest[-1], cell[mask], lower[mask])
+    rival_p, control_p = largest
     # Where the best row of the run is not among these rows, the others were compared with that.
-    return _Cells(best, supported[best], lower[best] == 1, *largest)
+    known = lower[best] == 1
+    asked = supported[best] & known & ~rows["control"].to_numpy()[best]
+    adjusted = adjust_in_groups(np.where(asked, rival_p, np.nan), unit[best])
+    factor = np.divide(adjusted, rival_p, out=np.ones(len(best)), where=asked & (rival_p > 0))
+    return _Cells(best, supported[best], known, rival_p * factor, control_p * factor, factor)
 
 
 def _choose(rows: pd.DataFrame, cells: _Cells, unit: np.ndarray, q: float) -> np.ndarray:
@@ -121,7 +131,7 @@ def _find_rivals(
     limit = closest[distinct].max(initial=q / max(asked.sum(), 1))
     trivial = control | (known & (cells.control_p[chosen] > limit))
     kind = np.select([trivial, ~known, distinct], ["trivial", "", "distinct"], "shared")
-    is_rival = np.isin(cell, chosen) & (rows["lower_p_value"].to_numpy() > limit)
+    is_rival = np.isin(cell, chosen) & (rows["lower_p_value"].to_numpy() * cells.factor[cell] > limit)
     is_rival[cells.best] = False
     named: dict[int, list[str]] = {}
     for place, name in zip(cell[is_rival], rows["feature"].astype(str).to_numpy()[is_rival], strict=True):

@@ -62,8 +62,12 @@ class Untrained:
 
 
 def mark_learned(labels: pd.DataFrame, untrained: Untrained, q: float) -> pd.DataFrame:
-    """Give labels the columns ``learned`` and ``learned_q``, adjusted over labels (Benjamini & Hochberg)."""
-    learned_q = adjust_p_values(pd.Series(untrained.p_values(labels), index=labels.index))
+    """Give labels the columns ``learned`` and ``learned_q``, adjusted over units (Benjamini & Hochberg).
+
+    Units without a label count as tests, as they do among the untrained units: they stand out least.
+    """
+    p_values = pd.Series(untrained.p_values(labels), index=labels.index)
+    learned_q = adjust_p_values(p_values.mask(labels["feature"].isna(), 1.0)).where(p_values.notna())
     learned = (learned_q < q).astype("boolean").where(learned_q.notna())
     return labels.assign(learned=learned, learned_q=learned_q)
 

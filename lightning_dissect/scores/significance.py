@@ -21,6 +21,25 @@ def adjust_p_values(p_values: pd.Series) -> pd.Series:
     return adjusted
 
 
+def adjust_in_groups(p_values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Adjust p-values for the number of tests of their group alone, as :func:`adjust_p_values` does; NaN is no test.
+
+    Args:
+        p_values: Shape (tests,).
+        group: The number of each one's group.
+
+    Example:
+        >>> adjust_in_groups(np.array([0.01, 0.03, np.nan, 0.02]), np.array([0, 1, 0, 0])).tolist()
+        [0.02, 0.03, nan, 0.02]
+    """
+    tests = pd.Series(p_values).groupby(group)
+    order = np.lexsort((-p_values, group))  # the largest of each group first
+    scaled = pd.Series(p_values * tests.transform("count") / tests.rank(method="first"))
+    adjusted = np.empty(len(p_values))
+    adjusted[order] = scaled.iloc[order].groupby(group[order]).cummin()
+    return adjusted
+
+
 def best_first(rows: pd.DataFrame) -> pd.DataFrame:
     """Sort rows of a table by their p-value, and by the size of their effect where p-values are equal."""
     return rows.iloc[np.lexsort((-rows["effect"].abs().to_numpy(), rows["p_value"].to_numpy()))]

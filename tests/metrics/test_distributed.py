@@ -14,10 +14,20 @@ from lightning_dissect.metrics import (
     SIFTSimilarity,
     SpearmanSimilarity,
 )
+from lightning_dissect.metrics.similarity import Similarity
+
+
+def holding_fixed():
+    metric = PearsonSimilarity(level="frame")
+    metric.hold_fixed([1, 1])
+    return metric
+
 
 METRICS = {
     "clip": lambda: PearsonSimilarity(),
     "frame": lambda: PearsonSimilarity(level="frame"),
+    "held frame": holding_fixed,
+    "padded held frame": holding_fixed,
     "minmax": lambda: EuclideanSimilarity("minmax"),
     "sift": lambda: SIFTSimilarity(),
     "padded clip": lambda: PearsonSimilarity(),
@@ -76,7 +86,7 @@ def test_processes_equal_one(run_processes, tmp_path, edges):
         one = metric.compute()
         for file in files:
             # Each process deals its pairs to groups by itself.
-            merged = torch.load(file)[kind]
+            merged = Similarity(*torch.load(file)[kind])
             for ours, expected in zip(merged._replace(groups=one.groups), one, strict=True):
                 torch.testing.assert_close(ours, expected, atol=1e-6, rtol=1e-4, equal_nan=True)
 

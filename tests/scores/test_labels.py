@@ -109,3 +109,29 @@ def test_what_is_not_known_is_not_said() -> None:
 
 def test_without_units_there_are_no_labels() -> None:
     assert Scores.from_blocks([]).labels().empty
+
+
+def of_groups(level: str, difference: torch.Tensor, generator: torch.Generator) -> list[Block]:
+    """Blocks of two features and a control by groups of clips: how far the first is above the second, for each unit."""
+    units = len(difference)
+    truth = torch.stack([1 + difference, torch.ones(units), torch.zeros(units)], 1).double()
+    groups = truth.unsqueeze(-1) + 0.1 * torch.randn(units, 3, 8, generator=generator)
+    effect = groups.mean(-1)
+    found = Similarity(effect, 0 * effect, effect, 1e-9 + 0 * effect, CLIPS + 0 * effect, groups=groups)
+    where = {"epoch": 0, "step": 0, "dataloader": 0, "layer": "conv", "level": level, "metric": "spearman"}
+    blocks = [
+        Block(where | {"control": name == "rms_db"}, (name,), Similarity(*parts))
+        for name, *parts in zip(ROWS, *(values.split(1, 1) for values in found), strict=True)
+    ]
+    return with_rivals(blocks, two_sided=True)
+
+
+def test_few_distinct_labels_are_wrong_though_each_is_chosen_from_several_levels() -> None:
+    # Half of the units follow one feature more than another, at all three levels, half follow two alike. Of the latter
+    # about a share of .025 can pass; had each level its own chance, .075 would.
+    difference = torch.tensor([1.0, 0.0]).repeat_interleave(1000)
+    g = torch.Generator().manual_seed(0)
+    blocks = [block for level in ("map", "frame", "clip") for block in of_groups(level, difference, g)]
+    distinct = Scores.from_blocks(blocks).labels()["distinct"].to_numpy(dtype=bool)
+    assert distinct[:1000].all()
+    assert 5 <= distinct[1000:].sum() <= 50

@@ -13,9 +13,7 @@ _LEFT = 1e-4
 """Of a variable's variance: what others leave of it at least, or nothing can be said of what is its own."""
 
 
-def williams_p_value(
-    r_a: Tensor, r_b: Tensor, r_ab: Tensor, n: Tensor, inflation: Tensor | float = 1.0, beside: int = 0
-) -> Tensor:
+def williams_p_value(r_a: Tensor, r_b: Tensor, r_ab: Tensor, n: Tensor, inflation: Tensor | float = 1.0) -> Tensor:
     """p-value, two-sided, that a variable correlates with a as it does with b (Williams 1959; Steiger 1980, eq. 7).
 
     Args:
@@ -25,7 +23,6 @@ def williams_p_value(
         n: Numbers of clips.
         inflation: How many times larger the variance of a correlation is than that of clips which all scatter alike;
             t is divided by its root.
-        beside: How many features the correlations hold fixed; they take as many degrees of freedom.
 
     Returns:
         Probabilities in float64 on the CPU; 1 where the two correlations are equal.
@@ -38,7 +35,7 @@ def williams_p_value(
         0.37
     """
     r_a, r_b, r_ab, n = (values.double().cpu() for values in (r_a, r_b, r_ab, n))
-    n = (n - beside).clamp(min=4)
+    n = n.clamp(min=4)
     determinant = (1 - r_a.square() - r_b.square() - r_ab.square() + 2 * r_a * r_b * r_ab).clamp(min=0)
     spread = 2 * (n - 1) / (n - 3) * determinant + ((r_a + r_b) / 2).square() * (1 - r_ab).clamp(min=0) ** 3
     difference = r_a - r_b
