@@ -1,6 +1,5 @@
 """The labels of units: which feature sets each apart, and which it cannot be told from."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -134,14 +133,6 @@ def _find_rivals(
     }
 
 
-def count_labels(labels: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
-    """Count the units of each layer (row) that are labelled with each feature (column), in the orders given."""
-    layers = labels["layer"].astype(str).unique().tolist()
-    named = labels.dropna(subset="feature")
-    counts = pd.crosstab(named["layer"].astype(str), base_feature(named["feature"]))
-    return counts.reindex(index=layers, columns=list(features), fill_value=0)
-
-
 def compare_labels(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Set the labels of two runs beside each other: see :meth:`Scores.compare`."""
     # Names as objects: the two sides have other categories.
@@ -150,6 +141,8 @@ def compare_labels(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
         for labels in (before, after)
     ]
     both = sides[0].merge(sides[1], on=UNIT, how="outer", suffixes=("_before", "_after"), sort=False)
-    both["changed"] = both["feature_before"].fillna("") != both["feature_after"].fillna("")
+    both["changed"] = False
+    for name in ("feature", "kind"):
+        both["changed"] |= both[f"{name}_before"].fillna("") != both[f"{name}_after"].fillna("")
     shown = ["feature_before", "feature_after", "kind_before", "kind_after", "effect_before", "effect_after", "changed"]
     return both[[*UNIT, *shown]]
