@@ -5,7 +5,7 @@ from lightning_dissect.scores.columns import COLUMNS, LABEL_COLUMNS
 from lightning_dissect.scores.features import base_feature, fold_features
 from lightning_dissect.scores.headline import headline
 from lightning_dissect.scores.significance import adjust_p_values, best_first, best_of_each
-from lightning_dissect.scores.summary import count_controls, count_kinds, count_labels, list_features
+from lightning_dissect.scores.summary import count_controls, count_kinds, count_labels, list_features, order_of_kind
 from lightning_dissect.scores.table import Scores
 from lightning_dissect.scores.variance import explained_variance
 
@@ -25,4 +25,5 @@ __all__ = [
     "fold_features",
     "headline",
     "list_features",
+    "order_of_kind",
 ]

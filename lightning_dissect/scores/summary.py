@@ -40,6 +40,11 @@ def kinds_of(labels: pd.DataFrame) -> pd.Series:
     return known.where(known.notna(), pd.Series(without, index=labels.index, dtype=object))
 
 
+def order_of_kind(labels: pd.DataFrame) -> pd.Series:
+    """A number for each label by which those that say most come first: distinct, shared or untested, trivial."""
+    return labels["kind"].map({"distinct": 0, "shared": 1, "trivial": 2}).fillna(1).astype(int)
+
+
 def count_kinds(labels: pd.DataFrame) -> pd.DataFrame:
     """Count the units of each layer by the kind of their label.
 

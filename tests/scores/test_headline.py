@@ -37,7 +37,9 @@ def test_without_a_baseline_it_says_what_to_do(make_labels: Make) -> None:
     said = headline(make_labels(["distinct", "none"], learned=None))
     assert said["distinct"].startswith("1 of 2 units (50%) follows one feature that sets it apart")
     assert said["learned"] == "Whether training made them so is not known: give untrained=4 to the callback."
-    assert headline(make_labels(["distinct"] * 9, learned=False))["learned"].startswith("None of these 9 is learned")
+    assert headline(make_labels(["distinct"] * 9, learned=False))["learned"].startswith(
+        "None of these 9 is known to be learned"
+    )
 
 
 def test_nothing_that_sets_a_unit_apart_is_said_first_too(make_labels: Make) -> None:
