@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from lightning_dissect.files import Place, shorten_name
-from lightning_dissect.scores import Scores, explained_variance, headline, list_features
+from lightning_dissect.scores import Scores, flatten_labels, headline
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,12 @@ class Contents:
     @property
     def sentences(self) -> list[str]:
         """What the labels say, in plain words."""
-        controls = list_features(self.scores.last())[1]
-        return list(headline(self.labels, controls, len(self.scores.dead_units())).values())
+        return list(headline(self.scores, labels=self.labels).values())
 
     @property
     def label_table(self) -> pd.DataFrame:
-        """The labels with their explained variance, for clients that take text and numbers: rivals as one text."""
-        rivals = [", ".join(names) if isinstance(names, tuple) else None for names in self.labels["rivals"]]
-        table = self.labels.assign(rivals=rivals, r2=explained_variance(self.labels)).astype(object)
+        """The labels with their explained variance, for clients that take text and numbers alone."""
+        table = flatten_labels(self.labels).astype(object)
         return table.where(table.notna(), None)
 
 

@@ -5,12 +5,19 @@ from collections.abc import Sequence
 import pandas as pd
 
 from lightning_dissect.scores.features import base_feature, fold_features
-from lightning_dissect.scores.summary import count_kinds
+from lightning_dissect.scores.summary import count_kinds, list_features
+from lightning_dissect.scores.table import Scores
 
 _MOST_NAMED, _MOST_GROUPS = 4, 3
 
 
-def headline(labels: pd.DataFrame, controls: Sequence[str] = (), dead: int = 0, q: float = 0.05) -> dict[str, str]:
+def headline(scores: Scores, q: float = 0.05, least: float = 0.0, labels: pd.DataFrame | None = None) -> dict[str, str]:
+    """Say what the labels of the last run are: :func:`tell_labels` of ``scores.labels(q, least)``, if not given."""
+    labels = scores.labels(q, least) if labels is None else labels
+    return tell_labels(labels, list_features(scores.last())[1], len(scores.dead_units()), q)
+
+
+def tell_labels(labels: pd.DataFrame, controls: Sequence[str] = (), dead: int = 0, q: float = 0.05) -> dict[str, str]:
     """Say how many units follow one feature, several, something trivial, or nothing.
 
     Args:

@@ -8,6 +8,7 @@ import pandas as pd
 from lightning_dissect.scores.columns import LABEL_COLUMNS, UNIT
 from lightning_dissect.scores.features import base_feature
 from lightning_dissect.scores.significance import adjust_p_values, join_p_values, sort_groups
+from lightning_dissect.scores.variance import explained_variance
 
 CELL = [*UNIT, "dataloader", "metric", "level"]
 """What the rows of a unit have in common whose scores can be compared with each other."""
@@ -131,6 +132,12 @@ def _find_rivals(
         "distinct": pd.Series(kind == "distinct", index, dtype="boolean").where(known),
         "kind": pd.Series(kind, index, dtype=object).where(kind != ""),
     }
+
+
+def flatten_labels(labels: pd.DataFrame) -> pd.DataFrame:
+    """Labels as files of text and numbers can hold them: rivals as one text, with ``;`` between them, and ``r2``."""
+    rivals = [";".join(names) if isinstance(names, tuple) else None for names in labels["rivals"]]
+    return labels.assign(rivals=pd.Series(rivals, labels.index, dtype=object), r2=explained_variance(labels))
 
 
 def compare_labels(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:

@@ -228,7 +228,7 @@ class Scores:
         """
         return compare_labels(self.labels(q), other.labels(q))
 
-    def detectors(self, q: float = 0.05) -> pd.DataFrame:
+    def detectors(self, q: float = 0.05, least: float = 0.0) -> pd.DataFrame:
         """Sum up :meth:`labels` for each layer, as Network Dissection does (Bau et al. 2017, section 3.2).
 
         Returns:
@@ -236,7 +236,7 @@ class Scores:
             (missing without a baseline), ``shared``, ``trivial``, where there are some ``untested`` (their rivals are
             not known), ``none``, of these ``dead``; and for each feature, controls aside, the units that it sets apart.
         """
-        return sum_up_layers(self.labels(q), self.last(), self.dead_units())
+        return sum_up_layers(self.labels(q, least), self.last(), self.dead_units())
 
     def dead_units(self) -> pd.DataFrame:
         """The units of the last run without any defined score, ``layer, unit``: their output never changed."""

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from lightning_dissect.scores import headline
+from lightning_dissect.scores import tell_labels
 
 Make = Callable[..., pd.DataFrame]
 
@@ -15,7 +15,7 @@ def test_what_sets_units_apart_comes_first_and_trivial_answers_are_none_of_it(ma
     labels.loc[4:6, "feature"] = "chroma[A]"
     labels.at[4, "rivals"], labels.at[5, "rivals"] = ("chroma[B]", "loudness"), ("loudness",)
     labels.at[6, "rivals"] = ("loudness", "centroid")
-    said = headline(labels, ["rms_db", "input"], dead=1)
+    said = tell_labels(labels, ["rms_db", "input"], dead=1)
     assert list(said) == ["distinct", "learned", "shared", "trivial", "none", "error"]
     assert said["distinct"] == (
         "4 of 20 units (20%) follow one feature that sets them apart from all others that were compared: "
@@ -34,25 +34,25 @@ def test_what_sets_units_apart_comes_first_and_trivial_answers_are_none_of_it(ma
 
 
 def test_without_a_baseline_it_says_what_to_do(make_labels: Make) -> None:
-    said = headline(make_labels(["distinct", "none"], learned=None))
+    said = tell_labels(make_labels(["distinct", "none"], learned=None))
     assert said["distinct"].startswith("1 of 2 units (50%) follows one feature that sets it apart")
     assert said["learned"] == "Whether training made them so is not known: give untrained=4 to the callback."
-    assert headline(make_labels(["distinct"] * 9, learned=False))["learned"].startswith(
+    assert tell_labels(make_labels(["distinct"] * 9, learned=False))["learned"].startswith(
         "None of these 9 is known to be learned"
     )
 
 
 def test_nothing_that_sets_a_unit_apart_is_said_first_too(make_labels: Make) -> None:
-    said = headline(make_labels(["trivial"] * 30, learned=None), ["rms_db"])
+    said = tell_labels(make_labels(["trivial"] * 30, learned=None), ["rms_db"])
     assert said["distinct"].startswith("None of 30 units follows one feature that sets it apart")
     assert "learned" not in said
     assert said["trivial"] == "30 (100%) follow only what level explains as well."
-    assert list(headline(make_labels(["none"] * 3, learned=None))) == ["distinct", "none"]
-    assert headline(make_labels([])) == {}
+    assert list(tell_labels(make_labels(["none"] * 3, learned=None))) == ["distinct", "none"]
+    assert tell_labels(make_labels([])) == {}
 
 
 def test_labels_of_earlier_versions_are_not_called_distinct(make_labels: Make) -> None:
-    said = headline(make_labels(["untested"] * 8, learned=None))
+    said = tell_labels(make_labels(["untested"] * 8, learned=None))
     assert said["distinct"].startswith("None of 8")
     assert said["untested"].startswith("8 (100%) follow a feature, but whether it sets them apart was not tested")
 
@@ -60,4 +60,4 @@ def test_labels_of_earlier_versions_are_not_called_distinct(make_labels: Make) -
 def test_many_features_are_summed_up(make_labels: Make) -> None:
     labels = make_labels(["distinct"] * 12)
     labels["feature"] = ["a"] * 3 + ["b"] * 3 + ["c"] * 2 + ["d"] * 2 + ["e", "f"]
-    assert headline(labels)["distinct"].endswith(": 3 a, 3 b, 2 c, 2 d, 2 others.")
+    assert tell_labels(labels)["distinct"].endswith(": 3 a, 3 b, 2 c, 2 d, 2 others.")
