@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lightning_dissect.report.run_folder import find_score_files
+from lightning_dissect.report.run_folder import find_score_files, load_scores
 from lightning_dissect.scores import Scores
 
 _SHORTEST = 0.01
@@ -39,7 +39,7 @@ def add_csv(parser: ArgumentParser) -> None:
 
 def read_last(run: Path) -> Scores:
     """The scores of a run's last epoch, without reading the others."""
-    return Scores.load(find_score_files(run)[-1])
+    return load_scores(find_score_files(run)[-1])
 
 
 def show_progress(files: Sequence[Path]) -> Iterable[Path]:
