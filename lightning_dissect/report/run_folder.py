@@ -35,8 +35,8 @@ def find_score_files(run: str | os.PathLike[str]) -> list[Path]:
 
 def load_scores(file: Path) -> Scores:
     """Read a score file; its baseline is left out where it may not be read, see :func:`may_be_read`."""
-    scores = Scores.load(file)
-    if not may_be_read(untrained_file(file), file.parent):
+    scores, beside = Scores.load(file), untrained_file(file)
+    if not (isinstance(beside, Path) and may_be_read(beside, file.parent)):
         scores.baseline = None
     return scores
 

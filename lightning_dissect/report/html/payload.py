@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from lightning_dissect.report.html.history import History, Layer
 from lightning_dissect.scores import explained_variance, fold_features, kinds_of, order_of_kind
@@ -78,7 +77,7 @@ def pack_units(history: History) -> str:
     labels["order"] = labels["order"].where(labels["feature"].notna(), 3)
     labels = labels.sort_values("order", kind="stable").round(dict.fromkeys(_ROUNDED, 4))
     rows = labels[["unit", "feature", "learned", *_ROUNDED]].assign(
-        label=[None if pd.isna(name) else fold_features([name])[0] for name in labels["feature"]],
+        label=labels["feature"].astype(object).map(lambda name: fold_features([name])[0], na_action="ignore"),
         rivals=[", ".join(fold_features(names)) if isinstance(names, tuple) else "" for names in labels["rivals"]],
         kind=kinds_of(labels),
         layer=[layers[name] for name in labels["layer"]],
