@@ -18,16 +18,21 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from lightning_dissect import DissectCallback, Scores
 from lightning_dissect.networks import CNNAT, POOLS_3_S
 from lightning_dissect.report.html import write_report
+from lightning_dissect.scores import explained_variance, headline
 
 
 def best_units(scores: Scores) -> str:
-    """Write a table: for each layer and feature, the unit that is labelled with the feature on the best support."""
-    labels = scores.labels(q=0.05).dropna(subset="feature")
-    best = labels.sort_values("q_value", kind="stable").drop_duplicates(["layer", "feature"]).sort_index()
+    """Write a table: for each layer and feature, the unit that the feature sets apart on the best support."""
+    labels = scores.labels(q=0.05)
+    distinct = labels[labels["kind"] == "distinct"].sort_values("q_value", kind="stable")
+    best = distinct.drop_duplicates(["layer", "feature"]).sort_index()
     if best.empty:
-        return "No unit follows a feature with q < 0.05: train longer, or on more clips."
-    best = best[["layer", "unit", "feature", "metric", "level", "score", "null", "q_value"]]
-    return best.to_string(index=False, formatters={"q_value": "{:.1e}".format}, float_format="{:.3f}".format)
+        return "No feature sets a unit apart: train longer, or compare more clips, in which the features differ more."
+    best = best.assign(r2=explained_variance(best))
+    best = best[["layer", "unit", "feature", "metric", "level", "score", "null", "r2", "unique", "learned", "q_value"]]
+    formats = {"q_value": "{:.1e}".format}
+    best = best.assign(learned=best["learned"].astype(object).fillna("–"))
+    return best.to_string(index=False, formatters=formats, float_format="{:.3f}".format, na_rep="–")
 
 
 def main() -> None:
@@ -54,7 +59,9 @@ def main() -> None:
 
     assert callback.scores is not None
     print(f"\nAccuracy on held-out clips: {trainer.callback_metrics['validation_accuracy']:.0%}")
-    print(f"\nThe best supported units of each layer:\n\n{best_units(callback.scores)}")
+    print("\nWhat the units follow:\n", *headline(callback.scores).values(), sep="\n")
+    print(f"\nBy layer:\n\n{callback.scores.detectors().astype(object).fillna('–').to_string(index=False)}")
+    print(f"\nThe units that a feature sets apart on the best support:\n\n{best_units(callback.scores)}")
     print(f"\nThe report, to be opened in a browser:\n\n  {write_report(logger.log_dir)}")
     print(f"\nAll epochs in TensorBoard:\n\n  {Path(sys.executable).parent}/tensorboard --logdir {logger.log_dir}")
 

@@ -23,6 +23,8 @@ from lightning_dissect.report import (
     against_chance,
     best_matches,
     choose_followed,
+    correlations,
+    detectors,
     heat_map,
     overview,
     render,
@@ -35,7 +37,7 @@ from lightning_dissect.run.dissection import Dissection
 from lightning_dissect.run.playlist import Played
 from lightning_dissect.run.playlist_files import save_playlists
 from lightning_dissect.run.processes import gather
-from lightning_dissect.scores import Scores, base_feature
+from lightning_dissect.scores import Scores, base_feature, list_features, order_of_kind
 from lightning_dissect.scores.storage import read_table, write_table
 
 _MOST_EPOCHS_DRAWN = 60
@@ -147,7 +149,9 @@ def _figures(findings: Findings) -> Iterator[tuple[_Drawn, Figure | None]]:
     table, layers = scores.last(), labels["layer"].astype(str).unique().tolist()
     layers = layers[:: max(1, -(-len(layers) // _MOST_LAYERS_DRAWN))]
     units = {name: str(getattr(feature, "unit", "")) for name, feature in run.bank.features.items()}
-    yield _Drawn("overview"), overview(labels, list(run.bank.names))
+    yield _Drawn("overview"), overview(labels)
+    yield _Drawn("detectors"), detectors(labels, *list_features(table))
+    yield _Drawn("correlations"), correlations(values.features())
     for layer in layers:
         rows = table[table["layer"] == layer]
         yield _Drawn("units", layer), heat_map(rows, layer)
@@ -194,15 +198,23 @@ def _save_pictures(pictures: Mapping[_Drawn, bytes], folder: Place) -> None:
 
 
 def _players(labels: pd.DataFrame, playlists: pd.DataFrame, folder: Place) -> Iterator[loggers.Player]:
-    """Excerpts of the unit that follows each feature best: one with audio, and that rises with it, if there is one."""
+    """Excerpts of the unit that follows each feature best: distinct and rising with it if there is one."""
     named = labels.dropna(subset="feature")
-    named = named.assign(feature=base_feature(named["feature"]), size=-named["effect"].abs(), falls=named["effect"] < 0)
+    named = named.assign(
+        feature=base_feature(named["feature"]),
+        size=-named["effect"].abs(),
+        falls=named["effect"] < 0,
+        order=order_of_kind(named),
+        kind=named["kind"].fillna("untested"),
+    )
     heard = playlists.dropna(subset="file").astype({"layer": object})
-    best = named.sort_values(["falls", "q_value", "size"], kind="stable").astype({"layer": object, "unit": int})
+    best = named.sort_values(["order", "falls", "q_value", "size"], kind="stable").astype(
+        {"layer": object, "unit": int}
+    )
     best = best.merge(heard[["layer", "unit"]].drop_duplicates()).drop_duplicates("feature")
     for unit in best.to_dict("records"):
         rows = heard[(heard["layer"] == unit["layer"]) & (heard["unit"] == unit["unit"])]
-        way = f"{'falls' if unit['falls'] else 'rises'} with {unit['feature']}"
+        way = f"{'falls' if unit['falls'] else 'rises'} with {unit['feature']} ({unit['kind']})"
         for row in rows.to_dict("records"):
             moment = "" if np.isnan(row["time"]) else f" at {row['time']:.2f} s"
             caption = f"{row['layer']}, unit {row['unit']}, {way}: clip {row['clip']}{moment}"

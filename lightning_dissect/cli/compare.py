@@ -1,4 +1,4 @@
-"""Print the units whose label differs between two runs, or between two epochs of one.
+"""Print the units whose label differs between two runs, or between two epochs of one: its feature, or its kind.
 
 Like this::
 
@@ -10,8 +10,11 @@ exit status 1: no unit changed.
 
 from argparse import ArgumentParser, Namespace
 
+import pandas as pd
+
 from lightning_dissect.cli.options import add_csv, add_q, add_run, read_last
 from lightning_dissect.cli.terminal import print_table, say
+from lightning_dissect.scores import fold_features, kinds_of
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -34,7 +37,22 @@ def call(options: Namespace) -> int:
     if changed.empty:
         say(f"None of {len(both)} units changed its label.")
         return 1
-    print_table(changed, options.csv)
-    if not options.csv:
-        say("", f"{len(changed)} of {len(both)} units changed their label.")
+    if options.csv:
+        print_table(changed, csv=True)
+        return 0
+    shown = _for_people(changed)
+    print_table(shown)
+    ways = shown["kind_before"] + " → " + shown["kind_after"]
+    counts = ways[shown["kind_before"] != shown["kind_after"]].value_counts()
+    say("", f"{len(changed)} of {len(both)} units changed their label.")
+    say(*(f"{count} {way}" for way, count in counts.items()))
     return 0
+
+
+def _for_people(changed: pd.DataFrame) -> pd.DataFrame:
+    shown = changed.copy()
+    for side in ("before", "after"):
+        kind, feature = shown[f"kind_{side}"], shown[f"feature_{side}"]
+        shown[f"kind_{side}"] = kinds_of(pd.DataFrame({"kind": kind, "feature": feature}))
+        shown[f"feature_{side}"] = [None if pd.isna(name) else fold_features([name])[0] for name in feature]
+    return shown.rename(columns={"feature_before": "label_before", "feature_after": "label_after"})

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_dissect.callback import DissectCallback
+from lightning_dissect.cli.found import say_found
 from lightning_dissect.cli.options import count, show_progress
-from lightning_dissect.cli.terminal import print_table, say
+from lightning_dissect.cli.terminal import say
 from lightning_dissect.networks import CNNAT, POOLS_3_S
 from lightning_dissect.report.html import write_report
 
@@ -83,7 +84,7 @@ def call(options: Namespace) -> int:
     )
     trainer.fit(_Classifier(network), train, validation)
     assert callback.scores is not None
-    print_table(callback.scores.detectors())
+    say_found(callback.scores)
     page = write_report(logger.log_dir, progress=show_progress)
     say("", f"The report: {page}", f"All of it in TensorBoard: tensorboard --logdir {logger.log_dir}")
     return 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lightning_dissect.report.run_folder import find_score_files
+from lightning_dissect.report.run_folder import find_score_files, load_scores
 from lightning_dissect.scores import Scores
 
 _SHORTEST = 0.01
@@ -26,6 +26,12 @@ def add_q(parser: ArgumentParser) -> None:
     )
 
 
+def add_least(parser: ArgumentParser) -> None:
+    """Add the smallest effect that is called one."""
+    words = "smallest effect that is called one, of either sign (default: 0)"
+    parser.add_argument("--least", type=_size, default=0.0, metavar="EFFECT", help=words)
+
+
 def add_csv(parser: ArgumentParser) -> None:
     """Add the choice of comma-separated values."""
     parser.add_argument("--csv", action="store_true", help="print comma-separated values, to more digits")
@@ -33,7 +39,7 @@ def add_csv(parser: ArgumentParser) -> None:
 
 def read_last(run: Path) -> Scores:
     """The scores of a run's last epoch, without reading the others."""
-    return Scores.load(find_score_files(run)[-1])
+    return load_scores(find_score_files(run)[-1])
 
 
 def show_progress(files: Sequence[Path]) -> Iterable[Path]:
@@ -55,6 +61,10 @@ def count(text: str, least: int = 1) -> int:
 
 def _rate(text: str) -> float:
     return _number(text, float, lambda rate: 0 < rate < 1, "rate between 0 and 1, such as 0.05")
+
+
+def _size(text: str) -> float:
+    return _number(text, float, lambda size: 0 <= size < math.inf, "effect of 0 or more, such as 0.2")
 
 
 def _number(text: str, kind: type[float], allows: Callable[[float], bool], words: str) -> float:

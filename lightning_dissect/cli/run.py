@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning_dissect.cli.configuration import dissect_configured
+from lightning_dissect.cli.found import say_found
 from lightning_dissect.cli.models import load_model, load_network
 from lightning_dissect.cli.options import add_q, count, length
-from lightning_dissect.cli.terminal import print_table, say
+from lightning_dissect.cli.terminal import say
 from lightning_dissect.run.choice import DEFAULT_FEATURES, DEFAULT_METRICS
 from lightning_dissect.scores import Scores
 
@@ -59,10 +60,9 @@ def call(options: Namespace) -> int:
     _check_writable(out)
     scores = _dissect(options)
     path = scores.save(out / "dissect" / "epoch=0000-step=00000000.parquet")
-    found = scores.detectors(options.q)
-    print_table(found)
+    found = say_found(scores, options.q)
     say("", path, f"Next: lightning-dissect show {out}, or lightning-dissect report {out}")
-    return 0 if found["labelled"].any() else 1
+    return 0 if found else 1
 
 
 def _dissect(options: Namespace) -> Scores:

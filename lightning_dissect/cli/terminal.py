@@ -3,9 +3,10 @@
 import sys
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-_FORMATS = {"q_value": "{:.1e}".format}
+_FORMATS = {"q_value": "{:.1e}".format, "q": "{:.1e}".format}
 
 
 def say(*lines: object) -> None:
@@ -34,10 +35,11 @@ def printable(text: str) -> str:
 
 def print_table(table: pd.DataFrame, csv: bool = False) -> None:
     """Print a table in columns or as comma-separated values."""
-    names = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
-    table = table.astype(dict.fromkeys(names, object))
-    for name in names:
-        table[name] = [printable(value) if isinstance(value, str) else value for value in table[name]]
+    numbers = [name for name in table if pd.api.types.is_numeric_dtype(table[name])]
+    plain = [name for name in numbers if isinstance(table[name].dtype, np.dtype) and table[name].dtype != bool]
+    table = table.copy()
+    for name in [name for name in table if name not in plain]:
+        table[name] = pd.Series([_show(value, csv) for value in table[name]], table.index, object)
     header = [printable(str(name)) for name in table]
     if csv:
         text = table.to_csv(index=False, header=header)
@@ -45,6 +47,14 @@ def print_table(table: pd.DataFrame, csv: bool = False) -> None:
         known = {name: _FORMATS[name] for name in table if name in _FORMATS}
         text = table.to_string(index=False, header=header, formatters=known, float_format="{:.3f}".format, na_rep="–")
     say(*text.removesuffix("\n").split("\n"))
+
+
+def _show(value: Any, csv: bool) -> Any:
+    if value is None or value is pd.NA:
+        return np.nan
+    if isinstance(value, bool) and not csv:
+        return "yes" if value else "no"
+    return printable(value) if isinstance(value, str) else value
 
 
 def show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from lightning_dissect.files import Place, shorten_name
-from lightning_dissect.scores import Scores
+from lightning_dissect.scores import Scores, flatten_labels, headline
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,17 @@ class Contents:
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     players: Sequence[Player] = ()
     files: Sequence[Place] = ()
+
+    @property
+    def sentences(self) -> list[str]:
+        """What the labels say, in plain words."""
+        return list(headline(self.scores, labels=self.labels).values())
+
+    @property
+    def label_table(self) -> pd.DataFrame:
+        """The labels with their explained variance, for clients that take text and numbers alone."""
+        table = flatten_labels(self.labels).astype(object)
+        return table.where(table.notna(), None)
 
 
 _LONGEST_TAG = 140

@@ -19,7 +19,7 @@ def write(logger: Any, contents: Contents) -> None:
     """Write a run to MLflow, under the tags that other loggers have, less the characters that MLflow refuses.
 
     Histograms are left to the pictures, since MLflow has none. Artifacts lie in ``dissect/``: the score file, the
-    playlists and their audio, and the labels as a table.
+    playlists and their audio, the labels as a table, and what the run found in words.
     """
     experiment, run = logger.experiment, logger.run_id
     logger.log_metrics({_allowed(tag): value for tag, value in finite(contents.scalars).items()}, step=contents.step)
@@ -31,8 +31,8 @@ def write(logger: Any, contents: Contents) -> None:
     for file, folder in files:
         with on_disk(file) as local:
             experiment.log_artifact(run, str(local), folder)
-    labels = contents.labels.astype(object).where(contents.labels.notna(), None)
-    experiment.log_table(run, labels, f"{contents.name}/labels-step={contents.step:08d}.json")
+    experiment.log_table(run, contents.label_table, f"{contents.name}/labels-step={contents.step:08d}.json")
+    experiment.log_text(run, "\n".join(contents.sentences), f"{contents.name}/found-step={contents.step:08d}.txt")
 
 
 def _allowed(tag: str) -> str:

@@ -6,23 +6,27 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import pandas as pd
 
-from lightning_dissect.scores import Scores, base_feature, count_labels
+from lightning_dissect.scores import Scores, base_feature, count_kinds, count_labels, list_features
+
+KINDS = ("distinct", "learned", "shared", "trivial")
+"""Of units, those that are counted for each layer."""
 
 
 def summarise(scores: Scores, labels: pd.DataFrame, name: str = "dissect") -> dict[str, float]:
     """The scalars of a run by tag.
 
     ``dissect.<layer>/<feature>/<metric>.<level>/best``, ``…/mean`` and ``…/supported``: the score of the best
-    supported unit, the mean over units, and the number of units with q < 0.05; and
-    ``dissect/labelled_<feature>/<layer>``: the number of units whose label is that feature. With several data loaders,
-    ``.dataloader<index>`` follows the level.
+    supported unit, the mean over units, and the number of units with q < 0.05; ``dissect/distinct/<layer>``,
+    ``…/learned/…`` (of the distinct; undefined without a baseline), ``…/shared/…`` and ``…/trivial/…``: the number of
+    units of that kind; and ``dissect/labelled_<feature>/<layer>``: the number of units that the feature sets apart,
+    controls aside. With several data loaders, ``.dataloader<index>`` follows the level.
     """
-    features = base_feature(scores.last()["feature"]).unique().tolist()
-    counts = count_labels(labels, features)
+    by_feature = count_labels(labels, list_features(scores.last())[0]).add_prefix("labelled_")
+    counts = count_kinds(labels)[list(KINDS)].join(by_feature)
     found = {
-        f"{name}/labelled_{feature}/{layer}": float(count)
-        for feature in features
-        for layer, count in counts[feature].items()
+        f"{name}/{column}/{layer}": float("nan") if pd.isna(count) else float(count)
+        for column in counts
+        for layer, count in counts[column].items()
     }
     summary = scores.summary()
     tag = tags(summary, name)

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from lightning_dissect.loggers.contents import Contents, open_picture, prefixed
-from lightning_dissect.loggers.scalars import finite, scores_by_tag
+from lightning_dissect.loggers.scalars import KINDS, finite, scores_by_tag
 
 _BINS = 60
 """Of a histogram; the page joins them to 30. The writer's own 3000 take a millisecond for each feature."""
@@ -38,8 +38,9 @@ def write(logger: Any, contents: Contents) -> None:
     """Write a run to TensorBoard.
 
     Scalars, pictures and players have the tags that they are given under; the histogram over units (Slizovskaia 2019,
-    figures 3 and 4) has the tag ``dissect.<layer>/<feature>/<metric>.<level>``. The Custom Scalars page has a chart for
-    each layer with the number of units labelled with each feature.
+    figures 3 and 4) has the tag ``dissect.<layer>/<feature>/<metric>.<level>``. The Custom Scalars page has two charts
+    for each layer: the number of units of each kind, and that of the units that each feature sets apart. What the run
+    found stands in words under Text.
 
     Scalars are written in every run; the rest, of half a megabyte a run and more, in each of the first ten, and from
     then on when the runs have grown by a tenth since it was last written. Of 100 runs these are 30, of 1000 runs 54,
@@ -71,6 +72,8 @@ class _Calendar:
 
 def _add_large(logger: Any, contents: Contents) -> None:
     experiment, step = logger.experiment, contents.step
+    text = "\n".join(f"- {sentence}" for sentence in contents.sentences)
+    experiment.add_text(prefixed(logger, f"{contents.name}/found"), text, step)
     for tag, png in contents.pictures.items():
         _add_picture(experiment, prefixed(logger, tag), png, step)
     for player in contents.players:
@@ -115,7 +118,12 @@ def _add_charts(logger: Any, contents: Contents) -> None:
     """Lay the Custom Scalars page out, once."""
     layout = _layouts.setdefault(logger.experiment, {})
     if contents.name not in layout:
-        first = re.escape(prefixed(logger, f"{contents.name}/labelled_"))
+        first = re.escape(prefixed(logger, f"{contents.name}/"))
+        charts = {"units by kind": f"({'|'.join(KINDS)})", "distinct units by feature": "labelled_.*"}
         layers = dict.fromkeys(contents.labels["layer"].astype(str))
-        layout[contents.name] = {layer: ["Multiline", [f"^{first}.*/{re.escape(layer)}$"]] for layer in layers}
+        layout[contents.name] = {
+            f"{layer}: {title}": ["Multiline", [f"^{first}{tag}/{re.escape(layer)}$"]]
+            for layer in layers
+            for title, tag in charts.items()
+        }
         logger.experiment.add_custom_scalars(layout)

@@ -18,7 +18,8 @@ def is_wandb(logger: Any) -> bool:
 def write(logger: Any, contents: Contents) -> None:
     """Write a run to Weights & Biases, as one row of its history, under the tags that other loggers have.
 
-    The table of labels has the tag ``dissect/labels``, the artifact the name ``dissect-<run>``.
+    The table of labels has the tag ``dissect/labels``, what the run found in words ``dissect/found``, and the artifact
+    the name ``dissect-<run>``.
     """
     import wandb  # the user's logger has brought it
 
@@ -27,8 +28,8 @@ def write(logger: Any, contents: Contents) -> None:
     for tag, values in scores_by_tag(contents.scores, contents.name):
         row[f"{tag}/units"] = wandb.Histogram(values.tolist())
     row |= {tag: wandb.Image(open_picture(png)) for tag, png in contents.pictures.items()}
-    labels = contents.labels.astype(object).where(contents.labels.notna(), None)
-    row[f"{contents.name}/labels"] = wandb.Table(dataframe=labels)
+    row[f"{contents.name}/labels"] = wandb.Table(dataframe=contents.label_table)
+    row[f"{contents.name}/found"] = "\n".join(contents.sentences)
     artifact = wandb.Artifact(f"{contents.name}-{logger.experiment.id}", type="scores")
     with ExitStack() as open_files:
         for player in contents.players:

@@ -8,6 +8,8 @@ Each function returns a matplotlib figure that belongs to no pyplot window. They
 """
 
 from lightning_dissect.report.chance import against_chance
+from lightning_dissect.report.correlations import correlations
+from lightning_dissect.report.detectors import detectors
 from lightning_dissect.report.heat_map import heat_map
 from lightning_dissect.report.matches import best_matches, draw_matches
 from lightning_dissect.report.overview import overview
@@ -19,6 +21,8 @@ __all__ = [
     "against_chance",
     "best_matches",
     "choose_followed",
+    "correlations",
+    "detectors",
     "draw_matches",
     "heat_map",
     "overview",

@@ -1,84 +1,99 @@
-"""The picture of a network: its layers × the features that their units are labelled with."""
-
-import math
+"""The picture of a network: how many units of each layer follow one feature, several, something trivial, or nothing."""
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from lightning_dissect.report.panel import TICK_SIZE, Panel
-from lightning_dissect.report.sheet import FOOTING, HEADING, MARGIN, SMALL, WIDTH, Sheet, fit, measure, shorten
-from lightning_dissect.report.style import SHARE, style
-from lightning_dissect.scores import count_labels
+from lightning_dissect.report.kinds import KINDS, count_parts, name_parts
+from lightning_dissect.report.panel import Panel
+from lightning_dissect.report.sheet import FOOTING, HEADING, MARGIN, WIDTH, Sheet, fit, measure, shorten
+from lightning_dissect.report.style import style
 
-_ROW = 0.3
-_MOST_LAYERS = 60
+_ROW, _BAR = 0.31, 0.8
+"""Height of a row, and the part of it that its bar takes."""
+MOST_LAYERS = 60
 """Of more layers, these are spread over the network's depth: a picture of a thousand rows takes gigabytes to draw."""
-_WIDEST = 2.6
+WIDEST = 2.6
 """Width that the name of a layer may take."""
-_LONGEST = 1.6
-"""Width that the name of a feature may take."""
-_KEY = 0.75
-"""Width that the colours' key takes at the right."""
+_KEY, _KEY_SIZE = 0.26, 11.0
+_ACROSS = 2
+"""Kinds beside each other in the key."""
 
 
 @style()
-def overview(labels: pd.DataFrame, features: list[str]) -> Figure:
-    """Draw how many units of each layer are labelled with each feature.
+def overview(labels: pd.DataFrame) -> Figure:
+    """Draw how many units of each layer are of which kind, as stacked bars.
 
     Args:
         labels: One row a unit, like ``Scores.labels()``.
-        features: Names of the features, in their order; the rows of one (``chroma[A]``, …) count together.
 
     Returns:
-        A figure that belongs to no pyplot window: layers from the input down, features across, the colour is the share
-        of the layer's units, the number in a cell their count. Of more than 60 layers it shows every second, third, ….
+        A figure that belongs to no pyplot window: layers from the input down, of each a bar whose parts are the shares
+        of its units, with their number. Of more than 60 layers it shows every second, third, ….
     """
-    counts = count_labels(labels, features)
-    every = max(1, -(-len(counts) // _MOST_LAYERS))
-    shown = f" · one in {every} of {len(counts)} layers" if every > 1 else ""
-    counts = counts.iloc[::every]
-    layers = list(counts.index)
-    sizes = labels["layer"].astype(str).value_counts().reindex(layers)
-    rows = [shorten(f"{layer} ({sizes[layer]} units)", _WIDEST) for layer in layers]
-    names = [shorten(feature, _LONGEST) for feature in features]
+    parts = count_parts(labels)
+    shown = spread(parts)
+    names = name_parts(parts)
+    sizes = shown.sum(axis=1)
+    rows = [shorten(f"{layer} ({sizes[layer]} units)", WIDEST) for layer in shown.index]
     left = MARGIN + max(map(measure, rows), default=0) + 0.1
-    room = (WIDTH - left - _KEY) / max(len(features), 1)
-    widest = max(map(measure, names), default=0)
-    turn = 0 if widest < room - 0.1 else 30 if room > 0.25 else 90
-    size = min(SMALL, 72 * room)
-    below = 0.25 + widest * math.sin(math.radians(turn))
+    key = _KEY * -(-len(names) // _ACROSS) + 0.12
     sheet = Sheet(
-        HEADING + _ROW * len(layers) + below + FOOTING,
-        "Which feature the units follow best",
-        f"number of labelled units of each layer (at most 5 % of them false) · colour: share of the layer{shown}",
+        HEADING + key + _ROW * len(rows) + FOOTING,
+        "What the units of each layer follow",
+        f"number of units · width: share of the layer{tell_spread(parts)}",
     )
-    top = sheet.height - HEADING
-    box = (left, top - _ROW * len(layers), WIDTH - _KEY, top)
-    panel = Panel(sheet, box, (-0.5, len(features) - 0.5), (len(layers) - 0.5, -0.5))
-    share = counts.div(sizes, axis=0).to_numpy(dtype=float)
-    panel.show(share, cmap=SHARE, norm=Normalize(0, 1), interpolation="nearest")
-    _write_counts(panel, counts.to_numpy(), share, room)
+    _draw_key(sheet, names)
+    top = sheet.height - HEADING - key
+    box = (left, top - _ROW * len(rows), WIDTH - MARGIN, top)
+    panel = Panel(sheet, box, (0, 1), (len(rows) - 0.5, -0.5))
+    _draw_bars(panel, shown.div(sizes, axis=0), shown)
     panel.name_rows(rows)
-    for across, name in enumerate(names):
-        x = panel.place([(across, 0)])[0, 0]
-        sheet.write(x, panel.bottom - 0.12, name, size=size, align=1.0 if turn else 0.5, turn=turn)
-    _draw_key(panel)
     return sheet.finish()
 
 
-def _write_counts(panel: Panel, counts: np.ndarray, share: np.ndarray, room: float) -> None:
-    size = fit(str(counts.max(initial=0)), room - 0.03)
-    for row, column in np.ndindex(share.shape):
-        x, y = panel.place([(column, row)])[0]
-        colour = "white" if share[row, column] > 0.6 else "black"
-        panel.sheet.write(x, y, str(counts[row, column]), size=size, align=0.5, colour=colour)
+def spread(counts: pd.DataFrame) -> pd.DataFrame:
+    """Of many layers, some that are spread over the network's depth."""
+    return counts.iloc[:: max(1, -(-len(counts) // MOST_LAYERS))]
 
 
-def _draw_key(panel: Panel) -> None:
-    """What the colours mean, at the right."""
-    key = Panel(panel.sheet, (panel.right + 0.15, panel.bottom, panel.right + 0.27, panel.top))
-    key.show(np.linspace(1, 0, 64)[:, None], cmap=SHARE, norm=Normalize(0, 1), interpolation="nearest")
-    for share, y in ((0, key.bottom + 0.06), (100, key.top - 0.06)):
-        panel.sheet.write(key.right + 0.05, y, f"{share} %", size=TICK_SIZE)
+def tell_spread(counts: pd.DataFrame) -> str:
+    """Words that say which layers are shown, if not all are."""
+    every = max(1, -(-len(counts) // MOST_LAYERS))
+    return f" · one in {every} of {len(counts)} layers" if every > 1 else ""
+
+
+def _draw_bars(panel: Panel, share: pd.DataFrame, counts: pd.DataFrame) -> None:
+    ends = share.to_numpy(dtype=float).cumsum(axis=1)
+    begins = ends - share.to_numpy(dtype=float)
+    half = _BAR / 2
+    for place, kind in enumerate(share):
+        sides = list(enumerate(zip(begins[:, place], ends[:, place], strict=True)))
+        outlines = [
+            np.array([(begin, row - half), (end, row - half), (end, row + half), (begin, row + half)])
+            for row, (begin, end) in sides
+            if end > begin
+        ]
+        panel.fill(outlines, facecolors=KINDS[str(kind)].colour, edgecolors="white", linewidths=0.6, label=str(kind))
+        for row, (begin, end) in sides:
+            _write_count(panel, str(counts.iat[row, place]), (begin, end), row, KINDS[str(kind)].ink)
+
+
+def _write_count(panel: Panel, words: str, span: tuple[float, float], row: int, ink: str) -> None:
+    room = (span[1] - span[0]) * (panel.right - panel.left)
+    if measure(words) + 0.04 < room:
+        x, y = panel.place([(sum(span) / 2, row)])[0]
+        panel.sheet.write(x, y, words, align=0.5, colour=ink)
+
+
+def _draw_key(sheet: Sheet, names: dict[str, str]) -> None:
+    """What the colours mean, below the title, to be read in a thumbnail."""
+    down = -(-len(names) // _ACROSS)
+    room = (WIDTH - 2 * MARGIN) / _ACROSS
+    for place, (kind, words) in enumerate(names.items()):
+        x = MARGIN + place // down * room
+        y = sheet.height - HEADING - _KEY * (place % down) - 0.06
+        patch = Panel(sheet, (x, y - 0.08, x + 0.24, y + 0.08))
+        square = np.array([(0, 0), (1, 0), (1, 1), (0, 1)])
+        patch.fill([square], facecolors=KINDS[kind].colour, edgecolors="0.6", linewidths=0.4, label=f"key {kind}")
+        sheet.write(x + 0.32, y, words, size=fit(words, room - 0.4, _KEY_SIZE))

@@ -72,6 +72,12 @@ class Panel:
             y = self.place([(self.x[0], row)])[0, 1]
             self.sheet.write(self.left - 0.07, y, shorten(name, self.left - MARGIN - 0.1), align=1.0)
 
+    def name_columns(self, names: Sequence[str], size: float, turn: float) -> None:
+        """Write names below, the first at x = 0, the next at 1, …, in points and turned by degrees."""
+        for column, name in enumerate(names):
+            x = self.place([(column, self.y[0])])[0, 0]
+            self.sheet.write(x, self.bottom - 0.12, name, size=size, align=1.0 if turn else 0.5, turn=turn)
+
     def mark_x(self, values: Sequence[float], words: Sequence[str]) -> None:
         """Draw ticks below, with words."""
         for value, word in zip(values, words, strict=True):

@@ -5,7 +5,8 @@ import warnings
 from pathlib import Path
 
 from lightning_dissect.files import find_place, is_inside
-from lightning_dissect.files.layout import check_one_run, list_scores
+from lightning_dissect.files.layout import check_one_run, list_scores, untrained_file
+from lightning_dissect.scores import Scores
 
 
 def find_score_files(run: str | os.PathLike[str]) -> list[Path]:
@@ -30,6 +31,14 @@ def find_score_files(run: str | os.PathLike[str]) -> list[Path]:
     files = [file for file in list_scores(path) if isinstance(file, Path) and may_be_read(file, path)]
     check_one_run(files, path)
     return files
+
+
+def load_scores(file: Path) -> Scores:
+    """Read a score file; its baseline is left out where it may not be read, see :func:`may_be_read`."""
+    scores, beside = Scores.load(file), untrained_file(file)
+    if not (isinstance(beside, Path) and may_be_read(beside, file.parent)):
+        scores.baseline = None
+    return scores
 
 
 def may_be_read(file: Path, folder: Path) -> bool:

@@ -14,7 +14,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 """Of Okabe & Ito (2008), which people with any kind of colour vision can tell apart."""
 OBSERVED, CHANCE = COLOURS[0], COLOURS[1]
 UNDEFINED, FAINT = "0.85", "0.8"
-DIVERGING, SHARE, MAP = "RdBu_r", "Blues", "magma"
+DIVERGING, SHARE, TRIVIAL, TOGETHER, MAP = "RdBu_r", "Blues", "Greys", "Oranges", "magma"
 MARKERS = "osD^v*"
 
 

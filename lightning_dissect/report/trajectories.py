@@ -11,7 +11,7 @@ from lightning_dissect.report.panel import Panel, around
 from lightning_dissect.report.sheet import FOOTING, HEADING, WIDTH, Sheet, fit, shorten
 from lightning_dissect.report.style import COLOURS, FAINT, MARKERS, style
 from lightning_dissect.report.words import describe_comparison
-from lightning_dissect.scores import Scores, base_feature
+from lightning_dissect.scores import Scores, base_feature, order_of_kind
 
 _ACROSS = 2
 _UNITS = 3
@@ -22,6 +22,8 @@ _KEY = ["layer", "unit", "feature", "metric", "level"]
 def choose_followed(labels: pd.DataFrame) -> pd.DataFrame:
     """Choose the units to draw among ``Scores.labels()``: for each feature three, of different layers if possible.
 
+    Units that the feature sets apart come before those that follow several, and these before trivial ones.
+
     They are compared by one metric at one level, the one that labels most units with that feature: scores of different
     metrics cannot share an axis.
 
@@ -29,7 +31,8 @@ def choose_followed(labels: pd.DataFrame) -> pd.DataFrame:
         Rows of the labels, with a column ``base`` for the feature that ``chroma[A]`` belongs to.
     """
     named = labels.dropna(subset="feature")
-    named = named.assign(base=base_feature(named["feature"])).sort_values("q_value", kind="stable")
+    named = named.assign(base=base_feature(named["feature"]), order=order_of_kind(named))
+    named = named.sort_values(["order", "q_value"], kind="stable")
     used = named.groupby(["base", "metric", "level"], observed=True)["unit"].transform("size")
     usual = named.assign(used=used).sort_values("used", ascending=False, kind="stable").drop_duplicates("base")
     named = named.merge(usual[["base", "metric", "level"]])
@@ -37,7 +40,7 @@ def choose_followed(labels: pd.DataFrame) -> pd.DataFrame:
     chosen: pd.DataFrame = (
         named.assign(turn=turn).sort_values("turn", kind="stable").groupby("base", sort=False).head(_UNITS)
     )
-    return chosen.drop(columns="turn").sort_values("base", kind="stable").reset_index(drop=True)
+    return chosen.drop(columns=["turn", "order"]).sort_values("base", kind="stable").reset_index(drop=True)
 
 
 @style()

@@ -1,4 +1,4 @@
-"""Units whose scores equal those of another unit."""
+"""Units that tell nothing of their own: their scores equal those of another unit, or are undefined."""
 
 import numpy as np
 import pandas as pd
@@ -24,3 +24,9 @@ def find_duplicates(rows: pd.DataFrame, tolerance: float) -> pd.DataFrame:
         )
     columns = [*UNIT, "duplicate_of"]
     return pd.concat(found, ignore_index=True)[columns] if found else pd.DataFrame(columns=columns)
+
+
+def find_dead(rows: pd.DataFrame) -> pd.DataFrame:
+    """Find the units without any defined score among the rows of one run that have a unit."""
+    defined = rows["score"].notna().groupby([rows[name] for name in UNIT], observed=True, sort=False).any()
+    return defined[~defined].reset_index()[UNIT]

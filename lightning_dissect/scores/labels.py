@@ -1,6 +1,5 @@
 """The labels of units: which feature sets each apart, and which it cannot be told from."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +8,7 @@ import pandas as pd
 from lightning_dissect.scores.columns import LABEL_COLUMNS, UNIT
 from lightning_dissect.scores.features import base_feature
 from lightning_dissect.scores.significance import adjust_in_groups, adjust_p_values, join_p_values, sort_groups
+from lightning_dissect.scores.variance import explained_variance
 
 CELL = [*UNIT, "dataloader", "metric", "level"]
 """What the rows of a unit have in common whose scores can be compared with each other."""
@@ -144,12 +144,10 @@ def _find_rivals(
     }
 
 
-def count_labels(labels: pd.DataFrame, features: Sequence[str]) -> pd.DataFrame:
-    """Count the units of each layer (row) that are labelled with each feature (column), in the orders given."""
-    layers = labels["layer"].astype(str).unique().tolist()
-    named = labels.dropna(subset="feature")
-    counts = pd.crosstab(named["layer"].astype(str), base_feature(named["feature"]))
-    return counts.reindex(index=layers, columns=list(features), fill_value=0)
+def flatten_labels(labels: pd.DataFrame) -> pd.DataFrame:
+    """Labels as files of text and numbers can hold them: rivals as one text, with ``;`` between them, and ``r2``."""
+    rivals = [";".join(names) if isinstance(names, tuple) else None for names in labels["rivals"]]
+    return labels.assign(rivals=pd.Series(rivals, labels.index, dtype=object), r2=explained_variance(labels))
 
 
 def compare_labels(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
@@ -160,6 +158,8 @@ def compare_labels(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
         for labels in (before, after)
     ]
     both = sides[0].merge(sides[1], on=UNIT, how="outer", suffixes=("_before", "_after"), sort=False)
-    both["changed"] = both["feature_before"].fillna("") != both["feature_after"].fillna("")
+    both["changed"] = False
+    for name in ("feature", "kind"):
+        both["changed"] |= both[f"{name}_before"].fillna("") != both[f"{name}_after"].fillna("")
     shown = ["feature_before", "feature_after", "kind_before", "kind_after", "effect_before", "effect_after", "changed"]
     return both[[*UNIT, *shown]]

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lightning_dissect.files import Place, whole
+from lightning_dissect.files.layout import Stage, check_one_run, list_scores, untrained_file
 from lightning_dissect.files.parquet import read_parquet, to_frame
 from lightning_dissect.scores.columns import COLUMNS, check_columns
 
@@ -45,6 +46,26 @@ def read_table(path: Place, units: Sequence[int] | None = None) -> tuple[pd.Data
     if (table["unit"] < 0).any():
         raise ValueError(f"{path}: its table has a unit {table['unit'].min():.0f}; units count from 0.")
     return table, _read_settings(metadata[_KEY], path)
+
+
+def read_run(place: Place, stage: Stage | None) -> tuple[pd.DataFrame, dict[str, Any], Place | None]:
+    """Read a file, or all the epochs of a run: see :meth:`Scores.load`.
+
+    Returns:
+        The table, the settings of the last epoch, and the file of its baseline, if there is one.
+
+    Raises:
+        FileNotFoundError: If there is no such file, or none in the folder.
+        ValueError: If a file cannot be read, the folder holds several runs, or the stage is none.
+    """
+    if stage not in (None, "validate", "test"):
+        raise ValueError(f"stage={stage!r} is none of 'validate' and 'test'; None takes what there is.")
+    files = list_scores(place, stage) if place.is_dir() else [place] if place.exists() else []
+    check_one_run(files, place, stage)
+    tables, settings = zip(*map(read_table, files), strict=True)
+    joined: pd.DataFrame = pd.concat(tables, ignore_index=True).sort_values(["epoch", "step"], kind="stable")
+    beside = untrained_file(files[-1])
+    return joined, settings[-1], beside if beside.exists() else None
 
 
 def _read_settings(text: bytes, path: Place) -> dict[str, Any]:

@@ -7,17 +7,16 @@ from typing import Any, Self
 import pandas as pd
 
 from lightning_dissect.files import Place, RemotePath, find_place
-from lightning_dissect.files.layout import Stage, check_one_run, list_scores, untrained_file
+from lightning_dissect.files.layout import Stage, untrained_file
 from lightning_dissect.scores.block import Block, join
 from lightning_dissect.scores.columns import COLUMNS, UNIT, complete_table
-from lightning_dissect.scores.duplicates import find_duplicates
-from lightning_dissect.scores.features import base_feature
-from lightning_dissect.scores.labels import compare_labels, count_labels, label_units
+from lightning_dissect.scores.duplicates import find_dead, find_duplicates
+from lightning_dissect.scores.labels import compare_labels, label_units
 from lightning_dissect.scores.learned import Untrained, mark_learned
 from lightning_dissect.scores.selection import last_run, rows_of_feature, rows_of_unit, select_rows
 from lightning_dissect.scores.significance import best_first
-from lightning_dissect.scores.storage import read_table, write_table
-from lightning_dissect.scores.summary import sum_up
+from lightning_dissect.scores.storage import read_run, read_table, write_table
+from lightning_dissect.scores.summary import sum_up, sum_up_layers
 
 
 class Scores:
@@ -126,9 +125,9 @@ class Scores:
         labels = label_units(self.last().dropna(subset="unit"), q, least)
         if self.baseline is None:
             return labels
-        if (q, least) not in self._untrained:
-            self._untrained[q, least] = Untrained(self.baseline.table, q, least)
-        return mark_learned(labels, self._untrained[q, least], q)
+        if (q, least) not in self.baseline._untrained:  # epochs that share a baseline label its copies once
+            self.baseline._untrained[q, least] = Untrained(self.baseline.table, q, least)
+        return mark_learned(labels, self.baseline._untrained[q, least], q)
 
     def summary(self, q: float = 0.05) -> pd.DataFrame:
         """Sum up the units of each layer for each feature and metric in the last run.
@@ -220,36 +219,28 @@ class Scores:
             q: See :meth:`labels`.
 
         Returns:
-            One row for each unit of either: ``layer, unit, feature_before, feature_after, effect_before, effect_after,
-            changed``. The rows of one feature (``chroma[A]``, …) are different labels.
+            One row for each unit of either: ``layer, unit, feature_before, feature_after, kind_before, kind_after,
+            effect_before, effect_after, changed``, the last if the feature or the kind is another. The rows of one
+            feature (``chroma[A]``, …) are different labels.
 
         Example:
             ``scores.filter(epoch=0).compare(scores)`` tells which units changed since the first epoch.
         """
         return compare_labels(self.labels(q), other.labels(q))
 
-    def detectors(self, q: float = 0.05) -> pd.DataFrame:
+    def detectors(self, q: float = 0.05, least: float = 0.0) -> pd.DataFrame:
         """Sum up :meth:`labels` for each layer, as Network Dissection does (Bau et al. 2017, section 3.2).
 
         Returns:
-            One row a layer, in the network's order: ``units``, ``dead``, ``labelled`` units, ``unique`` features among
-            their labels, and for each feature the number of units that it labels.
+            One row a layer, in the network's order: ``units``; how many are ``distinct``, of these ``learned``
+            (missing without a baseline), ``shared``, ``trivial``, where there are some ``untested`` (their rivals are
+            not known), ``none``, of these ``dead``; and for each feature, controls aside, the units that it sets apart.
         """
-        labels = self.labels(q)
-        features = list(dict.fromkeys(base_feature(self.last()["feature"])))
-        counts = count_labels(labels, features)
-        sizes, dead = (
-            rows["layer"].astype(str).value_counts().reindex(counts.index, fill_value=0)
-            for rows in (labels, self.dead_units())
-        )
-        front = {"units": sizes, "dead": dead, "labelled": counts.sum(axis=1), "unique": (counts > 0).sum(axis=1)}
-        return pd.concat([pd.DataFrame(front), counts], axis=1).rename_axis("layer").reset_index()
+        return sum_up_layers(self.labels(q, least), self.last(), self.dead_units())
 
     def dead_units(self) -> pd.DataFrame:
         """The units of the last run without any defined score, ``layer, unit``: their output never changed."""
-        last = self.last().dropna(subset="unit")
-        defined = last["score"].notna().groupby([last[name] for name in UNIT], observed=True, sort=False).any()
-        return defined[~defined].reset_index()[UNIT]
+        return find_dead(self.last().dropna(subset="unit"))
 
     def duplicate_units(self, tolerance: float = 1e-5) -> pd.DataFrame:
         """The units of the last run whose scores all equal those of an earlier unit of their layer.
@@ -296,15 +287,9 @@ class Scores:
             FileNotFoundError: If there is no such file, or none in the folder.
             ValueError: If a file was not written by :meth:`save`, or the folder holds several runs.
         """
-        if stage not in (None, "validate", "test"):
-            raise ValueError(f"stage={stage!r} is none of 'validate' and 'test'; None takes what there is.")
-        place = find_place(path)
-        files = list_scores(place, stage) if place.is_dir() else [place] if place.exists() else []
-        check_one_run(files, place, stage)
-        tables, settings = zip(*map(read_table, files), strict=True)
-        joined: pd.DataFrame = pd.concat(tables, ignore_index=True).sort_values(["epoch", "step"], kind="stable")
-        scores, beside = cls(joined, settings[-1]), untrained_file(files[-1])
-        scores._baseline = beside if beside.exists() else None
+        table, settings, baseline = read_run(find_place(path), stage)
+        scores = cls(table, settings)
+        scores._baseline = baseline
         return scores
 
     def __len__(self) -> int:

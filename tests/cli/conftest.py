@@ -17,16 +17,22 @@ from lightning_dissect.run.playlist_files import save_playlists
 
 
 def make_scores(epoch: int) -> Scores:
-    """Of twelve units, the first four follow percussive, in epoch 1 two more follow loudness."""
+    """Of six units each of two layers, 0 and 1 follow percussive, unit 4 in epoch 1 loudness, or chroma[A] as well.
+
+    In epoch 1, unit 1 follows what the control, rms_db, explains as well.
+    """
     rng = np.random.default_rng(epoch)
     rows = []
     for layer in ("conv", "embedding"):
-        for feature in ("loudness", "percussive", "chroma[A]"):
+        for feature in ("loudness", "percussive", "chroma[A]", "rms_db"):
             for unit in range(6):
                 follows = (feature == "percussive" and unit < 2) or (feature == "loudness" and unit == 4 and epoch == 1)
                 effect, p_value = (0.8, 1e-12) if follows else (rng.normal(0, 0.05), rng.uniform(0.3, 1))
-                rows.append((layer, unit, feature, effect + 0.1, effect, p_value))
-    table = pd.DataFrame(rows, columns=["layer", "unit", "feature", "score", "effect", "p_value"])
+                as_well = (unit == 4 and feature == "chroma[A]") or (unit == 1 and epoch == 1 and feature == "rms_db")
+                lower = 1.0 if follows else 0.7 if as_well else 1e-6
+                rows.append((layer, unit, feature, effect + 0.1, effect, p_value, lower))
+    table = pd.DataFrame(rows, columns=["layer", "unit", "feature", "score", "effect", "p_value", "lower_p_value"])
+    table["control"] = table["feature"] == "rms_db"
     same = {"epoch": epoch, "step": epoch, "dataloader": 0, "level": "clip", "metric": "pearson", "null": 0.1}
     return Scores(table.assign(**same, n_clips=60), {"sample_rate": 8_000})
 

@@ -15,12 +15,19 @@ from lightning_dissect.cli import COMMANDS, main, show
 def test_show_prints_the_labels(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["show", str(run)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[:3] == ["layer", "unit", "feature"]
-    assert [line.split()[1:3] for line in lines[1:]] == [
-        ["0", "percussive"],
-        ["1", "percussive"],
-        ["4", "loudness"],
-    ] * 2
+    assert lines[0].split()[:5] == ["layer", "unit", "label", "kind", "rivals"]
+    # What sets units apart comes first, what is trivial last.
+    assert [line.split()[:4] for line in lines[1:]] == [
+        [layer, unit, label, kind]
+        for unit, label, kind in (
+            ("0", "percussive", "distinct"),
+            ("4", "loudness", "shared"),
+            ("1", "percussive", "trivial"),
+        )
+        for layer in ("conv", "embedding")
+    ]
+    assert lines[3].split("shared")[1].split()[:8] == ["chroma", "(A)", "pearson,", "clip", "0.900", "0.810", "–", "–"]
+    assert lines[5].split("trivial")[1].split()[:3] == ["level", "pearson,", "clip"]
 
 
 @pytest.mark.parametrize(
@@ -30,7 +37,13 @@ def test_show_prints_the_labels(run: Path, capsys: pytest.CaptureFixture[str]) -
         (["--feature", "chroma*"], 0),
         (["--layer", "emb*"], 3),
         (["--layer", "emb*", "--all"], 6),
-        (["--summary"], 2),
+        (["--kind", "distinct"], 2),
+        (["--kind", "learned"], 0),
+        (["--kind", "none"], 6),
+        (["--kind", "shared", "--layer", "conv"], 1),
+        (["--least", "0.81"], 0),
+        (["--least", "0.79"], 6),
+        (["--summary", "--csv"], 2),
     ],
 )
 def test_show_chooses(options: list[str], units: int, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -45,12 +58,41 @@ def test_show_prints_values_for_other_programs(run: Path, tmp_path: Path, capsys
     table = pd.read_csv(tmp_path / "labels.csv")
     assert table["feature"].tolist() == ["percussive", "percussive", "loudness"] * 2
     assert table["effect"].tolist() == pytest.approx([0.8] * 6)
+    assert table["rivals"].fillna("").tolist() == ["", "rms_db", "chroma[A]"] * 2
+    assert table["kind"].tolist() == ["distinct", "trivial", "shared"] * 2
+    assert table["r2"].tolist() == pytest.approx([0.81] * 6)
+
+
+def test_show_sums_up_in_words_and_by_layer(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(run), "--summary"]) == 0
+    said, _, table = capsys.readouterr().out.partition("\n\n")
+    assert said.startswith("2 of 12 units (17%) follow one feature that sets them apart from all others")
+    assert "2 (17%) follow several features that these clips cannot tell apart: 2 chroma or loudness." in said
+    assert "2 (17%) follow only what level explains as well." in said
+    header, *lines = (line.split() for line in table.splitlines())
+    counts = ["units", "distinct", "learned", "shared", "trivial", "none", "dead", "loudness", "percussive", "chroma"]
+    assert header == ["layer", *counts]
+    assert lines == [[layer, "6", "1", "–", "1", "1", "3", "0", "0", "1", "0"] for layer in ("conv", "embedding")]
+
+
+def test_show_of_whole_layers_prints_the_layers(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = Scores.load(run).last().query("unit == 0").assign(unit=pd.NA, metric="cka")
+    Scores(table).save(tmp_path / "layers.parquet")
+    assert main(["show", str(tmp_path / "layers.parquet")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["layer", "feature"],
+        ["conv", "percussive"],
+        ["embedding", "percussive"],
+    ]
 
 
 def test_compare_prints_what_changed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = sorted(run.rglob("*.parquet"))[0]
     assert main(["compare", str(first), str(run)]) == 0
-    assert "2 of 12 units changed their label." in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "4 of 12 units changed their label." in printed
+    assert {"2 none → shared", "2 distinct → trivial"} <= set(printed.splitlines())
     assert main(["compare", str(run), str(run)]) == 1
     assert capsys.readouterr().out == "None of 12 units changed its label.\n"
 
@@ -59,7 +101,7 @@ def test_report_writes_the_page(run: Path, tmp_path: Path, capsys: pytest.Captur
     page = tmp_path / "new" / "page.html"
     assert main(["report", str(run), "--out", str(page)]) == 0
     assert capsys.readouterr().out == f"{page}\n"
-    assert "6 of 12 units (50%)" in page.read_text()
+    assert "2 of 12 units (17%) follow one feature that sets them apart" in page.read_text()
 
 
 WRONG = {
@@ -68,6 +110,7 @@ WRONG = {
     "corrupt": (["report", "corrupt.parquet"], "corrupt.parquet cannot be read as scores"),
     "foreign": (["show", "foreign.parquet"], "were not written by lightning_dissect"),
     "unwritable": (["report", "run", "--out", "file/page.html"], "file"),
+    "size": (["show", "run", "--least", "-1"], "-1 is no effect of 0 or more"),
     "rate": (["show", "run", "-q", "2"], "2 is no rate between 0 and 1"),
     "command": (["shwo"], "invalid choice: 'shwo'"),
     "no audio": (["features", "file"], "file cannot be read as audio"),

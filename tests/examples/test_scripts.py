@@ -24,7 +24,7 @@ def run(script, *arguments, cwd):
 
 
 def scores(rows):
-    columns = ["layer", "unit", "feature", "score", "p_value"]
+    columns = ["layer", "unit", "feature", "score", "p_value", "lower_p_value"]
     table = pd.DataFrame(rows, columns=columns)
     return Scores(
         table.assign(
@@ -37,12 +37,14 @@ def test_table_has_the_best_unit_of_each_layer_and_feature():
     table = best_units(
         scores(
             [
-                ("conv1", 0, "loudness", 0.5, 1e-6),
-                ("conv1", 1, "loudness", 0.7, 1e-9),
-                ("conv1", 2, "onset_rate", 0.4, 1e-4),
-                ("conv1", 3, "onset_rate", math.nan, math.nan),
-                ("embedding", 7, "loudness", 0.1, 0.9),
-                ("embedding", 8, "loudness", 0.6, 1e-8),
+                ("conv1", 0, "loudness", 0.5, 1e-6, 1.0),
+                ("conv1", 1, "loudness", 0.7, 1e-9, 1.0),
+                ("conv1", 2, "onset_rate", 0.4, 1e-4, 1.0),
+                ("conv1", 3, "onset_rate", math.nan, math.nan, math.nan),
+                ("conv1", 4, "chroma", 0.7, 1e-9, 1.0),
+                ("conv1", 4, "loudness", 0.6, 1e-9, 0.6),  # as good: chroma does not set the unit apart
+                ("embedding", 7, "loudness", 0.1, 0.9, math.nan),
+                ("embedding", 8, "loudness", 0.6, 1e-8, 1.0),
             ]
         )
     )
@@ -51,7 +53,7 @@ def test_table_has_the_best_unit_of_each_layer_and_feature():
 
 
 def test_table_without_support_says_so():
-    assert "No unit follows a feature" in best_units(scores([("conv1", 0, "loudness", 0.1, 0.5)]))
+    assert "No feature sets a unit apart" in best_units(scores([("conv1", 0, "loudness", 0.1, 0.5, math.nan)]))
 
 
 def test_a_folder_with_one_class_is_a_clear_error(tmp_path, monkeypatch):
@@ -81,7 +83,7 @@ def test_training_on_own_recordings(tmp_path):
     finished = run("train_instruments.py", "--audio", "recordings", "--epochs", 1, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert "skipped recordings/piano/broken.mp3: unreadable" in finished.stdout
-    assert "The best supported units of each layer" in finished.stdout
+    assert "The units that a feature sets apart on the best support" in finished.stdout
     log_dir = tmp_path / re.search(r"tensorboard --logdir (\S+)", finished.stdout)[1]
     assert list(log_dir.glob("events.out.tfevents.*"))
     assert (log_dir / "dissect" / "report.html").stat().st_size > 1e6

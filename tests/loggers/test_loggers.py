@@ -40,7 +40,7 @@ def make_scores(epoch: int = 0, units: int = 6) -> Scores:
             "epoch": epoch, "step": 10 * (epoch + 1), "dataloader": 0, "layer": layer, "unit": unit, "feature": feature,
             "level": "clip", "metric": "pearson", "score": np.nan if unit == 4 else score, "null": 0.0,
             "effect": score, "p_value": np.nan if unit == 4 else 1e-9 if unit == 1 and feature == "loudness" else 0.6,
-            "n_clips": 40,
+            "lower_p_value": 1.0 if feature == "loudness" else 1e-6, "control": False, "n_clips": 40,
         }
         for layer in ("conv.0", "head") for unit in range(units)
         for feature, score in (("loudness", 0.1 * unit), ("chroma[A]", -0.1 * unit), ("chroma[B]", 0.05))
@@ -91,11 +91,15 @@ def test_tensorboard_keeps_scalars_histograms_pictures_and_audio(kind: Any, cont
     assert image.encoded_image_string == contents.pictures["dissect.conv.0/units"]
     sound = events.Audio("dissect/playlist/loudness/1")[0]
     assert (sound.sample_rate, sound.length_frames) == (RATE, RATE)
-    (text,) = [tag for tag in tags["tensors"] if tag.startswith("dissect/playlist/text")]
-    assert b"conv.0, unit 1" in events.Tensors(text)[0].tensor_proto.string_val[0]
+    assert events.Scalars("dissect/distinct/conv.0")[0].value == 1
+    assert events.Scalars("dissect/trivial/head")[0].value == 0
+    assert "dissect/learned/conv.0" not in tags["scalars"]
+    for tag, words in (("playlist", b"conv.0, unit 1"), ("found", b"2 of 12 units (17%) follow one feature")):
+        (text,) = [known for known in tags["tensors"] if known.startswith(f"dissect/{tag}/text")]
+        assert words in events.Tensors(text)[0].tensor_proto.string_val[0]
 
 
-def test_tensorboard_has_one_chart_for_each_layer_laid_out_once(contents: Contents, tmp_path: Path) -> None:
+def test_tensorboard_has_two_charts_for_each_layer_laid_out_once(contents: Contents, tmp_path: Path) -> None:
     logger = TensorBoardLogger(tmp_path / "logs")
     for _ in range(3):
         loggers.write([logger], contents)
@@ -104,10 +108,17 @@ def test_tensorboard_has_one_chart_for_each_layer_laid_out_once(contents: Conten
     layout = layout_pb2.Layout.FromString(written.tensor_proto.string_val[0])
     (category,) = layout.category
     assert category.title == "dissect"
-    assert [chart.title for chart in category.chart] == ["conv.0", "head"]
-    (pattern,) = category.chart[0].multiline.tag
-    shown = [tag for tag in events.Tags()["scalars"] if re.match(pattern, tag)]
-    assert sorted(shown) == ["dissect/labelled_chroma/conv.0", "dissect/labelled_loudness/conv.0"]
+    titles = ["units by kind", "distinct units by feature"]
+    charts = [f"{layer}: {title}" for layer in ("conv.0", "head") for title in titles]
+    assert [chart.title for chart in category.chart] == charts
+    shown = [
+        sorted(tag for tag in events.Tags()["scalars"] if re.match(chart.multiline.tag[0], tag))
+        for chart in category.chart[:2]
+    ]
+    assert shown == [
+        ["dissect/distinct/conv.0", "dissect/shared/conv.0", "dissect/trivial/conv.0"],
+        ["dissect/labelled_chroma/conv.0", "dissect/labelled_loudness/conv.0"],
+    ]
 
 
 def test_a_second_callback_adds_its_charts(contents: Contents, tmp_path: Path) -> None:
@@ -191,9 +202,10 @@ def test_wandb_keeps_everything_in_one_row(offline: Any, contents: Contents, tmp
     with wave.open(str(folder / "files" / sound["path"])) as file:
         assert (file.getframerate(), file.getnframes()) == (RATE, RATE)
     table = json.loads((folder / "files" / row["dissect/labels"]["path"]).read_text())
-    assert table["columns"] == list(contents.labels)
+    assert table["columns"] == [*contents.labels, "r2"]
     assert len(table["data"]) == len(contents.labels)
     assert [line[:3] for line in table["data"] if line[2] is not None] == LABELLED
+    assert row["dissect/found"].startswith("2 of 12 units (17%) follow one feature that sets them apart")
 
 
 @pytest.fixture(scope="module")
@@ -230,8 +242,29 @@ def test_mlflow_keeps_scalars_pictures_files_and_the_table(store: str, contents:
     assert [name for name in names if name.startswith("images/dissect.conv.0") and name.endswith(".png")]
     (file,) = (tmp_path / "artifacts").rglob("labels-*.json")
     table = json.loads(file.read_text())
-    assert table["columns"] == list(contents.labels)
+    assert table["columns"] == [*contents.labels, "r2"]
     assert [line[:3] for line in table["data"] if line[2] is not None] == LABELLED
+    (file,) = (tmp_path / "artifacts").rglob("found-step=00000010.txt")
+    assert file.read_text().startswith("2 of 12 units (17%) follow one feature that sets them apart")
+
+
+def test_scalars_count_kinds_and_only_what_is_distinct_by_feature() -> None:
+    table = make_scores().table
+    scores = Scores(table.assign(control=(table["feature"] == "loudness") & (table["layer"] == "head")))
+    scalars = summarise(scores, scores.labels())
+    kinds = {
+        tag.removeprefix("dissect/"): value
+        for tag, value in scalars.items()
+        if tag.startswith("dissect/") and not tag.startswith("dissect/learned")
+    }
+    assert kinds == {
+        "distinct/conv.0": 1, "distinct/head": 0, "shared/conv.0": 0, "shared/head": 0, "trivial/conv.0": 0,
+        "trivial/head": 1, "labelled_chroma/conv.0": 0, "labelled_chroma/head": 0, "labelled_loudness/conv.0": 1,
+        "labelled_loudness/head": 0,
+    }  # fmt: skip
+    assert math.isnan(scalars["dissect/learned/conv.0"])
+    scores.baseline = Scores(scores.table.assign(effect=0.9))
+    assert summarise(scores, scores.labels())["dissect/learned/conv.0"] == 0
 
 
 def test_csv_has_the_same_columns_in_every_run_and_no_warning(contents: Contents, tmp_path: Path) -> None:

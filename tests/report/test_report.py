@@ -20,6 +20,8 @@ from lightning_dissect.report import (
     against_chance,
     best_matches,
     choose_followed,
+    correlations,
+    detectors,
     draw_matches,
     heat_map,
     overview,
@@ -28,6 +30,7 @@ from lightning_dissect.report import (
     sheet,
     trajectories,
 )
+from lightning_dissect.report.correlations import correlate_features
 from lightning_dissect.report.panel import ticks
 from lightning_dissect.report.style import style
 from lightning_dissect.run.clip_values import ClipValues
@@ -103,17 +106,98 @@ def test_a_heat_map_of_nothing_is_refused(scores: Scores) -> None:
         heat_map(scores.last(), "dense")
 
 
-def test_the_overview_counts_labels(scores: Scores) -> None:
-    figure = overview(scores.labels(), ["rms", "chroma", "harmonic"])
+def label(layer: str, kind: str | None, feature: str | None = "rms", rivals: tuple[str, ...] = ()) -> dict[str, object]:
+    return {"layer": layer, "feature": feature, "kind": kind, "rivals": rivals, "learned": pd.NA}
+
+
+@pytest.fixture
+def labels() -> pd.DataFrame:
+    """Ten units of one layer and two of another."""
+    rows = [label("conv", "distinct", "chroma[A]"), label("conv", "distinct", "chroma[B]"), label("conv", "distinct")]
+    rows += [label("conv", "shared", "rms", ("chroma[A]",))] * 3
+    rows += [label("conv", "trivial", "rms", ("chroma[A]", "rms_db")), label("conv", "trivial", "input")]
+    rows += [label("conv", None, None)] * 2 + [label("dense", "trivial", "rms_db"), label("dense", None, None)]
+    return pd.DataFrame(rows).assign(unit=range(12)).astype({"learned": "boolean"})
+
+
+def bars(figure: Figure) -> dict[str, list[float]]:
+    """The widths of the bars of each kind, from the first layer that has any."""
+    drawn = [artist for artist in figure.artists if isinstance(artist, PolyCollection)]
+    return {
+        str(artist.get_label()): [float(np.ptp(path.vertices[:, 0])) for path in artist.get_paths()]
+        for artist in drawn
+        if artist.get_paths() and not str(artist.get_label()).startswith("key")
+    }
+
+
+def test_the_overview_shows_each_unit_once_by_kind(labels: pd.DataFrame) -> None:
+    figure = overview(labels)
     draw(figure)
-    assert texts(figure)[2:] == ["1", "1", "1", "conv (6 units)", "rms", "chroma", "harmonic", "0 %", "100 %"]
+    assert bars(figure) == {
+        "distinct": [pytest.approx(0.3)],
+        "shared": [pytest.approx(0.3)],
+        "trivial": [pytest.approx(0.2), pytest.approx(0.5)],
+        "none": [pytest.approx(0.2), pytest.approx(0.5)],
+    }
+    assert [word for word in texts(figure) if word.isdigit()] == ["3", "3", "2", "1", "2", "1"]
+    assert {"conv (10 units)", "dense (2 units)", "one feature"} <= set(texts(figure))
+
+
+def test_the_overview_splits_distinct_units_where_it_is_known_which_are_learned(labels: pd.DataFrame) -> None:
+    labels["learned"] = pd.array([True, False, False, True] + [False] * 4 + [pd.NA] * 2 + [True, pd.NA], "boolean")
+    shown = bars(overview(labels))
+    assert shown["learned"] == [pytest.approx(0.1)]
+    assert shown["distinct"] == [pytest.approx(0.2)]
+    assert {"one feature, learned", "one feature, not shown to be learned"} <= set(texts(overview(labels)))
+
+
+def test_labels_of_earlier_versions_are_shown_as_untested(scores: Scores) -> None:
+    assert bars(overview(scores.labels())) == {"untested": [pytest.approx(0.5)], "none": [pytest.approx(0.5)]}
+
+
+def test_detectors_count_distinct_labels_and_beside_them_what_controls_explain(labels: pd.DataFrame) -> None:
+    figure = detectors(labels, ["rms", "chroma", "harmonic"], ["rms_db", "input"])
+    draw(figure)
+    numbers = [word for word in texts(figure) if word.isdigit()]
+    assert numbers == ["1", "2", "0", "0", "0", "0", "1", "1", "1", "0"]
+    names = ["rms", "chroma", "harmonic", "level", "the input"]
+    assert [word for word in texts(figure) if word in names] == names
+
+
+def test_features_are_correlated_over_clips_by_their_closest_rows() -> None:
+    generator = torch.Generator().manual_seed(0)
+    chroma, rms = torch.randn(40, 12, generator=generator), torch.randn(40, 1, generator=generator)
+    chroma[:, 5] = -rms[:, 0] + 0.1 * chroma[:, 5]
+    rms[3] = torch.nan
+    found = correlate_features({"chroma": chroma, "rms": rms, "tempo": torch.ones(40, 1)})
+    known = ~rms[:, 0].isnan().numpy()
+    r = [np.corrcoef(column[known], rms[known, 0])[0, 1] for column in chroma.T.numpy()]
+    # Float32 columns, correlated in double precision by both.
+    assert found.loc["chroma", "rms"] == pytest.approx(np.abs(r).max(), abs=1e-6)
+    assert found.loc["chroma", "rms"] > 0.99
+    assert found.drop(index="tempo", columns="tempo").isna().to_numpy().tolist() == [[True, False], [False, True]]
+    assert found["tempo"].isna().all()
+    figure = correlations({"chroma": chroma, "rms_db": rms})
+    assert figure is not None
+    draw(figure)
+    assert texts(figure).count(f"{np.abs(r).max():.2f}") == 2
+    assert {"chroma", "level"} <= set(texts(figure))
+
+
+def test_a_feature_alone_or_too_few_clips_have_no_correlations() -> None:
+    assert correlations({}) is None
+    assert correlations({"chroma": torch.randn(40, 12)}) is None
+    assert correlate_features({"a": torch.randn(3, 1), "b": torch.randn(3, 1)}).isna().all(axis=None)
+    few = correlations({"a": torch.randn(3, 1), "b": torch.randn(3, 1)})
+    assert few is not None
+    assert texts(few).count("–") == 2
 
 
 def test_the_overview_of_a_deep_network_is_no_taller_than_a_page() -> None:
     """It had a row for each layer: 2000 of them took 4 GB to draw."""
     layers = [f"blocks.{index}" for index in range(2000)]
-    labels = pd.DataFrame({"layer": layers, "unit": 0, "feature": "rms"})
-    figure = overview(labels, ["rms"])
+    labels = pd.DataFrame([label(layer, "distinct") for layer in layers]).assign(unit=0)
+    figure = overview(labels)
     rows = [words for words in texts(figure) if words.startswith("blocks.")]
     assert (len(rows), rows[0], rows[1]) == (59, "blocks.0 (1 units)", "blocks.34 (1 units)")
     assert texts(figure)[1].endswith("one in 34 of 2000 layers")
@@ -140,8 +224,9 @@ def test_words_are_shortened_to_their_room(words: str, room: float, monkeypatch:
 
 
 def test_nothing_labelled_is_an_overview_of_zeros(scores: Scores) -> None:
-    labels = scores.labels().assign(feature=np.nan)
-    assert texts(overview(labels, ["rms", "chroma"]))[2:4] == ["0", "0"]
+    nothing = scores.labels().assign(feature=None, kind=None)
+    assert bars(overview(nothing)) == {"none": [pytest.approx(1.0)]}
+    assert texts(detectors(nothing, ["rms", "chroma"], []))[2:4] == ["0", "0"]
 
 
 def test_the_best_map_unit_is_drawn_with_its_matches(scores: Scores) -> None:
@@ -343,6 +428,7 @@ def test_at_most_three_units_of_different_layers_are_followed() -> None:
             "level": "clip",
             "metric": "pearson",
             "effect": 0.5,
+            "kind": "distinct",
         }
     ).assign(q_value=np.arange(8) / 1000)
     chosen = choose_followed(labels)

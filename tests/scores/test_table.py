@@ -240,10 +240,25 @@ def test_detectors_and_dead_units(scores: Scores) -> None:
     table = scores.table.copy()
     table.loc[(table["layer"] == "conv") & (table["unit"] == 1), ["score", "p_value"]] = NAN
     summary = Scores(table).detectors().set_index("layer")
-    assert summary.loc["conv", ["units", "dead", "labelled", "unique"]].tolist() == [3, 1, 2, 2]
-    assert summary.loc["conv", ["loudness", "harmonic"]].tolist() == [1, 1]
-    assert summary.loc["dense", ["units", "dead", "labelled"]].tolist() == [1, 0, 0]
+    assert summary.loc["conv", ["units", "distinct", "untested", "none", "dead"]].tolist() == [3, 0, 2, 1, 1]
+    assert pd.isna(summary.loc["conv", "learned"])
+    assert summary.loc["dense", ["units", "none", "dead"]].tolist() == [1, 1, 0]
     assert Scores(table).dead_units().to_numpy().tolist() == [["conv", 1]]
+    # Loudness explains the units best, and nothing else as well: it sets them apart.
+    table["lower_p_value"] = np.where(table["feature"] == "loudness", 1.0, 1e-6)
+    summary = Scores(table.assign(control=table["feature"] == "rms")).detectors().set_index("layer")
+    assert summary.loc["conv", ["distinct", "none", "loudness", "harmonic"]].tolist() == [2, 1, 2, 0]
+    assert not {"rms", "untested"} & set(summary)
+
+
+def test_compare_tells_a_label_that_has_become_trivial(scores: Scores) -> None:
+    sides = [
+        Scores(scores.table.assign(lower_p_value=np.where(scores.table["feature"] == "loudness", 1.0, p), control=rms))
+        for p, rms in ((1e-6, False), (0.9, scores.table["feature"] == "rms"))
+    ]
+    changed = sides[0].compare(sides[1]).query("layer == 'conv' and unit == 2").iloc[0]
+    assert (changed["feature_before"], changed["feature_after"]) == ("loudness", "loudness")
+    assert (changed["kind_before"], changed["kind_after"], changed["changed"]) == ("distinct", "trivial", True)
 
 
 def test_duplicate_units_are_found_within_their_layer() -> None:

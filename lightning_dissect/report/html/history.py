@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from lightning_dissect.report.run_folder import find_score_files
-from lightning_dissect.scores import Scores, base_feature, best_of_each, count_labels
+from lightning_dissect.files import Place
+from lightning_dissect.files.layout import untrained_file
+from lightning_dissect.report.kinds import KINDS, count_parts
+from lightning_dissect.report.run_folder import find_score_files, load_scores
+from lightning_dissect.scores import Scores, base_feature, best_of_each, count_controls, count_labels, list_features
 
 Progress = Callable[[Sequence[Path]], Iterable[Path]]
 """Shows how far the reading of files is, like ``tqdm``."""
@@ -72,11 +75,15 @@ class History:
         name: The name of the run's folder.
         q: The false discovery rate that labels accept.
         moments: When scores were taken, in order.
-        features: By name, without rows.
+        features: By name, without rows and without controls.
+        controls: By name.
         columns: Everything that units were compared with.
         comparisons: Every metric and level among the columns, in their order.
         layers: In the network's order.
-        counts: How many units carry each label, shape (moments, layers, features).
+        kinds: The kinds of units that there are, of :data:`~lightning_dissect.report.kinds.KINDS`.
+        parts: How many units are of each kind, shape (moments, layers, kinds).
+        counts: How many units each feature sets apart, shape (moments, layers, features).
+        explained: How many trivial units each control explains, shape (moments, layers, controls).
         last: The scores of the last moment.
         labels: One row a unit at the last moment, as :meth:`Scores.labels` gives them.
     """
@@ -85,10 +92,14 @@ class History:
     q: float
     moments: list[Moment]
     features: list[str]
+    controls: list[str]
     columns: list[Column]
     comparisons: list[tuple[str, str]]
     layers: list[Layer]
+    kinds: list[str]
+    parts: npt.NDArray[np.int64]
     counts: npt.NDArray[np.int64]
+    explained: npt.NDArray[np.int64]
     last: Scores
     labels: pd.DataFrame
 
@@ -106,41 +117,51 @@ def read_history(run: str | os.PathLike[str], q: float = 0.05, progress: Progres
         ValueError: If a file holds no scores of units, or is not one of ours.
     """
     taken: dict[Moment, tuple[pd.DataFrame, _Arrays]] = {}
+    controls: dict[str, None] = {}
     for scores in _load(progress(find_score_files(run))):
         first = scores.table.iloc[0]
         moment = Moment(int(first["epoch"]), int(first["step"]))
         if not taken or moment >= max(taken):
             last = scores
         taken[moment] = scores.labels(q), _as_arrays(scores.table, "effect")
+        controls |= dict.fromkeys(list_features(scores.table.dropna(subset="unit"))[1])
     moments = sorted(taken)
     labels, effects = zip(*(taken[moment] for moment in moments), strict=True)
     columns = list(dict.fromkeys(column for arrays in effects for _, column in arrays))
-    features = list(dict.fromkeys(column.feature for column in columns))
+    features = list(dict.fromkeys(column.feature for column in columns if column.feature not in controls))
     layers = list(_join(effects, columns, last))
     names = [layer.name for layer in layers]
+    parts = [count_parts(found) for found in labels]
+    kinds = [kind for kind in KINDS if any(kind in counts for counts in parts)]
     return History(
         name=_name(Path(run)),
         q=q,
         moments=moments,
         features=features,
+        controls=list(controls),
         columns=columns,
         comparisons=list(dict.fromkeys((column.metric, column.level) for column in columns)),
         layers=layers,
+        kinds=kinds,
+        parts=np.stack([counts.reindex(index=names, columns=kinds, fill_value=0) for counts in parts]),
         counts=np.stack([count_labels(found, features).reindex(names, fill_value=0) for found in labels]),
+        explained=np.stack([count_controls(found, list(controls)).reindex(names, fill_value=0) for found in labels]),
         last=last,
         labels=labels[-1],
     )
 
 
 def _load(files: Iterable[Path]) -> Iterator[Scores]:
-    """The scores of each epoch and step of each file."""
+    """The scores of each epoch and step of each file; those of one folder share its baseline."""
+    baselines: dict[Place, Scores | None] = {}
     for file in files:
-        scores = Scores.load(file)
+        scores, beside = load_scores(file), untrained_file(file)
+        scores.baseline = baselines[beside] if beside in baselines else baselines.setdefault(beside, scores.baseline)
         if not len(scores):
             raise ValueError(f"{file} holds no scores.")
         groups = scores.table.groupby(["epoch", "step"])
         for _, rows in groups:
-            yield scores if groups.ngroups == 1 else Scores(rows, scores.settings)
+            yield scores if groups.ngroups == 1 else Scores(rows, scores.settings, scores.baseline)
 
 
 def _as_arrays(table: pd.DataFrame, field: str) -> _Arrays:

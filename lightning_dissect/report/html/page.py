@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from lightning_dissect.files import whole
+from lightning_dissect.report.correlations import EXPLANATION
 from lightning_dissect.report.html.history import History, Progress, read_history
 from lightning_dissect.report.html.payload import PACKING, find_limits, pack, pack_history, pack_last, pack_units
-from lightning_dissect.report.html.pictures import load_pictures
+from lightning_dissect.report.html.pictures import load_picture, load_pictures
 from lightning_dissect.report.html.players import Players, load_players
 from lightning_dissect.report.html.summary import list_found, list_whole_layers
+from lightning_dissect.report.kinds import KINDS, NOT_LEARNED
 from lightning_dissect.report.run_folder import find_score_files
 from lightning_dissect.report.words import describe_comparison
+from lightning_dissect.scores import fold_features, order_of_kind, tell_labels
 
 PAPER = (
     "O. Slizovskaia, E. Gómez, G. Haro: A Case Study of Deep-Learned Activations via Hand-Crafted Audio Features, 2019 "
@@ -61,11 +64,12 @@ def write_report(
     with whole(path, durable=True) as file:
         history = read_history(run, q, progress)
         pictures = load_pictures(folder, [layer.name for layer in history.layers])
-        file.write(_render(history, load_players(folder, history), pictures).encode())
+        together = load_picture(folder, "correlations")
+        file.write(_render(history, load_players(folder, history), pictures, together).encode())
     return path
 
 
-def _render(history: History, players: Players, pictures: Mapping[str, Mapping[str, str]]) -> str:
+def _render(history: History, players: Players, pictures: Mapping[str, Mapping[str, str]], together: str | None) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -87,6 +91,9 @@ def _render(history: History, players: Players, pictures: Mapping[str, Mapping[s
         .render(
             history=history,
             found=list_found(history),
+            said=tell_labels(history.labels, history.controls, len(history.last.dead_units()), history.q),
+            together=together,
+            explanation=EXPLANATION,
             version=version("lightning-dissect"),
             settings=_flatten(history.last.settings),
             citation=_citation(history),
@@ -105,11 +112,20 @@ def _meta(history: History, limits: Sequence[float]) -> dict[str, Any]:
     """The facts that the page's script reads beside the packed arrays, layers aside."""
     pairs = history.comparisons
     columns = [
-        {"feature": column.feature, "comparison": pairs.index(column[1:]), "limit": limit}
+        {
+            "feature": column.feature,
+            "name": _shown(column.feature),
+            "comparison": pairs.index(column[1:]),
+            "limit": limit,
+        }
         for column, limit in zip(history.columns, limits, strict=True)
     ]
     colours = {name: _FEATURE_COLOURS[n % len(_FEATURE_COLOURS)] for n, name in enumerate(history.features)}
-    most = history.labels.dropna(subset="feature").groupby(["metric", "level"], observed=True).size()
+    colours |= dict.fromkeys(history.controls, KINDS["trivial"].colour)
+    order = order_of_kind(history.labels)[history.labels["feature"].notna()]
+    best = history.labels.loc[order.index[order == order.min()]]
+    most = best.groupby(["metric", "level"], observed=True).size()
+    learned = "learned" in history.kinds
     return {
         "moments": [f"epoch {moment.epoch}, step {moment.step}" for moment in history.moments],
         "epochs": [moment.epoch for moment in history.moments],
@@ -117,10 +133,21 @@ def _meta(history: History, limits: Sequence[float]) -> dict[str, Any]:
         "comparisons": [describe_comparison(*pair) for pair in pairs],
         "comparison": max(range(len(pairs)), key=lambda place: most.get(pairs[place], 0), default=0),
         "columns": columns,
+        "controls": [{"feature": name, "name": _shown(name)} for name in history.controls],
+        "kinds": [
+            {"kind": kind, **KINDS[kind]._asdict()} | ({"words": NOT_LEARNED} if learned and kind == "distinct" else {})
+            for kind in history.kinds
+        ],
+        "parts": history.parts.tolist(),
         "counts": history.counts.tolist(),
+        "explained": history.explained.tolist(),
         "colours": {"features": colours, "effect": _EFFECT_COLOURS},
         **PACKING,
     }
+
+
+def _shown(feature: str) -> str:
+    return fold_features([feature])[0]
 
 
 def _libraries() -> dict[str, str]:

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from lightning_dissect.report.html.history import History, Layer
+from lightning_dissect.scores import explained_variance, fold_features, kinds_of, order_of_kind
 
+_ROUNDED = ["score", "null", "effect", "r2", "unique"]
 PACKING = {
     "steps": 24,  # between no effect and a column's largest one, over epochs: finer than colours can show
     "undefined": -128,
@@ -68,11 +70,16 @@ def pack_last(layer: Layer) -> dict[str, Any]:
 
 
 def pack_units(history: History) -> str:
-    """The labels as a JSON list of objects, one a unit; of layers and comparisons, the indices."""
+    """The labels as a JSON list of objects, one a unit, distinct ones first; of layers and comparisons, the indices."""
     layers = {layer.name: place for place, layer in enumerate(history.layers)}
     pairs = {pair: place for place, pair in enumerate(history.comparisons)}
-    labels = history.labels.round({"score": 4, "null": 4, "effect": 4})
-    rows = labels[["unit", "feature", "score", "null", "effect"]].assign(
+    labels = history.labels.assign(r2=explained_variance(history.labels), order=order_of_kind(history.labels))
+    labels["order"] = labels["order"].where(labels["feature"].notna(), 3)
+    labels = labels.sort_values("order", kind="stable").round(dict.fromkeys(_ROUNDED, 4))
+    rows = labels[["unit", "feature", "learned", *_ROUNDED]].assign(
+        label=labels["feature"].astype(object).map(lambda name: fold_features([name])[0], na_action="ignore"),
+        rivals=[", ".join(fold_features(names)) if isinstance(names, tuple) else "" for names in labels["rivals"]],
+        kind=kinds_of(labels),
         layer=[layers[name] for name in labels["layer"]],
         compared=np.array([pairs.get(pair, np.nan) for pair in zip(labels["metric"], labels["level"], strict=True)]),
         q=labels["q_value"].map("{:.2e}".format).astype(float),

@@ -14,6 +14,12 @@ _WORDS = {
 }
 
 
+def load_picture(folder: Path, name: str) -> str | None:
+    """Read a picture of the network that lies in ``pictures/`` beside the scores: a PNG file in base64, or None."""
+    file = folder / picture_file(name)
+    return base64.b64encode(file.read_bytes()).decode() if may_be_read(file, folder) else None
+
+
 def load_pictures(folder: Path, layers: Iterable[str]) -> dict[str, dict[str, str]]:
     """Read the pictures that lie in ``pictures/<layer>/`` beside the scores.
 

@@ -73,6 +73,7 @@
 
   const fixed = (number, digits = 3) => number === null ? "–" : number.toFixed(digits).replace("-", "−");
   const small = (q) => q === null ? "–" : q >= 0.001 ? q.toFixed(3) : q.toExponential(0).replace("-", "−");
+  const yes = (value) => value === null ? "–" : value ? "yes" : "no";
   const base = (feature) => feature.replace(/\[.*\]$/, "");
   const plain = (text) => text.replaceAll("&", "&amp;").replaceAll("<", "&lt;");  // Plotly reads tags in its texts
 
@@ -87,15 +88,24 @@
     element("overview").querySelectorAll("tbody tr").forEach((row, layer) => {
       const { units } = meta.layers[layer];
       const counts = meta.counts[moment][layer];
-      counts.forEach((count, feature) => {
-        const cell = row.cells[feature + 1];
+      [...counts, ...meta.explained[moment][layer]].forEach((count, place) => {
+        const cell = row.cells[place + 1];
         cell.textContent = count;
         cell.style.setProperty("--share", count / units);
-        cell.classList.toggle("dark", count / units > 0.5);
+        cell.classList.toggle("dark", place < counts.length && count / units > 0.5);
       });
-      const rest = units - counts.reduce((sum, count) => sum + count, 0);
-      const dead = moment === last && meta.layers[layer].dead;
-      row.cells[counts.length + 1].textContent = dead ? `${rest} (${dead} dead)` : rest;
+    });
+    element("kinds").querySelectorAll("tbody tr").forEach((row, layer) => {
+      const { units, dead } = meta.layers[layer];
+      const parts = meta.parts[moment][layer];
+      const bar = row.querySelector(".bar");
+      bar.setAttribute("aria-label", parts.map((count, place) => `${count} ${meta.kinds[place].words}`).join("; "));
+      parts.forEach((count, place) => {
+        bar.children[place].style.flexGrow = count;
+        bar.children[place].title = `${count} of ${units}: ${meta.kinds[place].words}`;
+        const own = place === parts.length - 1 && moment === last && dead;
+        row.cells[place + 2].textContent = own ? `${count} (${dead} dead)` : count;
+      });
     });
   }
 
@@ -119,7 +129,7 @@
     const limit = rows.length ? meta.columns[rows[0][0]].limit : 1;
     const z = rows.map(([, row]) => Array.from({ length: units }, (_, unit) => at(moment, row, unit)));
     const trace = {
-      type: "heatmap", z, y: rows.map(([column]) => plain(meta.columns[column].feature)),
+      type: "heatmap", z, y: rows.map(([column]) => plain(meta.columns[column].name)),
       zmin: -limit, zmax: limit, colorscale: meta.colours.effect, colorbar: { title: { text: "effect" }, thickness: 12 },
       hovertemplate: "unit %{x}, %{y}<br>effect %{z:.2f}<extra></extra>",
     };
@@ -151,12 +161,19 @@
     const series = meta.features.map((feature, place) => ({
       name: feature, feature, values: meta.counts.map((counts) => counts[layer][place]),
     }));
-    await Plotly.react("trajectory", lines(series), layout({
+    const look = {
       height: 300,
       xaxis: epochAxis,
       yaxis: { title: { text: `units of ${plain(meta.layers[layer].name)}` }, rangemode: "tozero" },
       shapes: [{ type: "line", x0: meta.epochs[moment], x1: meta.epochs[moment], yref: "paper", y0: 0, y1: 1, line: { color: "#57606a", dash: "dot" } }],
-    }), settings);
+    };
+    const bars = meta.kinds.map(({ words, colour }, place) => ({
+      type: "bar", name: plain(words), x: meta.epochs, y: meta.parts.map((parts) => parts[layer][place]), marker: { color: colour },
+    }));
+    await Promise.all([
+      Plotly.react("kinds-trajectory", bars, layout({ ...look, barmode: "stack", legend: { traceorder: "normal" } }), settings),
+      Plotly.react("trajectory", lines(series), layout(look), settings),
+    ]);
   }
 
   let drawing = null;
@@ -177,15 +194,13 @@
     const { columns, name } = meta.layers[layer];
     const [label, at] = [findLabel(layer, unit), await loadLast(layer)];
     element("unit-title").textContent = `${name}, unit ${unit}`;
-    element("unit-words").textContent = label?.feature
-      ? `Follows ${label.feature} best: ${meta.comparisons[label.compared]}, ${fixed(label.score)} where chance gives ${fixed(label.null)} (q = ${small(label.q)}).`
-      : "Follows none of the features more than chance explains.";
+    element("unit-words").textContent = describe(label);
     const rows = columns.map((column, row) => ({ ...meta.columns[column], row, ...at(row, unit) }));
     rows.sort((a, b) => (b.power ?? -1) - (a.power ?? -1) || Math.abs(b.effect) - Math.abs(a.effect));
     const body = element("unit-table").tBodies[0];
     body.replaceChildren(...rows.map((row) => {
       const chance = row.score === null ? null : row.score - row.effect;
-      const texts = [row.feature, meta.comparisons[row.comparison], fixed(row.score), fixed(chance), fixed(row.effect), fromPower(row.power)];
+      const texts = [row.name, meta.comparisons[row.comparison], fixed(row.score), fixed(chance), fixed(row.effect), fromPower(row.power)];
       const own = label?.feature && base(label.feature) === row.feature && label.compared === row.comparison;
       return make("tr", { className: own ? "label" : "" }, ...texts.map((textContent) => make("td", { textContent })));
     }));
@@ -195,11 +210,27 @@
     element("unit").dataset.unit = `${layer}/${unit}`;
   }
 
+  function describe(label) {
+    if (!label?.feature) return "Follows none of the features more than chance explains.";
+    const { label: name, rivals, kind } = label;
+    const what = {
+      distinct: `Follows ${name}, which sets it apart from all other features that were compared`,
+      shared: `Follows ${name} or ${rivals}: these clips cannot tell which`,
+      trivial: `Follows ${name}${rivals ? ` or ${rivals}` : ""}: trivial, since ${meta.controls.map((control) => control.name).join(" or ")} explains it as well`,
+      untested: `Follows ${name}; whether this sets it apart was not tested`,
+    }[kind];
+    const r2 = label.r2 === null ? "" : `, r² = ${fixed(label.r2)}`;
+    const unique = label.unique === null ? "" : ` With all other features held fixed, ${fixed(label.unique)} is left.`;
+    const learned = { true: " Learned: in untrained copies units do not follow it as strongly.", false: " Not shown to be learned.", null: "" }[label.learned];
+    const compared = `${meta.comparisons[label.compared]}, ${fixed(label.score)} where chance gives ${fixed(label.null)}`;
+    return `${what}. Compared by ${compared}${r2} (q = ${small(label.q)}).${unique}${learned}`;
+  }
+
   async function drawUnit(layer, unit, rows) {
     const [at, Plotly] = await Promise.all([loadHistory(layer), loadLibrary("plotly")]);
     const dashes = ["solid", "dash", "dot", "dashdot", "longdash"];
     const series = rows.map((row) => ({
-      name: `${row.feature}, ${meta.comparisons[row.comparison]}`, feature: row.feature, dash: dashes[row.comparison % dashes.length],
+      name: `${row.name}, ${meta.comparisons[row.comparison]}`, feature: row.feature, dash: dashes[row.comparison % dashes.length],
       values: meta.moments.map((_, moment) => at(moment, row.row, unit)),
     }));
     await Plotly.react("unit-trajectory", lines(series), layout({
@@ -270,11 +301,14 @@
       columns: [
         numeric("layer", "layer", "dt-left", (layer) => escape(meta.layers[layer].name)),
         { data: "unit", title: "unit", type: "num", className: "dt-left", render: (value, kind) => kind === "display" ? `<button class="open">unit ${Number(value)}</button>` : value },
-        { data: "feature", title: "follows", type: "string", render: (value, kind) => kind === "display" ? escape(value ?? "nothing") : value ?? "" },
+        { data: "label", title: "label", type: "string", render: (value, kind) => kind === "display" ? escape(value ?? "–") : value ?? "" },
+        { data: "kind", title: "kind", type: "string" },
+        { data: "rivals", title: "or as well (rivals)", type: "string", render: (value, kind) => kind === "display" ? escape(value) : value },
         numeric("compared", "compared by", "dt-left", (pair) => pair === null ? "" : escape(meta.comparisons[pair])),
-        numeric("score", "score", "dt-right", fixed), numeric("null", "chance", "dt-right", fixed),
-        numeric("effect", "effect", "dt-right", fixed), numeric("q", "q", "dt-right", small),
+        numeric("score", "score", "dt-right", fixed), numeric("null", "chance", "dt-right", fixed), numeric("r2", "r²", "dt-right", fixed),
+        numeric("unique", "unique", "dt-right", fixed), numeric("learned", "learned", "dt-right", yes), numeric("q", "q", "dt-right", small),
       ],
+      createdRow: (row, { kind }) => row.classList.add(kind),
       order: [], deferRender: true, autoWidth: false, pageLength: 25, lengthMenu: [10, 25, 100, 500],
       language: { info: "_START_ to _END_ of _TOTAL_ units", infoFiltered: "(of _MAX_)", infoEmpty: "no unit", lengthMenu: "_MENU_ units a page", search: "Search", zeroRecords: "No unit is like that." },
     });
@@ -283,14 +317,15 @@
       openUnit(row.layer, row.unit);
     });
     const filter = () => {
-      const [layer, feature] = [element("filter-layer").value, element("filter-feature").value];
+      const [layer, kind, feature] = ["layer", "kind", "feature"].map((name) => element(`filter-${name}`).value);
       const audio = element("filter-audio")?.checked;
       table.search.fixed("choices", (text, row) =>
         (layer === "" || row.layer === Number(layer))
-        && (feature === "" || feature === (row.feature === null ? "-" : base(row.feature)) || (feature === "*" && row.feature !== null))
+        && (kind === "" || kind === row.kind || (kind === "learned" && row.kind === "distinct" && row.learned === true))
+        && (feature === "" || (row.feature !== null && feature === base(row.feature)))
         && (!audio || `${row.layer}/${row.unit}` in players)).draw();
     };
-    ["filter-layer", "filter-feature", "filter-audio"].forEach((id) => element(id)?.addEventListener("change", filter));
+    ["filter-layer", "filter-kind", "filter-feature", "filter-audio"].forEach((id) => element(id)?.addEventListener("change", filter));
     element("loading").remove();
     document.body.dataset.ready = "true";
   }

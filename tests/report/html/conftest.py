@@ -22,11 +22,15 @@ ROWS = [
     ("chroma[A]", "pearson", "clip"),
     ("chroma[B]", "pearson", "clip"),
     ("onset_strength", "sift", "map"),
+    ("rms_db", "pearson", "clip"),
 ]
 
 
 def write_table(epoch: int, units: dict[str, int], seed: int = 0) -> pd.DataFrame:
-    """Units 0, 3, … follow onset_strength, 1, 4, … chroma[B], more each epoch; the last of each layer is dead."""
+    """Units 0, 3, … follow onset_strength, 1, 4, … chroma[B], more each epoch; the last of each layer is dead.
+
+    What unit 3 follows, loudness explains as well; what unit 6 follows, the control does.
+    """
     rng = np.random.default_rng([seed, epoch])
     rows = []
     for layer, size in units.items():
@@ -40,9 +44,11 @@ def write_table(epoch: int, units: dict[str, int], seed: int = 0) -> pd.DataFram
                 p_value = 1e-12 if follows else rng.uniform(0.2, 1)
                 if unit == size - 1:
                     effect = p_value = np.nan
-                rows.append((layer, unit, feature, level, metric, effect + 0.1, 0.1, effect, p_value))
-    names = ["layer", "unit", "feature", "level", "metric", "score", "null", "effect", "p_value"]
-    return pd.DataFrame(rows, columns=names).assign(epoch=epoch, step=10 * (epoch + 1), dataloader=0, n_clips=60)
+                lower = 1.0 if follows else 0.7 if (unit, feature) in ((3, "loudness"), (6, "rms_db")) else 1e-6
+                rows.append((layer, unit, feature, level, metric, effect + 0.1, 0.1, effect, p_value, lower))
+    names = ["layer", "unit", "feature", "level", "metric", "score", "null", "effect", "p_value", "lower_p_value"]
+    table = pd.DataFrame(rows, columns=names).assign(epoch=epoch, step=10 * (epoch + 1), dataloader=0, n_clips=60)
+    return table.assign(control=table["feature"] == "rms_db")
 
 
 SETTINGS = {"versions": {"torch": "2.11.0"}, "sample_rate": RATE, "layers": [EVIL, "embedding"]}
@@ -53,6 +59,9 @@ def write_run(folder: Path, epochs: int = 3) -> Path:
         scores = Scores(write_table(epoch, {EVIL: 14, "embedding": 40}), SETTINGS)
         scores.save(folder / "dissect" / f"epoch={epoch:04d}-step={10 * (epoch + 1):08d}.parquet")
     write_playlist(folder / "dissect")
+    picture = folder / "dissect" / picture_file("correlations")
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (6, 6), "orange").save(picture)
     for layer in (EVIL, "embedding"):
         picture = folder / "dissect" / picture_file("clips", layer)
         picture.parent.mkdir(parents=True, exist_ok=True)

@@ -93,29 +93,34 @@ def violations(page: Any) -> list[str]:
 
 
 def test_sorting(page: Any) -> None:
-    page.locator("#filter-feature").select_option("*")
-    header(page, "effect").click()
+    page.locator("#filter-kind").select_option("distinct")
+    header(page, "score").click()
     page.wait_for_selector("#table th[aria-sort=ascending]")
     ascending = [float(text.replace("−", "-")) for text in column(page, 7)]
-    header(page, "effect").click()
+    header(page, "score").click()
     page.wait_for_selector("#table th[aria-sort=descending]")
     descending = [float(text.replace("−", "-")) for text in column(page, 7)]
     assert ascending == sorted(ascending)
     assert descending == sorted(descending, reverse=True)
-    assert len(descending) == 16
+    assert len(descending) == 12
 
 
 def test_filtering(page: Any, evil: str) -> None:
     page.locator("#filter-feature").select_option("chroma")
-    assert column(page, 3) == ["chroma[B]"] * 8
+    assert column(page, 3) == ["chroma (B)"] * 8
     page.locator("#filter-layer").select_option(label=evil)
     assert column(page, 1) == [evil] * 4
     page.locator("#filter-layer").select_option("")
-    page.locator("#filter-feature").select_option("-")
-    assert "of 38 units" in page.locator(".dt-info").inner_text()
     page.locator("#filter-feature").select_option("")
+    page.locator("#filter-kind").select_option("none")
+    assert "of 38 units" in page.locator(".dt-info").inner_text()
+    page.locator("#filter-kind").select_option("trivial")
+    assert column(page, 5) == ["level"] * 2
+    assert page.locator("#table tbody tr.trivial").count() == 2
+    page.locator("#filter-kind").select_option("")
     page.get_by_role("searchbox").fill("onset_strength")
     assert column(page, 3) == ["onset_strength"] * 8
+    assert column(page, 4) == ["distinct"] * 4 + ["shared"] * 2 + ["trivial"] * 2
 
 
 def test_a_unit_opens_and_closes_by_keyboard(page: Any, evil: str) -> None:
@@ -123,15 +128,32 @@ def test_a_unit_opens_and_closes_by_keyboard(page: Any, evil: str) -> None:
     page.locator("#table button.open").nth(1).focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("#unit[data-unit]")
-    assert page.locator("#unit-title").inner_text() == f"{evil}, unit 3"
-    assert "Follows onset_strength best: correlation, one value a clip" in page.locator("#unit-words").inner_text()
+    assert page.locator("#unit-title").inner_text() == f"{evil}, unit 9"
+    words = page.locator("#unit-words").inner_text()
+    assert words.startswith("Follows onset_strength, which sets it apart from all other features")
+    assert "Compared by correlation, one value a clip, 0." in words
+    assert ", r² = 0." in words
     first = page.locator("#unit-table tbody tr").first.locator("td").all_inner_texts()
     assert first[:2] == ["onset_strength", "correlation, one value a clip"]
     assert first[3] == "0.100"
-    assert page.locator("#unit-trajectory .scatterlayer .trace").count() == 4
+    assert page.locator("#unit-trajectory .scatterlayer .trace").count() == 5
     page.keyboard.press("Escape")
     page.wait_for_selector("#unit:not([open])", state="attached")
-    assert page.evaluate("document.activeElement.textContent") == "unit 3"
+    assert page.evaluate("document.activeElement.textContent") == "unit 9"
+
+
+def test_each_kind_of_label_is_described_in_the_dialog(page: Any) -> None:
+    for kind, words in {
+        "shared": "Follows onset_strength or loudness: these clips cannot tell which.",
+        "trivial": "Follows onset_strength or level: trivial, since level explains it as well.",
+        "none": "Follows none of the features more than chance explains.",
+    }.items():
+        page.locator("#filter-kind").select_option(kind)
+        page.locator("#table button.open").first.click()
+        page.wait_for_selector("#unit[data-unit]")
+        assert page.locator("#unit-words").inner_text().startswith(words)
+        page.keyboard.press("Escape")
+        page.wait_for_selector("#unit:not([open])", state="attached")
 
 
 def test_a_unit_can_be_heard(page: Any) -> None:
@@ -153,18 +175,27 @@ def test_a_unit_can_be_heard(page: Any) -> None:
 def test_the_slider_moves_through_the_epochs(page: Any) -> None:
     scroll_to_pictures(page)
 
-    def counts() -> list[str]:
-        return list(page.locator("#overview tbody tr").first.locator("td").all_inner_texts())
+    def counts(table: str = "overview") -> list[str]:
+        return list(page.locator(f"#{table} tbody tr").first.locator("td").all_inner_texts())
 
-    assert counts() == ["0", "4", "4", "6 (1 dead)", "14"]
+    assert counts() == ["0", "2", "4", "1", "14"]
+    assert counts("kinds")[1:] == ["6", "1", "1", "6 (1 dead)", "14"]
     page.locator("#epoch").focus()
     page.keyboard.press("Home")
     page.wait_for_selector("body[data-drawn='0']")
-    assert counts() == ["0", "2", "1", "11", "14"]
+    assert counts() == ["0", "1", "1", "0", "14"]
+    assert counts("kinds")[1:] == ["2", "1", "0", "11", "14"]
+    widths = [
+        bar["width"]
+        for bar in (span.bounding_box() for span in page.locator("#kinds .bar").first.locator("span").all())
+    ]
+    assert widths[3] / widths[0] == pytest.approx(11 / 2, rel=0.05)  # to the width of a gap
+    stacks = page.evaluate("document.getElementById('kinds-trajectory').data.map((bars) => bars.y)")
+    assert stacks == [[2, 4, 6], [1, 1, 1], [0, 1, 1], [11, 8, 6]]
     assert page.locator("#moment").inner_text() == "epoch 0, step 10"
     z = page.evaluate("document.getElementById('heatmap').data[0].z")
-    assert [len(row) for row in z] == [14, 14, 14]
-    assert [row[-1] for row in z] == [None, None, None]
+    assert [len(row) for row in z] == [14] * 4
+    assert [row[-1] for row in z] == [None] * 4
 
 
 def test_a_layer_without_maps_says_so(page: Any) -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -5,24 +6,27 @@ import pandas as pd
 import pytest
 
 from lightning_dissect import Scores
+from lightning_dissect.report.html import history
 from lightning_dissect.report.html.history import Column, read_history
-from lightning_dissect.scores import base_feature, best_first
+from lightning_dissect.report.run_folder import load_scores
+from lightning_dissect.scores import base_feature, best_first, learned
+from lightning_dissect.scores.labels import label_units
 
 
 def test_arrays_hold_what_the_tables_hold(run: Path) -> None:
-    history = read_history(run)
+    found = read_history(run)
     table = Scores.load(run).table
     table = table.assign(feature=base_feature(table["feature"]))
-    assert [tuple(moment) for moment in history.moments] == [(0, 10), (1, 20), (2, 30)]
+    assert [tuple(moment) for moment in found.moments] == [(0, 10), (1, 20), (2, 30)]
     keys = ["epoch", "layer", *Column._fields, "unit"]
     best = best_first(table).drop_duplicates(keys).set_index(keys).sort_index()
     compared = 0
-    for moment, (epoch, _) in enumerate(history.moments):
-        for layer in history.layers:
+    for moment, (epoch, _) in enumerate(found.moments):
+        for layer in found.layers:
             for place, column in enumerate(layer.columns):
-                rows = best.loc[(epoch, layer.name, *history.columns[column])]
+                rows = best.loc[(epoch, layer.name, *found.columns[column])]
                 np.testing.assert_allclose(layer.effect[moment, place], rows["effect"], rtol=1e-6)
-                if moment == len(history.moments) - 1:
+                if moment == len(found.moments) - 1:
                     np.testing.assert_allclose(layer.score[place], rows["score"], rtol=1e-6)
                     np.testing.assert_allclose(layer.q_value[place], rows["q_value"], rtol=1e-6)
                 compared += len(rows)
@@ -30,20 +34,49 @@ def test_arrays_hold_what_the_tables_hold(run: Path) -> None:
 
 
 def test_labels_are_counted_at_each_epoch(run: Path) -> None:
-    history = read_history(run)
-    assert history.features == ["loudness", "onset_strength", "chroma"]
-    assert [layer.name for layer in history.layers] == list(dict.fromkeys(history.labels["layer"]))
-    # Of 14 units the first 4, 8 and 12 may follow something: every third onset_strength, every third chroma.
-    assert history.counts[:, 0].tolist() == [[0, 2, 1], [0, 3, 3], [0, 4, 4]]
-    assert len(history.labels) == 54
+    found = read_history(run)
+    assert found.features == ["loudness", "onset_strength", "chroma"]
+    assert [layer.name for layer in found.layers] == list(dict.fromkeys(found.labels["layer"]))
+    # Of 14 units the first 4, 8 and 12 may follow something: every third onset_strength, every third chroma. Unit 3
+    # is shared, 6 trivial.
+    assert found.counts[:, 0].tolist() == [[0, 1, 1], [0, 1, 3], [0, 2, 4]]
+    assert found.kinds == ["distinct", "shared", "trivial", "none"]
+    assert found.parts[:, 0].tolist() == [[2, 1, 0, 11], [4, 1, 1, 8], [6, 1, 1, 6]]
+    assert (found.controls, found.explained[:, 0].tolist()) == (["rms_db"], [[0], [1], [1]])
+    assert len(found.labels) == 54
+
+
+def test_epochs_share_the_baseline_of_their_folder(
+    make_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = make_run(tmp_path)
+    table = Scores.load(folder).last()
+    copies = pd.concat([table.assign(epoch=copy, effect=table["effect"] / 10) for copy in range(3)])
+    Scores(copies).save(folder / "dissect" / "untrained.parquet")
+    read = []
+    monkeypatch.setattr(history, "load_scores", lambda file: read.append(file) or load_scores(file))
+    labelled: list[int] = []
+    monkeypatch.setattr(learned, "label_units", lambda *a: labelled.append(1) or label_units(*a))
+    found = read_history(folder)
+    assert found.kinds == ["learned", "distinct", "shared", "trivial", "none"]
+    assert found.parts[:, 0, :2].tolist() == [[2, 0], [4, 0], [6, 0]]
+    assert (len(read), len(labelled)) == (3, 3)  # the copies are labelled once, not in each epoch
+
+
+def test_a_baseline_that_lies_elsewhere_is_not_read(make_run: Callable[..., Path], tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    elsewhere = Scores(Scores.load(folder).last()).save(tmp_path / "elsewhere.parquet")
+    (folder / "dissect" / "untrained.parquet").symlink_to(elsewhere)
+    with pytest.warns(UserWarning, match=r"untrained\.parquet is left out: only regular files inside"):
+        assert "learned" not in read_history(folder).kinds
 
 
 def test_a_layer_that_comes_later_is_undefined_before(run: Path, tmp_path: Path) -> None:
     first, last = (Scores.load(file) for file in sorted(run.rglob("*.parquet"))[::2])
     first.filter(layer="embedding").save(tmp_path / "a.parquet")
     last.save(tmp_path / "b.parquet")
-    history = read_history(tmp_path)
-    early = {layer.name: np.isnan(layer.effect[0]).all() for layer in history.layers}
+    found = read_history(tmp_path)
+    early = {layer.name: np.isnan(layer.effect[0]).all() for layer in found.layers}
     assert early == {layer: layer != "embedding" for layer in early}
     assert len(early) == 2
 
@@ -70,9 +103,9 @@ def test_nothing_there_is_said(tmp_path: Path) -> None:
 
 def test_scores_of_whole_layers_alone_have_no_units(run: Path, tmp_path: Path) -> None:
     table = Scores.load(run).last().assign(unit=pd.NA)
-    history = read_history(Scores(table).save(tmp_path / "layers.parquet"))
-    assert (history.layers, history.features, len(history.labels)) == ([], [], 0)
-    assert history.moments == [(2, 30)]
+    found = read_history(Scores(table).save(tmp_path / "layers.parquet"))
+    assert (found.layers, found.features, len(found.labels)) == ([], [], 0)
+    assert found.moments == [(2, 30)]
 
 
 def test_a_unit_before_which_others_are_missing_is_refused(run: Path, tmp_path: Path) -> None:

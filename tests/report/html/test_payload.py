@@ -14,6 +14,7 @@ from lightning_dissect.report.html.payload import (
     pack_last,
     pack_units,
 )
+from lightning_dissect.scores import order_of_kind
 
 
 def unpack(text: str) -> bytes:
@@ -49,10 +50,15 @@ def test_the_last_epoch_comes_back_to_four_digits(run: Path) -> None:
 def test_units_are_the_labels(run: Path) -> None:
     history = read_history(run)
     units = pd.DataFrame(json.loads(unpack(pack_units(history))))
-    labels = history.labels
+    labels = history.labels.assign(order=order_of_kind(history.labels).where(history.labels["feature"].notna(), 3))
+    labels = labels.sort_values("order", kind="stable")
     assert [history.layers[place].name for place in units["layer"]] == labels["layer"].tolist()
     assert units["unit"].tolist() == labels["unit"].tolist()
     assert units["feature"].fillna("").tolist() == labels["feature"].astype(object).fillna("").tolist()
     np.testing.assert_allclose(units["effect"], labels["effect"], atol=1e-4)
     np.testing.assert_allclose(units["q"], labels["q_value"], rtol=5e-3)
     assert len(units) == 54
+    assert units["kind"].tolist() == ["distinct"] * 12 + ["shared"] * 2 + ["trivial"] * 2 + ["none"] * 38
+    assert units["rivals"].tolist() == [""] * 12 + ["loudness"] * 2 + ["level"] * 2 + [""] * 38
+    assert units["label"][:12].tolist().count("chroma (B)") == 8
+    np.testing.assert_allclose(units["r2"], labels["score"] ** 2, atol=1e-4)
