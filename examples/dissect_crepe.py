@@ -26,7 +26,7 @@ HOP_LENGTH = 320
 SECONDS = 0.8
 KEYS = range(41, 85)
 SUSTAINED = ("organ", "violin", "trumpet", "clarinet", "flute")
-FEATURES = ("chroma", "centroid", "loudness", "onset_rate")
+FEATURES = ("chroma", "centroid", "loudness", "onset_rate", "harmonic_ratio")
 LAYERS = ("crepe.conv?_BN", "crepe.classifier", "crepe")
 """Each convolution after its ReLU, since before it a filter's mean over time is near zero; logits; probabilities."""
 
@@ -124,10 +124,11 @@ def judge_bins(scores: Scores, layer: str = "crepe") -> pd.DataFrame:
 
 
 def follows(scores: Scores) -> dict[str, str]:
-    """What the units of each layer follow, in words, the rows of a feature counted together."""
+    """Which feature sets the units of each layer apart, in words, the rows of a feature counted together."""
     labels = scores.labels()
     layer, feature = labels["layer"].astype(str), labels["feature"].astype(object)
-    family = feature.str.partition("[")[0].fillna("nothing")
+    other = labels["kind"].map({"shared": "one of several", "trivial": "level"}).fillna("nothing")
+    family = feature.str.partition("[")[0].where(labels["kind"] == "distinct", other)
     return {
         name: ", ".join(f"{what} {count}" for what, count in family[layer == name].value_counts().items())
         for name in sorted(layer.unique(), key=lambda name: name == "crepe")  # the network itself comes last
@@ -181,7 +182,7 @@ def summary(trained: Scores, untrained: Scores, network: PitchNetwork, notes: in
         "",
         f"{notes} notes of {SECONDS:g} s: MIDI keys {KEYS[0]} to {KEYS[-1]} by {', '.join(SUSTAINED)}.",
         "",
-        "| layer | units | they follow | untrained |",
+        "| layer | units | what sets them apart | untrained |",
         "|---|---:|---|---|",
         *layer_rows(trained, untrained),
         "",
