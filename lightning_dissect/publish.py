@@ -120,7 +120,9 @@ def publish(findings: Findings, trainer: Any, index: int, earlier: Earlier, watc
         playlists = save_playlists(played, folder, run.bank.analysis.sample_rate, epoch=epoch, step=step)
         players = list(_players(labels, playlists, folder))
         files.append(folder / TABLE)
-    figures = chain(_figures(findings), _history(folder, labels))
+    controls = list_features(scores.last())[1]
+    found = labels[~base_feature(labels["feature"]).isin(controls)]
+    figures = chain(_figures(findings), _history(folder, found))
     pictures = {drawn: encode_png(render(figure)) for drawn, figure in figures if figure is not None}
     _save_pictures(pictures, folder)
     shown = {f"{name}{drawn.tag}": png for drawn, png in pictures.items()}

@@ -108,8 +108,8 @@ def test_pictures_lie_beside_the_scores_of_all_epochs(waveform: Tensor, tmp_path
     folder = Path(logger.log_dir) / "dissect" / "pictures"
     found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
     assert found == [
-        "embedding/chance.png", "embedding/clips.png", "embedding/units.png", "epochs.png", "level/chance.png",
-        "level/clips.png", "level/units.png", "overview.png",
+        "correlations.png", "detectors.png", "embedding/chance.png", "embedding/clips.png", "embedding/units.png",
+        "epochs.png", "level/chance.png", "level/clips.png", "level/units.png", "overview.png",
     ]  # fmt: skip
     assert all(Image.open(folder / path).width == 980 for path in found)
     assert Scores.load(logger.log_dir).table["epoch"].unique().tolist() == [0, 1]
@@ -163,7 +163,7 @@ def test_players_are_of_the_unit_that_follows_a_feature_best(waveform: Tensor, t
     assert "dissect.level/unit1/rms/pearson.clip" in tags["scalars"]
     assert "dissect.level/unit0/rms/pearson.clip" not in tags["scalars"]
     (text,) = [tag for tag in tags["tensors"] if tag.startswith("dissect/playlist/text")]
-    assert b"rises with rms: clip" in events.Tensors(text)[0].tensor_proto.string_val[0]
+    assert b"rises with rms (distinct): clip" in events.Tensors(text)[0].tensor_proto.string_val[0]
 
 
 def test_a_player_says_when_a_unit_falls_with_the_feature(waveform: Tensor, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_player_says_when_a_unit_falls_with_the_feature(waveform: Tensor, tmp_
     (file,) = tmp_path.rglob("events.out.tfevents*")
     events = EventAccumulator(str(file), size_guidance={"tensors": 0}).Reload()
     (text,) = [tag for tag in events.Tags()["tensors"] if tag.startswith("dissect/playlist/text")]
-    assert b"falls with rms: clip" in events.Tensors(text)[0].tensor_proto.string_val[0]
+    assert b"falls with rms (distinct): clip" in events.Tensors(text)[0].tensor_proto.string_val[0]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from lightning_dissect.report.run_folder import find_score_files, load_scores
+from lightning_dissect.report.run_folder import find_score_files, load_baseline
 from lightning_dissect.scores import Scores
 
 _SHORTEST = 0.01
@@ -39,7 +39,10 @@ def add_csv(parser: ArgumentParser) -> None:
 
 def read_last(run: Path) -> Scores:
     """The scores of a run's last epoch, without reading the others."""
-    return load_scores(find_score_files(run)[-1])
+    file = find_score_files(run)[-1]
+    scores = Scores.load(file)
+    scores.baseline = load_baseline(file)
+    return scores
 
 
 def show_progress(files: Sequence[Path]) -> Iterable[Path]:

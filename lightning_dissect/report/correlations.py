@@ -20,7 +20,7 @@ _FEWEST = 4
 """Clips: of fewer, correlations say nothing."""
 _MAP = colormaps[TOGETHER].with_extremes(bad=UNDEFINED)
 EXPLANATION = (
-    "Features that go together on these clips (near 1) cannot be told apart. "
+    "Two features that go together (near 1) cannot be told apart on these clips. "
     "To tell them apart, add clips in which they differ."
 )
 
@@ -66,7 +66,7 @@ def correlations(values: Mapping[str, Tensor]) -> Figure | None:
     below = 0.25 + widest * math.sin(math.radians(turn))
     sheet = Sheet(
         HEADING + 0.4 + cell * len(names) + below + FOOTING,
-        "Which features these clips cannot tell apart",
+        "How far features go together on these clips",
         f"size of the correlation over {len(next(iter(values.values())))} clips · of a feature's rows (the twelve of "
         "chroma) the largest",
     )

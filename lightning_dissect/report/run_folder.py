@@ -33,12 +33,10 @@ def find_score_files(run: str | os.PathLike[str]) -> list[Path]:
     return files
 
 
-def load_scores(file: Path) -> Scores:
-    """Read a score file; its baseline is left out where it may not be read, see :func:`may_be_read`."""
-    scores, beside = Scores.load(file), untrained_file(file)
-    if not (isinstance(beside, Path) and may_be_read(beside, file.parent)):
-        scores.baseline = None
-    return scores
+def load_baseline(file: Path) -> Scores | None:
+    """Read the baseline beside a score file, if there is one that may be read, see :func:`may_be_read`."""
+    beside = untrained_file(file)
+    return Scores.load(beside) if isinstance(beside, Path) and may_be_read(beside, file.parent) else None
 
 
 def may_be_read(file: Path, folder: Path) -> bool:

@@ -83,6 +83,10 @@ def whole_layers(folder: Path) -> None:
         Scores(table.assign(unit=pd.array([pd.NA] * len(table), dtype="Int32"), metric="cka")).save(file)
 
 
+def damaged_baseline(folder: Path) -> None:
+    (folder / "untrained.parquet").write_bytes(b"no table")
+
+
 def no_rows(folder: Path) -> None:
     Scores(Scores.load(folder / LAST).table.head(0)).save(folder / LAST)
 
@@ -109,7 +113,7 @@ DAMAGES: dict[str, tuple[Damage, int, int, str]] = {
     "layers without letters": (column("layer", rest=b"\xff"), 2, 2, "'layer' cannot be of type"),
     "no feature": (column("feature", rest=None), 2, 2, "'feature' lacks values"),
     "epochs of words": (column("epoch", rest="one"), 2, 2, "'epoch' cannot be of type"),
-    "infinite scores": (column("effect", rest=np.inf), 0, 0, ""),
+    "infinite scores": (column("effect", rest=np.inf), 1, 0, ""),
     "scores beyond all numbers": (column("score", rest=1e300), 0, 0, ""),
     "p-values beyond 1": (column("p_value", -5.0, rest=7.0), 0, 0, ""),
     "q-values beyond 1": (column("q_value", -5.0, rest=7.0), 0, 0, ""),
@@ -129,6 +133,8 @@ DAMAGES: dict[str, tuple[Damage, int, int, str]] = {
     "frames of 8 TB": (settings({"sample_rate": 8_000, "n_fft": 2**40, "hop_length": 1}), 0, 0, ""),
     "a rate of 1 THz": (settings({"sample_rate": 10**12}), 0, 0, ""),
     "a pipe for scores": (pipe("epoch=0002.parquet"), 0, 0, "epoch=0002.parquet is left out"),
+    "a pipe for a baseline": (pipe("untrained.parquet"), 0, 0, "untrained.parquet is left out"),
+    "a damaged baseline": (damaged_baseline, 2, 2, "untrained.parquet cannot be read as scores"),
     "a pipe for a playlist": (pipe("playlist.parquet"), 0, 0, "playlist.parquet is left out"),
     "a pipe for a WAV": (pipe(WAV), 0, 0, "00s.wav is left out"),
     "a pipe for a picture": (pipe("pictures/conv/clips.png"), 0, 0, "clips.png is left out"),
@@ -164,7 +170,7 @@ def test_a_run_of_whole_layers_says_so(scores_folder: Path, capsys: pytest.Captu
     assert main(["report", str(folder)]) == 0
     page = (folder / "report.html").read_text()
     assert "No unit was compared" in page
-    assert page.count("kernel alignment (CKA), one value a clip") == 6
+    assert page.count("kernel alignment (CKA), one value a clip") == 8
     assert "<script" not in page
     assert main(["compare", str(folder / LAST), str(folder)]) == 2
     assert "whole layers alone" in capsys.readouterr().err

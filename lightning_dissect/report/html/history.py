@@ -13,7 +13,7 @@ import pandas as pd
 from lightning_dissect.files import Place
 from lightning_dissect.files.layout import untrained_file
 from lightning_dissect.report.kinds import KINDS, count_parts
-from lightning_dissect.report.run_folder import find_score_files, load_scores
+from lightning_dissect.report.run_folder import find_score_files, load_baseline
 from lightning_dissect.scores import Scores, base_feature, best_of_each, count_controls, count_labels, list_features
 
 Progress = Callable[[Sequence[Path]], Iterable[Path]]
@@ -155,8 +155,10 @@ def _load(files: Iterable[Path]) -> Iterator[Scores]:
     """The scores of each epoch and step of each file; those of one folder share its baseline."""
     baselines: dict[Place, Scores | None] = {}
     for file in files:
-        scores, beside = load_scores(file), untrained_file(file)
-        scores.baseline = baselines[beside] if beside in baselines else baselines.setdefault(beside, scores.baseline)
+        scores, beside = Scores.load(file), untrained_file(file)
+        if beside not in baselines:
+            baselines[beside] = load_baseline(file)
+        scores.baseline = baselines[beside]
         if not len(scores):
             raise ValueError(f"{file} holds no scores.")
         groups = scores.table.groupby(["epoch", "step"])

@@ -8,7 +8,7 @@ import pytest
 from lightning_dissect import Scores
 from lightning_dissect.report.html import history
 from lightning_dissect.report.html.history import Column, read_history
-from lightning_dissect.report.run_folder import load_scores
+from lightning_dissect.report.run_folder import load_baseline
 from lightning_dissect.scores import base_feature, best_first, learned
 from lightning_dissect.scores.labels import label_units
 
@@ -54,13 +54,13 @@ def test_epochs_share_the_baseline_of_their_folder(
     copies = pd.concat([table.assign(epoch=copy, effect=table["effect"] / 10) for copy in range(3)])
     Scores(copies).save(folder / "dissect" / "untrained.parquet")
     read = []
-    monkeypatch.setattr(history, "load_scores", lambda file: read.append(file) or load_scores(file))
+    monkeypatch.setattr(history, "load_baseline", lambda file: read.append(file) or load_baseline(file))
     labelled: list[int] = []
     monkeypatch.setattr(learned, "label_units", lambda *a: labelled.append(1) or label_units(*a))
     found = read_history(folder)
     assert found.kinds == ["learned", "distinct", "shared", "trivial", "none"]
     assert found.parts[:, 0, :2].tolist() == [[2, 0], [4, 0], [6, 0]]
-    assert (len(read), len(labelled)) == (3, 3)  # the copies are labelled once, not in each epoch
+    assert (len(read), len(labelled)) == (1, 3)  # three copies, once, not in each of three epochs
 
 
 def test_a_baseline_that_lies_elsewhere_is_not_read(make_run: Callable[..., Path], tmp_path: Path) -> None:
