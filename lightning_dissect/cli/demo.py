@@ -67,7 +67,8 @@ def call(options: Namespace) -> int:
     """Train, dissect, and write the report."""
     pl.seed_everything(0, verbose=False)
     network = CNNAT(len(KINDS), pools=POOLS_3_S, n_embedding=32)
-    callback = DissectCallback(layers=[f"network.{name}" for name in network.layers], analysis=network.analysis)
+    layers = [f"network.{name}" for name in network.layers]
+    callback = DissectCallback(layers=layers, analysis=network.analysis, untrained=4)
     logger = TensorBoardLogger(options.out, name="demo")
     trainer = pl.Trainer(
         max_epochs=options.epochs,

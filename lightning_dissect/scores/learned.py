@@ -7,9 +7,9 @@ from lightning_dissect.scores.columns import UNIT
 from lightning_dissect.scores.features import base_feature
 from lightning_dissect.scores.labels import label_units
 from lightning_dissect.scores.significance import adjust_p_values
+from lightning_dissect.scores.variance import CORRELATIONS
 
 _KEY = ["layer", "family", "dataloader", "metric", "level"]
-_CORRELATIONS = ("pearson", "spearman")
 _LARGEST = 1 - 1e-7
 """Correlation beyond which Fisher's transform would only magnify rounding."""
 
@@ -86,5 +86,5 @@ def _sum_up(rows: pd.DataFrame) -> pd.DataFrame:
 def _size(rows: pd.DataFrame) -> pd.Series:
     """The size of effects, on a scale on which they scatter alike: that of correlations by Fisher's transform."""
     size = rows["effect"].abs()
-    correlation = rows["metric"].isin(_CORRELATIONS)
+    correlation = rows["metric"].isin(CORRELATIONS)
     return size.where(~correlation, np.arctanh(size.where(correlation, 0).clip(upper=_LARGEST)))
