@@ -293,10 +293,15 @@ def test_a_function_must_declare_its_level(options: dict[str, str]) -> None:
         feature("nameless", **options)(lambda clips: clips.waveform)
 
 
-@pytest.mark.parametrize("sample_rate", [0, -1, None, 22_050.0, True, "22050"])
+@pytest.mark.parametrize("sample_rate", [0, -1, 22_050.0, True, "22050"])
 def test_bad_sampling_rates_are_refused(sample_rate: object) -> None:
     with pytest.raises(ValueError, match="sample_rate must be a positive integer"):
         FeatureBank(["rms"], sample_rate)  # type: ignore[arg-type]
+
+
+def test_a_missing_sampling_rate_is_refused() -> None:
+    with pytest.raises(ValueError, match="sample_rate: give that of the audio, in Hz"):
+        FeatureBank(["rms"], None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

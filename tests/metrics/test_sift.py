@@ -330,6 +330,6 @@ def test_a_run_finds_key_points_once_for_all_statistics(scenes, monkeypatch):
     for name, size in (("large", 2), ("small", 8)):
         comparison.update(name, Levels(clip, None, max_pool2d(scenes, size).unsqueeze(1)), batch)
     assert calls == [(8, 1, 32, 40), (8, 1, 64, 80)]
-    compared = [(columns["layer"], columns["metric"]) for columns, _, _ in comparison.blocks()]
+    compared = [(columns["layer"], columns["metric"]) for columns, *_ in comparison.blocks()]
     # Eight bins are too few for key points.
     assert compared == [("large", metric.name) for metric in metrics] + [("small", "dense_sift")]

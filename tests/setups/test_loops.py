@@ -238,7 +238,7 @@ trainer:
     cli.trainer.fit(cli.model, cli.datamodule)
     (watch,) = (found for found in cli.trainer.callbacks if isinstance(found, DissectCallback))
     assert watch.scores is not None
-    assert set(watch.scores.table["feature"]) == {"rms", "loudness"}
+    assert set(watch.scores.table["feature"]) == {"rms", "loudness", "rms_db"}
     assert set(watch.scores.table["metric"]) == {"euclidean"}
     assert watch.analysis.frequency == FrequencyAxis("mel_htk", 64)
     assert watch.playlist.clips == 1

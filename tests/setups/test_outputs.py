@@ -221,7 +221,9 @@ def test_runs_on_parts_of_a_clip_are_joined_along_time(
     clips = DataLoader(TensorDataset(torch.randn(64, 4_000) * loudness), batch_size=8)
     scores = {}
     for words in (axes, f"call {axes}"):
-        watch = callback(layers=["layer"], features=["rms"], axes={"layer": words}, n_fft=64, hop_length=32)
+        watch = callback(
+            layers=["layer"], features=["rms"], axes={"layer": words}, controls=[], n_fft=64, hop_length=32
+        )
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             trainer(watch).validate(Streaming(frames), clips, verbose=False)
@@ -302,7 +304,7 @@ def test_a_class_token_is_left_out_where_the_axes_say_so(
 ) -> None:
     scores = []
     for axes in (None, {"layer.block": "batch 1+time unit"}):
-        watch = callback(layers=["layer.block"], features=["rms"], axes=axes, hop_length=160)
+        watch = callback(layers=["layer.block"], features=["rms"], axes=axes, controls=[], hop_length=160)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             trainer(watch).validate(Listening(WithClassToken()), data(), verbose=False)

@@ -51,7 +51,7 @@ def test_epochs_share_the_baseline_of_their_folder(
 ) -> None:
     folder = make_run(tmp_path)
     table = Scores.load(folder).last()
-    copies = pd.concat([table.assign(epoch=copy, effect=table["effect"] / 10) for copy in range(3)])
+    copies = pd.concat([table.assign(epoch=copy, effect=table["effect"] / 10) for copy in range(30)])
     Scores(copies).save(folder / "dissect" / "untrained.parquet")
     read = []
     monkeypatch.setattr(history, "load_baseline", lambda file: read.append(file) or load_baseline(file))
@@ -60,7 +60,7 @@ def test_epochs_share_the_baseline_of_their_folder(
     found = read_history(folder)
     assert found.kinds == ["learned", "distinct", "shared", "trivial", "none"]
     assert found.parts[:, 0, :2].tolist() == [[2, 0], [4, 0], [6, 0]]
-    assert (len(read), len(labelled)) == (1, 3)  # three copies, once, not in each of three epochs
+    assert (len(read), len(labelled)) == (1, 30)  # each copy once, not in each of three epochs
 
 
 def test_a_baseline_that_lies_elsewhere_is_not_read(make_run: Callable[..., Path], tmp_path: Path) -> None:
