@@ -68,7 +68,7 @@ def _best_unit(history: History, layer: str, feature: str) -> str:
     rows = labels[(labels["layer"] == layer) & (base_feature(labels["feature"]) == feature)]
     best = rows.assign(r2=explained_variance(rows), size=-rows["effect"].abs()).sort_values(["q_value", "size"]).iloc[0]
     measure = METRIC_WORDS.get(str(best["metric"]), str(best["metric"]))
-    words = f"unit {best['unit']}, with a {measure} of {best['score']:.2f} where chance gives {best['null']:.2f}"
+    words = f"unit {best['unit']}, by {measure}: {best['score']:.2f} where chance gives {best['null']:.2f}"
     words += "" if pd.isna(best["r2"]) else f" (r² {best['r2']:.2f})"
     words += "" if pd.isna(best["unique"]) else f", {best['unique']:.2f} with all other features held fixed"
     return words + ("; learned" if not pd.isna(best["learned"]) and best["learned"] else "")

@@ -47,7 +47,7 @@ def test_the_summary_says_it_in_words(html: str, evil: str) -> None:
     places = [text.index(words) for words in (first, *others)]
     assert places == sorted(places)
     assert f"Sets 8 units apart, most in {evil}: 4 of 14 (29%)" in text
-    best = r"Best there is unit \d+, with a correlation of 0\.\d\d where chance gives 0\.10 \(r² 0\.\d\d\)"
+    best = r"Best there is unit \d+, by correlation: 0\.\d\d where chance gives 0\.10 \(r² 0\.\d\d\)"
     assert re.search(best, text)
     assert "Sets no unit apart. 2 units may follow it or another feature" in text
     assert "behave like" not in text
