@@ -34,7 +34,7 @@ from lightning_dissect.scores import (
     kinds_of,
     order_of_kind,
 )
-from lightning_dissect.scores.features import is_feature
+from lightning_dissect.scores.features import is_feature, matches
 
 _OF_LAYERS = ["layer", "feature", "level", "metric", "score", "null", "effect", "q_value"]
 _KINDS = ("distinct", "learned", "shared", "trivial", "untested", "none")
@@ -56,20 +56,24 @@ def add_arguments(parser: ArgumentParser) -> None:
 def call(options: Namespace) -> int:
     """Print the table."""
     scores = read_last(options.run)
-    scores = scores if options.layer == "*" else scores.filter(layer=options.layer)
     if not scores.table["unit"].notna().any():
-        return _show_layers(scores, options)
-    if options.summary and not options.csv:
+        return _show_layers(scores.filter(layer=options.layer), options)
+    if options.summary and options.layer == "*" and not options.csv:
         return 0 if say_found(scores, options.q, options.least) else 1
     if options.summary:
-        print_table(scores.detectors(options.q, options.least), csv=True)
+        print_table(_of_layers(scores.detectors(options.q, options.least), options), options.csv)
         return 0
-    labels = _choose(scores.labels(options.q, options.least), options)
+    # Of the whole run: among the units of some layers alone, labels would be corrected for fewer of them.
+    labels = _choose(_of_layers(scores.labels(options.q, options.least), options), options)
     if labels.empty:
         say("No unit is like that.")
         return 1
     print_table(flatten_labels(labels) if options.csv else _for_people(labels), options.csv)
     return 0
+
+
+def _of_layers(table: pd.DataFrame, options: Namespace) -> pd.DataFrame:
+    return table[matches(table["layer"], options.layer)]
 
 
 def _show_layers(scores: Scores, options: Namespace) -> int:

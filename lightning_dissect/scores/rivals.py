@@ -73,8 +73,8 @@ def lower_p_values(cell: Cell) -> Tensor:
     better in at most q of the cases, whatever the number of rows (Hung and Fithian 2019).
 
     Returns:
-        Shape (units, rows): 1 for the best row and for those that are no lower; NaN for undefined rows, and in units
-        without a supported row.
+        Shape (units, rows), with 1 for the best row and for those that are no lower, and NaN for undefined rows and in
+        units without a supported row.
     """
     found, two_sided, between = cell
     size = found.effect if between is None else found.correlation

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from argparse import Namespace
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -61,6 +62,15 @@ def test_show_prints_values_for_other_programs(run: Path, tmp_path: Path, capsys
     assert table["rivals"].fillna("").tolist() == ["", "rms_db", "chroma[A]"] * 2
     assert table["kind"].tolist() == ["distinct", "trivial", "shared"] * 2
     assert table["r2"].tolist() == pytest.approx([0.81] * 6)
+
+
+def test_the_labels_of_some_layers_are_those_of_the_whole_run(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", str(run), "--all", "--csv"]) == 0
+    whole = pd.read_csv(StringIO(capsys.readouterr().out))
+    assert main(["show", str(run), "--all", "--csv", "--layer", "emb*"]) == 0
+    part = pd.read_csv(StringIO(capsys.readouterr().out))
+    assert 0 < len(part) < len(whole)
+    pd.testing.assert_frame_equal(part, whole[whole["layer"] == "embedding"].reset_index(drop=True), check_dtype=False)
 
 
 def test_show_sums_up_in_words_and_by_layer(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
