@@ -97,15 +97,16 @@ def _choose(rows: pd.DataFrame, cells: _Cells, unit: np.ndarray, q: float) -> np
     Where that leaves several, it is that of the finest level, since what holds at each frequency and time says more
     than what holds in the mean; and of these, the one with the smallest p-value.
     """
-    level = rows["level"].astype(str).map({"map": 0, "frame": 1, "clip": 2}).to_numpy()
-    control = rows["control"].to_numpy()[cells.best]
+    best = rows.iloc[cells.best]
+    level = best["level"].astype(str).map({"map": 0, "frame": 1, "clip": 2}).to_numpy()
+    control = best["control"].to_numpy()
     apart = cells.known & ~control & (cells.rival_p < q)
     trivial = control | (cells.control_p >= q)
     order = np.lexsort(
         (
-            -rows["effect"].abs().to_numpy()[cells.best],
-            rows["p_value"].to_numpy()[cells.best],
-            level[cells.best],
+            -best["effect"].abs().to_numpy(),
+            best["p_value"].to_numpy(),
+            level,
             np.select([apart, ~trivial], [0, 1], 2),
             unit,
         )
@@ -134,7 +135,7 @@ def _find_rivals(
     is_rival = np.isin(cell, chosen) & (rows["lower_p_value"].to_numpy() * cells.factor[cell] > limit)
     is_rival[cells.best] = False
     named: dict[int, list[str]] = {}
-    for place, name in zip(cell[is_rival], rows["feature"].astype(str).to_numpy()[is_rival], strict=True):
+    for place, name in zip(cell[is_rival], rows["feature"][is_rival].astype(str), strict=True):
         named.setdefault(place, []).append(name)
     index = cells.best[chosen]
     return {
