@@ -77,7 +77,7 @@ def _of_learned(labels: pd.DataFrame, distinct: int) -> str:
     learned = int((known.fillna(False) & (labels["kind"] == "distinct")).sum())
     without = "in untrained copies of the network units do not follow that feature as strongly."
     if not learned:
-        return f"None of these {distinct} is known to be learned: units of untrained copies are like that, too."
+        return f"None of these {distinct} is shown to be learned, to stand out from units of untrained copies."
     return f"{learned} of these {distinct} {'is' if learned == 1 else 'are'} learned: {without}"
 
 

@@ -38,7 +38,7 @@ def test_without_a_baseline_it_says_what_to_do(make_labels: Make) -> None:
     assert said["distinct"].startswith("1 of 2 units (50%) follows one feature that sets it apart")
     assert said["learned"] == "Whether training made them so is not known: give untrained=4 to the callback."
     assert tell_labels(make_labels(["distinct"] * 9, learned=False))["learned"].startswith(
-        "None of these 9 is known to be learned"
+        "None of these 9 is shown to be learned"
     )
 
 
